@@ -1,0 +1,1 @@
+"""The olla workstation and command line."""

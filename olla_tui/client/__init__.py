@@ -1,0 +1,1 @@
+"""The service protocols over HTTP and across event loops."""

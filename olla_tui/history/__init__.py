@@ -1,0 +1,1 @@
+"""Chats kept in SQLite."""

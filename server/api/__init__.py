@@ -1,0 +1,1 @@
+"""The ASGI application: routes, errors to status codes, streaming. Asks services, nothing deeper."""

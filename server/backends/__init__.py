@@ -1,0 +1,1 @@
+"""What can run a model: the llama.cpp worker, and a scripted one for demonstrations and tests."""

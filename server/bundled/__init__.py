@@ -1,0 +1,1 @@
+"""The model that ships with olla: `spark`, small enough to be part of the package. Data only."""

@@ -1,0 +1,1 @@
+"""The engine worker: the only place that imports llama_cpp. Runs as `python -P -m server.engine`."""

@@ -1,0 +1,1 @@
+"""Reading GGUF headers: metadata, tensor table, capabilities. Never loads weights."""

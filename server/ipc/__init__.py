@@ -1,0 +1,1 @@
+"""Messages and framing between the server and its engine worker processes."""

@@ -1,0 +1,233 @@
+"""Messages between the server and an engine worker.
+
+One frame is one message. Every `Submit`, `Embed`, `Tokenize` and `Detokenize` gets exactly one ending:
+`Finished`, `Embeddings`, `Tokens`, `Text` or `Failed`. `VERSION` changes with any change of shape.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from server.types.generation import LoadParams, ModelPaths, SamplingParams, TokenLogprob
+
+VERSION = 1
+
+FailureKind = Literal[
+    "invalid_request",
+    "invalid_grammar",
+    "context_exceeded",
+    "bad_model_file",
+    "out_of_memory",
+    "load_failed",
+    "engine",
+]
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """Load the model. The first message to a worker, sent once."""
+
+    paths: ModelPaths
+    params: LoadParams
+
+
+class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Generate from a prompt.
+
+    Attributes:
+        prompt: text pieces and token runs in order; text is tokenised with special tokens recognised.
+        emitted: tokens that an earlier worker already sent for this request; decoded, not sent again.
+    """
+
+    request_id: int
+    prompt: tuple[str | tuple[int, ...], ...]
+    sampling: SamplingParams
+    emitted: tuple[int, ...] = ()
+
+
+class Embed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Embed inputs; answered by `Embeddings`."""
+
+    request_id: int
+    inputs: tuple[str | tuple[int, ...], ...]
+    truncate: bool = True
+
+
+class Tokenize(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Tokenise texts; answered by `Tokens`. `add_special` adds BOS and EOS where the model wants them."""
+
+    request_id: int
+    texts: tuple[str, ...]
+    add_special: bool = True
+
+
+class Detokenize(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Token ids to text with special tokens rendered; answered by `Text`."""
+
+    request_id: int
+    tokens: tuple[int, ...]
+
+
+class Abort(msgspec.Struct, frozen=True, tag=True):
+    """End a request within one step; it ends with `Finished(reason="cancelled")`."""
+
+    request_id: int
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag=True):
+    """Leave once idle, or after `grace_s` seconds."""
+
+    grace_s: float = 0.0
+
+
+ToEngine = Load | Submit | Embed | Tokenize | Detokenize | Abort | Shutdown
+
+
+class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A ggml device. `kind`: cpu, gpu, igpu, accel."""
+
+    name: str
+    description: str
+    kind: str
+    memory_free_bytes: int
+    memory_total_bytes: int
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """First message of a worker, before any load."""
+
+    version: int
+    pid: int
+    llama_build: str
+    devices: tuple[DeviceInfo, ...] = ()
+
+
+class LoadProgress(msgspec.Struct, frozen=True, tag=True):
+    """Share of the weights that is read, 0 to 1."""
+
+    fraction: float
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The model answers requests from now on. All sizes are as read back from llama.cpp.
+
+    Attributes:
+        n_ctx: tokens of context per slot.
+        n_ctx_train: tokens that the model was trained on.
+        n_embd: length of an embedding vector.
+        can_shift: a full context can slide.
+    """
+
+    n_ctx: int
+    n_ctx_train: int
+    n_slots: int
+    n_vocab: int
+    n_embd: int
+    n_threads: int
+    can_shift: bool
+    weights_bytes: int
+    kv_bytes: int
+    compute_bytes: int
+    vram_bytes: int
+    bos_text: str = ""
+    eos_text: str = ""
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag=True):
+    """The model cannot be loaded; the worker leaves after this."""
+
+    kind: FailureKind
+    message: str
+
+
+class TokenDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """New tokens of one request and the text that they complete, cut at stop texts and at whole characters."""
+
+    request_id: int
+    tokens: tuple[int, ...]
+    text: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The worker after a step.
+
+    Attributes:
+        prefilling: (request id, prompt tokens decoded, prompt tokens) of requests in prefill.
+    """
+
+    n_busy_slots: int = 0
+    n_queued: int = 0
+    n_kv_tokens: int = 0
+    step_ms: float = 0.0
+    prefilling: tuple[tuple[int, int, int], ...] = ()
+
+
+class Step(msgspec.Struct, frozen=True, tag=True):
+    """All that one engine step produced; also sent each 2 s while busy, as a heartbeat."""
+
+    deltas: tuple[TokenDelta, ...]
+    stats: StepStats
+
+
+class EngineTimings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Counts and durations of one request inside the worker, in tokens and nanoseconds."""
+
+    n_prompt_tokens: int = 0
+    n_cached_tokens: int = 0
+    n_output_tokens: int = 0
+    queue_duration_ns: int = 0
+    prompt_duration_ns: int = 0
+    output_duration_ns: int = 0
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The one good end of a `Submit`. `stop_text` is the stop text that matched, "" otherwise."""
+
+    request_id: int
+    reason: FinishReason
+    timings: EngineTimings
+    stop_text: str = ""
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The one bad end of any request."""
+
+    request_id: int
+    kind: FailureKind
+    message: str
+    n_prompt_tokens: int = 0
+    n_ctx: int = 0
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Token ids for each text of a `Tokenize`."""
+
+    request_id: int
+    tokens: tuple[tuple[int, ...], ...]
+
+
+class Text(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The text of a `Detokenize`."""
+
+    request_id: int
+    text: str
+
+
+class Embeddings(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Vectors of an `Embed`: each a little-endian float32 array, L2-normalised, with its token count."""
+
+    request_id: int
+    vectors: tuple[bytes, ...]
+    n_tokens: tuple[int, ...]
+
+
+class Bye(msgspec.Struct, frozen=True, tag=True):
+    """Last message of a worker that leaves in order."""
+
+
+FromEngine = (
+    Hello | LoadProgress | Loaded | LoadFailed | Step | Finished | Failed | Tokens | Text | Embeddings | Bye
+)

@@ -1,0 +1,1 @@
+"""The one service layer that HTTP, CLI and the workstation share."""

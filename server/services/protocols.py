@@ -1,0 +1,150 @@
+"""The services as their users see them: HTTP routes, command line and screen.
+
+Three implementations: in this process (`server.services`), over HTTP (`olla_tui.client.remote`) and across
+event loops (`olla_tui.client.crossloop`). Streams are asynchronous generators: their consumer wraps them in
+`contextlib.aclosing`, and closing one cancels its request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable
+from typing import Protocol
+
+from server.types.generation import (
+    ChatRequest,
+    EmbedRequest,
+    EmbedResult,
+    GenerateRequest,
+    GenerationEvent,
+)
+from server.types.models import (
+    BundledModel,
+    CreateProgress,
+    CreateRequest,
+    ModelInfo,
+    ModelSummary,
+    RunningModel,
+    ShowRequest,
+)
+from server.types.status import LogLine, StatusSnapshot
+
+
+class InferenceService(Protocol):
+    """Answers, completions and embeddings."""
+
+    def chat(self, request: ChatRequest) -> AsyncGenerator[GenerationEvent, None]:
+        """Answer a conversation.
+
+        Yields `Chunk`s and ends with `Completed`; with `render_only` yields one `Rendered`. Without messages the
+        model is loaded (or, with `keep_alive_s` 0, unloaded) and only `Completed` comes.
+
+        Raises: ModelNotFound, InvalidRequest and its kinds, Busy, EngineError.
+        """
+        ...
+
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerationEvent, None]:
+        """Complete a prompt; as `chat`, with an empty prompt in the place of no messages."""
+        ...
+
+    async def embed(self, request: EmbedRequest) -> EmbedResult:
+        """Embed texts. Without inputs the model is loaded and the result is empty.
+
+        Raises: ModelNotFound, ContextExceeded, InvalidRequest, Busy, EngineError.
+        """
+        ...
+
+    async def tokenize(self, model: str, text: str) -> tuple[int, ...]:
+        """Token ids of a text, with the model's BOS where it wants one. Loads the model."""
+        ...
+
+
+class ModelService(Protocol):
+    """The models in the store."""
+
+    async def list_models(self) -> tuple[ModelSummary, ...]:
+        """All models, newest first."""
+        ...
+
+    async def show(self, request: ShowRequest) -> ModelInfo:
+        """All about one model. Raises: InvalidModelName, ModelNotFound, BadModelFile."""
+        ...
+
+    async def copy(self, source: str, destination: str) -> None:
+        """Give a model a second name. Raises: InvalidModelName, ModelNotFound, StoreError."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Remove a model and the blobs that no other model refers to. Raises: InvalidModelName, ModelNotFound."""
+        ...
+
+    def create(self, request: CreateRequest) -> AsyncGenerator[CreateProgress, None]:
+        """Make a model. Raises: InvalidRequest and its kinds, ModelNotFound, StoreError."""
+        ...
+
+    async def has_blob(self, digest: str) -> bool:
+        """Whether a blob is in the store. Raises: InvalidRequest for a digest of a wrong form."""
+        ...
+
+    async def put_blob(self, digest: str, body: AsyncIterable[bytes]) -> bool:
+        """Store a blob; False when it was there already. The body is read to its end in any case.
+
+        Raises: InvalidRequest for a digest of a wrong form, DigestMismatch, DiskFull.
+        """
+        ...
+
+    async def bundled(self) -> tuple[BundledModel, ...]:
+        """Models that ship with olla."""
+        ...
+
+    async def install_bundled(self, name: str) -> None:
+        """Put a bundled model into the store. Raises: ModelNotFound, StoreError."""
+        ...
+
+
+class StatusService(Protocol):
+    """What runs, and the switches for it."""
+
+    async def version(self) -> str:
+        """Version of the server."""
+        ...
+
+    async def running(self) -> tuple[RunningModel, ...]:
+        """Loaded models, latest expiry first."""
+        ...
+
+    async def snapshot(self) -> StatusSnapshot:
+        """The whole server at this moment."""
+        ...
+
+    async def unload(self, name: str) -> None:
+        """Unload a model once its open requests have ended. Raises: ModelNotFound."""
+        ...
+
+    async def set_keep_alive(self, name: str, keep_alive_s: float) -> None:
+        """Change how long a loaded model stays. Raises: ModelNotFound."""
+        ...
+
+    async def cancel_request(self, request_id: int) -> None:
+        """End an open request; its caller gets `Cancelled`. Raises: RequestNotFound."""
+        ...
+
+    async def logs(self, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
+        """Log lines with numbers above `after`, oldest first, at most the newest `limit`."""
+        ...
+
+
+class Services(Protocol):
+    """All services of one server."""
+
+    @property
+    def inference(self) -> InferenceService: ...
+
+    @property
+    def models(self) -> ModelService: ...
+
+    @property
+    def status(self) -> StatusService: ...
+
+    async def aclose(self) -> None:
+        """Release what the implementation holds; open streams end with `ShuttingDown` or `Cancelled`."""
+        ...

@@ -1,0 +1,1 @@
+"""The model store on disk, in Ollama's layout. Knows no network."""

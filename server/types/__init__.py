@@ -1,0 +1,1 @@
+"""What crosses boundaries: frozen structs without behaviour beyond parsing."""

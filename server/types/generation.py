@@ -1,0 +1,267 @@
+"""Requests for generation and embedding, and what comes back."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from server.types.messages import JsonObject, Message, Tool, ToolCall
+
+Think = bool | Literal["low", "medium", "high", "max"] | None
+"""None: as the model's default, which is on for a model that can think."""
+
+Format = Literal["json"] | JsonObject | None
+"""None: free text. "json": any JSON object. An object: a JSON schema."""
+
+DoneReason = Literal["stop", "length", "load", "unload"]
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a request came from, for the list of requests.
+
+    Attributes:
+        route: HTTP route, or "chat" for the workstation's own.
+        client: address and User-Agent product of the caller, "" when not known.
+    """
+
+    route: str = ""
+    client: str = ""
+
+
+class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
+    """How one request is decoded; names are llama.cpp's, defaults are Ollama's.
+
+    Attributes:
+        seed: -1 draws one at random.
+        n_predict: most tokens to generate; -1: bounded by the engine at 10 x n_ctx.
+        n_keep: tokens at the start that a context shift leaves in place.
+        context_shift: slide the context when it is full, where the memory allows it; otherwise end with "length".
+        mirostat: 0 off, 1, 2.
+        logit_bias: (token id, bias) pairs.
+        stop: texts that end the answer and are not part of it.
+        grammar: GBNF with the root rule "root"; "" for none.
+        grammar_triggers: when not empty, the grammar applies only from the first of these texts on.
+        logprobs: report the log probability of each token.
+        n_top_logprobs: alternatives to report per token, 0 to 20.
+    """
+
+    seed: int = -1
+    n_predict: int = -1
+    n_keep: int = 4
+    context_shift: bool = True
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.9
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repeat_last_n: int = 64
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    mirostat: int = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    stop: tuple[str, ...] = ()
+    grammar: str = ""
+    grammar_triggers: tuple[str, ...] = ()
+    logprobs: bool = False
+    n_top_logprobs: int = 0
+
+
+class LoadParams(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model is loaded; a request whose parameters differ reloads it.
+
+    Attributes:
+        n_ctx: tokens of context per slot.
+        n_slots: requests decoded together.
+        n_batch: most tokens in one llama_decode.
+        n_gpu_layers: -1 as many as fit, 0 none.
+        use_mmap: None: chosen by the engine.
+        n_threads: 0: from the processors that the worker may use.
+        kv_cache_type: "f16", "q8_0" or "q4_0", for keys and values.
+        flash_attention: None: where supported.
+        embedding: make an embedding context (pooling from the model).
+    """
+
+    n_ctx: int
+    n_slots: int = 1
+    n_batch: int = 512
+    n_gpu_layers: int = -1
+    main_gpu: int = 0
+    use_mmap: bool | None = None
+    n_threads: int = 0
+    kv_cache_type: str = "f16"
+    flash_attention: bool | None = None
+    embedding: bool = False
+
+
+class ModelPaths(msgspec.Struct, frozen=True, kw_only=True):
+    """Files that make up a loaded model, as absolute paths."""
+
+    model: str
+    projector: str = ""
+    adapters: tuple[str, ...] = ()
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A turn to answer.
+
+    Attributes:
+        model: the name as the caller wrote it; replies echo it.
+        options: raw options by Ollama's names; None values are ignored (`server.types.options`).
+        keep_alive_s: None: as it is, or the server's default; 0 unloads; inf never unloads.
+        logit_bias: token id to bias, beyond Ollama's options.
+        render_only: answer with the rendered prompt instead of generating.
+    """
+
+    model: str
+    messages: tuple[Message, ...] = ()
+    tools: tuple[Tool, ...] = ()
+    format: Format = None
+    think: Think = None
+    options: dict[str, Any] = {}
+    keep_alive_s: float | None = None
+    truncate: bool = True
+    shift: bool = True
+    logprobs: bool = False
+    n_top_logprobs: int = 0
+    logit_bias: dict[int, float] = {}
+    render_only: bool = False
+    drop_think_when_incapable: bool = False
+    origin: Origin = Origin()
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt to complete.
+
+    Attributes:
+        context: token ids of an earlier answer, put in front of the prompt.
+        raw: send the prompt as it is, without a template.
+        system, template: None: the model's own.
+    """
+
+    model: str
+    prompt: str = ""
+    suffix: str = ""
+    system: str | None = None
+    template: str | None = None
+    context: tuple[int, ...] = ()
+    images: tuple[bytes, ...] = ()
+    raw: bool = False
+    format: Format = None
+    think: Think = None
+    options: dict[str, Any] = {}
+    keep_alive_s: float | None = None
+    truncate: bool = True
+    shift: bool = True
+    logprobs: bool = False
+    n_top_logprobs: int = 0
+    logit_bias: dict[int, float] = {}
+    render_only: bool = False
+    origin: Origin = Origin()
+
+
+class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Texts to embed.
+
+    Attributes:
+        inputs: texts, or lists of token ids.
+        n_dimensions: cut vectors to this length and normalise again; 0 keeps them whole.
+        truncate: cut an input that is too long instead of refusing it.
+    """
+
+    model: str
+    inputs: tuple[str | tuple[int, ...], ...] = ()
+    truncate: bool = True
+    n_dimensions: int = 0
+    options: dict[str, Any] = {}
+    keep_alive_s: float | None = None
+    origin: Origin = Origin()
+
+
+class EmbedResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Vectors in the order of the inputs.
+
+    Attributes:
+        vectors: each a little-endian float32 array, L2-normalised.
+        n_prompt_tokens: sum over the inputs.
+    """
+
+    vectors: tuple[bytes, ...]
+    n_prompt_tokens: int = 0
+    total_duration_ns: int = 0
+    load_duration_ns: int = 0
+
+
+class TopLogprob(msgspec.Struct, frozen=True):
+    """A token and its log probability; `token` is its UTF-8 text, `token_bytes` its bytes."""
+
+    token: str
+    logprob: float
+    token_bytes: bytes
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """A generated token, its log probability and the likeliest alternatives, best first."""
+
+    token: str
+    logprob: float
+    token_bytes: bytes
+    top: tuple[TopLogprob, ...] = ()
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts and durations of one request, in tokens and nanoseconds.
+
+    Attributes:
+        n_cached_tokens: prompt tokens that were not decoded again; part of n_prompt_tokens.
+        queue_duration_ns: waiting for a slot.
+    """
+
+    total_duration_ns: int = 0
+    load_duration_ns: int = 0
+    queue_duration_ns: int = 0
+    n_prompt_tokens: int = 0
+    n_cached_tokens: int = 0
+    prompt_duration_ns: int = 0
+    n_output_tokens: int = 0
+    output_duration_ns: int = 0
+
+
+class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of an answer, in the order it is generated."""
+
+    content: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Completed(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of an answer; always the last event of a stream that did not raise.
+
+    Attributes:
+        context: token ids of prompt and answer, for `GenerateRequest.context`; empty unless asked for.
+        tool_calls: calls that are reported with the end (models rendered by their own Jinja template).
+        stop_text: the stop text that ended the answer, "" otherwise.
+        n_dropped_messages: messages that truncation left out of the prompt.
+    """
+
+    reason: DoneReason
+    timings: Timings = Timings()
+    tool_calls: tuple[ToolCall, ...] = ()
+    context: tuple[int, ...] = ()
+    stop_text: str = ""
+    n_dropped_messages: int = 0
+
+
+class Rendered(msgspec.Struct, frozen=True, kw_only=True):
+    """The prompt of a `render_only` request; the only event of its stream."""
+
+    prompt: str
+    n_images: int = 0
+
+
+GenerationEvent = Chunk | Completed | Rendered

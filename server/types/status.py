@@ -1,0 +1,90 @@
+"""Frozen pictures of the running server, for the screen and for `/olla/status`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from server.types.models import RunningModel
+
+RequestState = Literal["queued", "loading", "prefill", "decode", "done", "failed", "cancelled"]
+
+
+class DeviceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A GPU, or the processor with its memory.
+
+    Attributes:
+        kind: "gpu" or "cpu"; exactly one "cpu" is always there, last.
+        utilization: 0 to 1.
+        temperature_c, power_w, power_limit_w, clock_mhz: None when the device does not tell.
+    """
+
+    name: str
+    kind: Literal["gpu", "cpu"]
+    utilization: float
+    memory_used_bytes: int
+    memory_total_bytes: int
+    temperature_c: float | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    clock_mhz: int | None = None
+
+
+class RequestSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, open or lately ended.
+
+    Attributes:
+        id: what `cancel_request` takes.
+        started_at: Unix time of arrival, seconds.
+        duration_s: until now, or until its end.
+        queue_position: 1 for the next to go, 0 when not queued.
+        wait_reason: why it waits, "" when it does not.
+        first_token_s: seconds from arrival to the first token, None before it.
+        error: sentence, "" when there is none.
+    """
+
+    id: int
+    route: str
+    model: str
+    client: str
+    state: RequestState
+    started_at: float
+    duration_s: float
+    queue_position: int = 0
+    wait_reason: str = ""
+    n_prompt_tokens: int = 0
+    n_output_tokens: int = 0
+    first_token_s: float | None = None
+    tokens_per_s: float = 0.0
+    error: str = ""
+
+
+class StatusSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The server at one moment. `requests` are newest first and bounded."""
+
+    version: str
+    started_at: float
+    taken_at: float
+    host: str
+    devices: tuple[DeviceSnapshot, ...] = ()
+    device_note: str = ""
+    running: tuple[RunningModel, ...] = ()
+    requests: tuple[RequestSnapshot, ...] = ()
+    n_active: int = 0
+    n_queued: int = 0
+    tokens_per_s: float = 0.0
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """A line of the server's or a worker's log. `number` counts up without a gap.
+
+    Attributes:
+        source: "server", or "engine MODEL".
+    """
+
+    number: int
+    time: float
+    level: Literal["debug", "info", "warning", "error"]
+    source: str
+    text: str

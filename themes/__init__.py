@@ -1,0 +1,1 @@
+"""Theme files, one `NAME.toml` each. Data only."""
