@@ -143,7 +143,7 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
 
 
 class TokenDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """New tokens of one request and the text that they complete, cut at stop texts and at whole characters."""
+    """New tokens of one request and the text they complete, cut at stop texts and at whole characters."""
 
     request_id: int
     tokens: tuple[int, ...]
