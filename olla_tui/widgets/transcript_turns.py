@@ -1,0 +1,38 @@
+"""What a transcript is told about a turn; no Textual in here.
+
+A turn is data, never a widget: its source text, and a few words for its header. How it is laid out in lines is
+`olla_tui.widgets.transcript_model`'s business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.types.messages import ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnView:
+    """One turn of a conversation as the transcript shows it.
+
+    Attributes:
+        role: "user", "assistant", "system" or "tool"; picks the colour of the header and of the gutter.
+        title: left of the header: "you", or the model's name.
+        content: Markdown.
+        thinking: reasoning, folded away behind one line until it is opened.
+        thinking_note: that line's words, "thought for 6.1 s (214 tok)"; "" makes "thought".
+        stats: right of the header: "412 tok · 41.3/s · first 0.38 s", or a clock time.
+        error: a sentence shown in the error colour below the content; "" for none.
+        tool_calls: functions that the model asked for, one line each.
+        attachments: names shown below the header, one line: "diagram.png (48 kB)".
+    """
+
+    role: str
+    title: str
+    content: str = ""
+    thinking: str = ""
+    thinking_note: str = ""
+    stats: str = ""
+    error: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    attachments: tuple[str, ...] = ()
