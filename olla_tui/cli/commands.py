@@ -1,0 +1,284 @@
+"""The commands: names, words, flags and one line each. What they do is imported when they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from olla_tui.cli.usage import OllaGroup, Usage, command_class
+from server.errors import InvalidRequest
+
+SERVER_VARIABLES = (
+    "OLLAMA_DEBUG",
+    "OLLAMA_HOST",
+    "OLLAMA_CONTEXT_LENGTH",
+    "OLLAMA_KEEP_ALIVE",
+    "OLLAMA_MAX_LOADED_MODELS",
+    "OLLAMA_MAX_QUEUE",
+    "OLLAMA_MODELS",
+    "OLLAMA_NUM_PARALLEL",
+    "OLLAMA_NOPRUNE",
+    "OLLAMA_ORIGINS",
+    "OLLAMA_FLASH_ATTENTION",
+    "OLLAMA_KV_CACHE_TYPE",
+    "OLLAMA_LOAD_TIMEOUT",
+)
+RUN_VARIABLES = ("OLLAMA_EDITOR", "OLLAMA_HOST", "OLLAMA_NOHISTORY")
+
+Words = Annotated[list[str] | None, typer.Argument()]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show timings for response")]
+NoWordWrap = Annotated[
+    bool, typer.Option("--nowordwrap", help="Don't wrap words to the next line automatically")
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Use an insecure registry")]
+
+app = typer.Typer(
+    name="olla",
+    cls=OllaGroup,
+    help="Large language model runner",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config = typer.Typer(cls=OllaGroup, help="Show settings", rich_markup_mode=None)
+
+
+def command(
+    usage: Usage, help_text: str, *, group: typer.Typer = app, hidden: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command under its own name and, hidden, under its aliases."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        for name in (usage.use.split()[0], *usage.aliases):
+            is_alias = name in usage.aliases
+            group.command(name, cls=command_class(usage), help=help_text, hidden=hidden or is_alias)(function)
+        return function
+
+    return register
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", "-v", help="Show version information")] = False,
+    verbose: Verbose = False,
+    nowordwrap: NoWordWrap = False,
+) -> None:
+    """`olla` alone opens the workstation."""
+    if version:
+        from olla_tui.cli.version import print_version
+
+        print_version()
+        raise typer.Exit()
+    if ctx.invoked_subcommand is None:
+        from olla_tui.cli.tui import run_workstation
+        from server.settings import Settings
+
+        raise typer.Exit(run_workstation(Settings.load()))
+
+
+@command(Usage("serve", 0, 0, SERVER_VARIABLES, ("start",)), "Start olla")
+def serve() -> None:
+    """Serve until a signal ends it."""
+    from olla_tui.cli.serve import run_server
+
+    run_server()
+
+
+@command(Usage("create MODEL", 1, 1), "Create a model")
+def create(
+    model: str,
+    file: Annotated[
+        str, typer.Option("--file", "-f", help='Name of the Modelfile (default "Modelfile")')
+    ] = "",
+    quantize: Annotated[
+        str, typer.Option("--quantize", "-q", help="Quantize model to this level (e.g. q4_K_M)")
+    ] = "",
+    draft_quantize: Annotated[
+        str, typer.Option("--draft-quantize", help="Quantize draft model to this level")
+    ] = "",
+) -> None:
+    """Make a model from a Modelfile."""
+    from olla_tui.cli.create import create_model
+
+    create_model(model, file=file, quantize=quantize, draft_quantize=draft_quantize)
+
+
+@command(Usage("show MODEL", 1, 1), "Show information for a model")
+def show(
+    model: str,
+    license_: Annotated[bool, typer.Option("--license", help="Show license of a model")] = False,
+    modelfile: Annotated[bool, typer.Option("--modelfile", help="Show Modelfile of a model")] = False,
+    parameters: Annotated[bool, typer.Option("--parameters", help="Show parameters of a model")] = False,
+    template: Annotated[bool, typer.Option("--template", help="Show template of a model")] = False,
+    system: Annotated[bool, typer.Option("--system", help="Show system message of a model")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show detailed model information")] = False,
+) -> None:
+    """Tell all about a model, or one part of it."""
+    from olla_tui.cli.models import show_model
+
+    wanted = {
+        "license": license_,
+        "modelfile": modelfile,
+        "parameters": parameters,
+        "system": system,
+        "template": template,
+    }
+    show_model(model, [name for name, is_wanted in wanted.items() if is_wanted], verbose=verbose)
+
+
+@command(Usage("run MODEL [PROMPT]", 1, None, RUN_VARIABLES), "Run a model")
+def run(
+    words: Words = None,
+    keepalive: Annotated[
+        str, typer.Option("--keepalive", help="Duration to keep a model loaded (e.g. 5m)")
+    ] = "",
+    verbose: Verbose = False,
+    insecure: Insecure = False,
+    nowordwrap: NoWordWrap = False,
+    format_: Annotated[str, typer.Option("--format", help="Response format (e.g. json)")] = "",
+    think: Annotated[
+        str | None,
+        typer.Option(
+            "--think",
+            metavar='string[="true"]',
+            help="Enable thinking mode: true/false or high/medium/low for supported models",
+        ),
+    ] = None,
+    hidethinking: Annotated[
+        bool, typer.Option("--hidethinking", help="Hide thinking output (if provided)")
+    ] = False,
+    truncate: Annotated[
+        bool | None,
+        typer.Option(
+            "--truncate/--no-truncate",
+            help="For embedding models: truncate inputs exceeding context length (default: true). "
+            "Set --truncate=false to error instead",
+        ),
+    ] = None,
+    dimensions: Annotated[
+        str,
+        typer.Option(
+            "--dimensions",
+            metavar="int",
+            help="Truncate output embeddings to specified dimension (embedding models only)",
+        ),
+    ] = "",
+) -> None:
+    """Ask a model once, or talk to it."""
+    from olla_tui.cli.run import RunFlags, run_model
+
+    model, *prompts = words or []
+    flags = RunFlags(
+        keep_alive=keepalive,
+        verbose=verbose,
+        no_word_wrap=nowordwrap,
+        format=format_,
+        think=think,
+        hide_thinking=hidethinking,
+        truncate=truncate,
+        n_dimensions=read_int("--dimensions", dimensions),
+    )
+    run_model(model, prompts, flags)
+
+
+@command(Usage("stop MODEL", 1, 1), "Stop a running model")
+def stop(model: str) -> None:
+    """Unload a model."""
+    from olla_tui.cli.models import stop_model
+
+    stop_model(model)
+
+
+@command(Usage("pull MODEL", 1, 1), "Pull a model from a registry")
+def pull(model: str, insecure: Insecure = False) -> None:
+    """Say that pulling is not there yet."""
+    raise InvalidRequest(
+        f"pulling {model} is not in this version of olla yet",
+        hint=f"make it from a GGUF file instead: olla create {model} -f Modelfile, with FROM ./file.gguf",
+    )
+
+
+@command(Usage("push MODEL", 1, 1), "Push a model to a registry")
+def push(model: str, insecure: Insecure = False) -> None:
+    """Say that pushing is not there yet."""
+    raise InvalidRequest(f"pushing {model} is not in this version of olla yet")
+
+
+@command(Usage("signin", 0, 0, ()), "Sign in to ollama.com")
+def signin() -> None:
+    """Say that there is no cloud here."""
+    raise InvalidRequest("olla runs models on your own machine and has no cloud to sign in to")
+
+
+@command(Usage("signout", 0, 0, ()), "Sign out from ollama.com")
+def signout() -> None:
+    """Say that there is no cloud here."""
+    raise InvalidRequest("olla runs models on your own machine and has no cloud to sign out from")
+
+
+@command(Usage("list", aliases=("ls",)), "List models")
+def list_(words: Words = None) -> None:
+    """List the models in the store."""
+    from olla_tui.cli.models import list_models
+
+    list_models((words or [""])[0])
+
+
+@command(Usage("ps"), "List running models")
+def ps(words: Words = None) -> None:
+    """List the loaded models."""
+    from olla_tui.cli.models import list_running
+
+    list_running((words or [""])[0])
+
+
+@command(Usage("cp SOURCE DESTINATION", 2, 2), "Copy a model")
+def cp(source: str, destination: str) -> None:
+    """Give a model a second name."""
+    from olla_tui.cli.models import copy_model
+
+    copy_model(source, destination)
+
+
+@command(Usage("rm MODEL [MODEL...]", 1), "Remove a model")
+def rm(models: Words = None) -> None:
+    """Remove models from the store."""
+    from olla_tui.cli.models import remove_models
+
+    remove_models(models or [])
+
+
+app.add_typer(config, name="config")
+
+
+@command(
+    Usage("show", 0, 0, ("OLLAMA_HOST",)),
+    "Show each setting, its value and where it comes from",
+    group=config,
+)
+def config_show() -> None:
+    """Show the settings."""
+    from olla_tui.cli.config import show_settings
+
+    show_settings()
+
+
+@command(Usage("help [command]", 0, None, ()), "Help about any command")
+def help_(ctx: typer.Context, words: Words = None) -> None:
+    """Print the help of a command."""
+    main_command: Any = typer.main.get_command(app)
+    main_command(args=[*(words or []), "--help"], prog_name="olla", standalone_mode=False)
+
+
+def read_int(name: str, text: str) -> int:
+    """A flag's number, 0 for "". Raises: InvalidRequest in pflag's words."""
+    try:
+        return int(text or "0", 0)
+    except ValueError:
+        raise InvalidRequest(
+            f'invalid argument "{text}" for "{name}" flag: strconv.ParseInt: parsing "{text}": invalid syntax'
+        ) from None

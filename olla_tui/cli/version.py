@@ -1,0 +1,21 @@
+"""`olla --version`."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from olla_tui.client.launch import find_server
+from server.settings import Settings
+
+
+def print_version() -> None:
+    """Print the version, and how the running server differs from it; without a server that is no error."""
+    own = version("olla")
+    found = find_server(Settings.load().base_url)
+    if found is None:
+        print("Warning: could not connect to a running olla instance")
+        print(f"Warning: client version is {own}")
+        return
+    print(f"olla version is {found.version}")
+    if found.version != own:
+        print(f"Warning: client version is {own}")
