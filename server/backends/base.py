@@ -21,7 +21,7 @@ class GenerationJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TextDelta(msgspec.Struct, frozen=True, kw_only=True):
-    """New text, with the tokens that it comes from. `text` may be empty while a character or stop text is open."""
+    """New text and the tokens it comes from. `text` is empty while a character or stop text is open."""
 
     text: str
     n_tokens: int
@@ -80,14 +80,22 @@ class Backend(Protocol):
     nothing is started again on a new worker, once, without its caller noticing.
     """
 
+    @property
+    def is_usable(self) -> bool:
+        """False once no call can succeed any more: closed, or dead without a chance to start again."""
+        ...
+
     async def load(
         self, paths: ModelPaths, params: LoadParams, on_progress: Callable[[float], None]
     ) -> LoadedInfo:
-        """Load the model. Cancelling the call ends the load. Raises: LoadFailed, OutOfMemory, BadModelFile."""
+        """Load the model; cancelling the call ends the load.
+
+        Raises: LoadFailed, OutOfMemory, BadModelFile.
+        """
         ...
 
     def generate(self, job: GenerationJob) -> AsyncGenerator[TextDelta | GenerationDone, None]:
-        """Continue a prompt; ends with `GenerationDone`. Closing the generator frees the slot within one step.
+        """Continue a prompt; ends with `GenerationDone`. Closing the generator frees the slot in one step.
 
         Deltas that the consumer has not taken are joined, so a slow reader holds at most one.
 
@@ -98,10 +106,15 @@ class Backend(Protocol):
     async def embed(
         self, inputs: tuple[PromptPiece, ...], *, truncate: bool
     ) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
-        """Vectors (little-endian float32, normalised) and token counts. Raises: ContextExceeded, EngineError."""
+        """Vectors (little-endian float32, normalised) and token counts.
+
+        Raises: ContextExceeded, EngineError.
+        """
         ...
 
-    async def tokenize(self, texts: tuple[str, ...], *, add_special: bool = True) -> tuple[tuple[int, ...], ...]:
+    async def tokenize(
+        self, texts: tuple[str, ...], *, add_special: bool = True
+    ) -> tuple[tuple[int, ...], ...]:
         """Token ids of each text, special tokens recognised."""
         ...
 

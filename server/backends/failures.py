@@ -1,0 +1,96 @@
+"""From what a worker reports, or leaves behind, to the error classes of `server.errors`. Pure."""
+
+from __future__ import annotations
+
+from server.backends.mailbox import SessionEnd
+from server.backends.process import describe_exit
+from server.errors import (
+    BadModelFile,
+    ContextExceeded,
+    EngineCrashed,
+    EngineError,
+    EngineHung,
+    InvalidGrammar,
+    InvalidRequest,
+    LoadFailed,
+    OllaError,
+    OutOfMemory,
+    ShuttingDown,
+)
+from server.ipc.messages import Failed, FailureKind
+from server.ipc.messages import LoadFailed as LoadFailedMessage
+
+HINT_LINES = 5
+OUT_OF_MEMORY_HINT = "a smaller num_ctx, a smaller quantization or unloading other models needs less memory"
+CRASH_SENTENCE = (
+    "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error"
+)
+"""The sentence that clients of Ollama know."""
+
+_CLASSES: dict[FailureKind, type[OllaError]] = {
+    "invalid_request": InvalidRequest,
+    "invalid_grammar": InvalidGrammar,
+    "bad_model_file": BadModelFile,
+    "load_failed": LoadFailed,
+    "engine": EngineError,
+}
+
+
+def request_error(failed: Failed) -> OllaError:
+    """The error for a request that the worker refused or could not finish."""
+    if failed.kind == "context_exceeded":
+        return ContextExceeded(
+            failed.message,
+            hint="shorten the prompt or raise num_ctx",
+            n_prompt_tokens=failed.n_prompt_tokens,
+            n_ctx=failed.n_ctx,
+        )
+    if failed.kind == "out_of_memory":
+        return OutOfMemory(failed.message, hint=OUT_OF_MEMORY_HINT)
+    return _CLASSES[failed.kind](failed.message)
+
+
+def load_error(failed: LoadFailedMessage, log_tail: str) -> OllaError:
+    """The error for a model that the worker could not load; the hint ends with the worker's last lines."""
+    if failed.kind == "out_of_memory":
+        return OutOfMemory(failed.message, hint=OUT_OF_MEMORY_HINT)
+    if failed.kind == "bad_model_file":
+        return BadModelFile(failed.message, hint=_last_lines(log_tail))
+    return LoadFailed(failed.message, hint=_last_lines(log_tail))
+
+
+def load_ended_error(exit_code: int, log_tail: str) -> LoadFailed:
+    """The error for a worker that ended while it loaded."""
+    return LoadFailed(
+        f"the engine stopped while it loaded the model ({describe_exit(exit_code)})",
+        hint=_last_lines(log_tail),
+    )
+
+
+def end_error(name: str, end: SessionEnd) -> OllaError:
+    """The error for a request whose worker is gone."""
+    if end.cause == "closed":
+        return ShuttingDown(f"the model '{name}' is being unloaded", hint="send the request again")
+    if end.cause == "hung":
+        return EngineHung(f"the engine of '{name}' stopped answering and was ended", hint=end.detail)
+    return EngineCrashed(
+        f"{CRASH_SENTENCE} ({end.detail or describe_exit(end.exit_code)})",
+        hint=_last_lines(end.log_tail) or "the next request starts the model again",
+        exit_code=end.exit_code,
+        log_tail=end.log_tail,
+    )
+
+
+def circuit_error(name: str, closes_in_s: float, last: SessionEnd) -> EngineCrashed:
+    """The error while the model is not started again because it crashes too often."""
+    return EngineCrashed(
+        f"the engine of '{name}' has crashed several times in a row and is not started again for now",
+        hint=f"unload the model to try at once, or try again in {closes_in_s:.0f} s",
+        exit_code=last.exit_code,
+        log_tail=last.log_tail,
+    )
+
+
+def _last_lines(log_tail: str) -> str:
+    lines = log_tail.splitlines()[-HINT_LINES:]
+    return "the engine's last lines: " + " | ".join(lines) if lines else ""

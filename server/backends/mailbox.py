@@ -1,0 +1,99 @@
+"""What has arrived for one request and has not been taken yet. Pure but for one wake-up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import msgspec
+
+from server.backends.base import TextDelta
+from server.ipc.messages import Embeddings, Failed, Finished, Text, TokenDelta, Tokens
+from server.types.generation import TokenLogprob
+
+
+class SessionEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a worker is gone.
+
+    Attributes:
+        cause: "crashed": it ended by itself; "hung": it fell silent and was killed; "closed": we closed it.
+        exit_code: negative for a signal; 0 when not known.
+        log_tail: its last lines.
+        detail: what is known beyond the exit code, "" for nothing.
+    """
+
+    cause: Literal["crashed", "hung", "closed"]
+    exit_code: int = 0
+    log_tail: str = ""
+    detail: str = ""
+
+
+Reply = Finished | Failed | Tokens | Text | Embeddings
+"""The messages that end a request."""
+
+End = Reply | SessionEnd
+
+
+class Mailbox:
+    """The deltas and the one end of a request.
+
+    Putting never waits, so a slow consumer cannot keep the frames of others from being read; deltas that wait
+    are joined, so what is held is bounded by the answer's length.
+    """
+
+    def __init__(self, request_id: int) -> None:
+        self.request_id = request_id
+        self._texts: list[str] = []
+        self._n_tokens = 0
+        self._logprobs: list[TokenLogprob] = []
+        self._end: End | None = None
+        self._abandoned = False
+        self._wake = asyncio.Event()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the end has arrived, taken or not."""
+        return self._end is not None
+
+    def put(self, delta: TokenDelta) -> None:
+        """Add new tokens; after the end and after `abandon` they are dropped."""
+        if self._end is not None or self._abandoned:
+            return
+        self._texts.append(delta.text)
+        self._n_tokens += len(delta.tokens)
+        self._logprobs.extend(delta.logprobs)
+        self._wake.set()
+
+    def end(self, end: End) -> None:
+        """Close the box. The first end counts."""
+        if self._end is None:
+            self._end = end
+            self._wake.set()
+
+    def abandon(self) -> None:
+        """Nobody will take deltas any more; only the end matters."""
+        self._abandoned = True
+        self._texts.clear()
+        self._logprobs.clear()
+        self._n_tokens = 0
+
+    async def take(self) -> TextDelta | End:
+        """All that waits as one delta; once nothing waits, the end, however often it is asked for."""
+        while not self._n_tokens and not self._texts:
+            if self._end is not None:
+                return self._end
+            self._wake.clear()
+            await self._wake.wait()
+        delta = TextDelta(text="".join(self._texts), n_tokens=self._n_tokens, logprobs=tuple(self._logprobs))
+        self._texts.clear()
+        self._logprobs.clear()
+        self._n_tokens = 0
+        return delta
+
+    async def wait_end(self) -> End:
+        """Leave out what waits and wait for the end."""
+        self.abandon()
+        while self._end is None:
+            self._wake.clear()
+            await self._wake.wait()
+        return self._end

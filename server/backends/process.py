@@ -1,0 +1,229 @@
+"""An engine worker as a process: spawn, frames in and out, log lines, end.
+
+Knows frames and exit codes. Does not know models, requests or retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from server.errors import EngineError, LoadFailed
+from server.ipc.framing import FROM_ENGINE, FrameDecoder, decode, encode
+from server.ipc.messages import VERSION, FromEngine, Hello, Shutdown, ToEngine
+from server.settings import child_environment
+
+LOG_TAIL_LINES = 200
+LOG_LINE_CHARS = 2000
+READ_BYTES = 256 * 1024
+HELLO_TIMEOUT_S = 60.0
+"""Longest time from spawn to Hello: imports from a cold disk, and the start of a GPU's driver."""
+
+REAP_TIMEOUT_S = 2.0
+"""How long a worker that closed its end of the pipe may take to exit before it is killed."""
+
+DEFAULT_COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "server.engine")
+"""`-P` keeps a `server.py` in the working directory from shadowing this package."""
+
+
+def worker_variables() -> Mapping[str, str]:
+    """What a worker's environment adds to ours.
+
+    GOMP_SPINCOUNT keeps OpenMP's threads from spinning while another process needs the core;
+    GGML_NO_BACKTRACE keeps ggml from forking a debugger when it aborts.
+    """
+    return {"GOMP_SPINCOUNT": "200", "GGML_NO_BACKTRACE": "1"}
+
+
+def describe_exit(exit_code: int) -> str:
+    """An exit code in words; asyncio reports death by signal n as -n."""
+    if exit_code >= 0:
+        return f"exit status {exit_code}"
+    try:
+        return f"killed by {signal.Signals(-exit_code).name}"
+    except ValueError:
+        return f"killed by signal {-exit_code}"
+
+
+class LogTail:
+    """Cuts a byte stream into lines, keeps the last `LOG_TAIL_LINES` and passes each on."""
+
+    def __init__(self, on_line: Callable[[str], None] | None) -> None:
+        self._on_line = on_line
+        self._lines: deque[str] = deque(maxlen=LOG_TAIL_LINES)
+        self._partial = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they come. A line without an end is cut at `LOG_LINE_CHARS` bytes."""
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            self._add(line)
+        while len(self._partial) > LOG_LINE_CHARS:
+            self._add(self._partial[:LOG_LINE_CHARS])
+            self._partial = self._partial[LOG_LINE_CHARS:]
+
+    def finish(self) -> None:
+        """The stream has ended; what is left of it is a line."""
+        if self._partial:
+            self._add(self._partial)
+            self._partial = b""
+
+    def forward_to(self, on_line: Callable[[str], None]) -> None:
+        """From now on lines go to `on_line`, and so do those kept until now."""
+        for line in self._lines:
+            on_line(line)
+        self._on_line = on_line
+
+    @property
+    def text(self) -> str:
+        """The kept lines, oldest first."""
+        return "\n".join(self._lines)
+
+    def _add(self, raw: bytes) -> None:
+        line = raw.decode("utf-8", "replace").rstrip("\r")[:LOG_LINE_CHARS]
+        if not line:
+            return
+        self._lines.append(line)
+        if self._on_line is not None:
+            self._on_line(line)
+
+
+class WorkerProcess:
+    """A worker that has said Hello. It leaves by itself when our end of its stdin closes, however we die."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: LogTail) -> None:
+        self._process = process
+        self._frames = FrameDecoder()
+        self._received: deque[FromEngine] = deque()
+        self._log_task = asyncio.create_task(self._drain_log())
+        self.log = log
+        self.hello: Hello | None = None
+
+    @classmethod
+    async def spawn(
+        cls, command: Sequence[str], on_line: Callable[[str], None] | None = None
+    ) -> WorkerProcess:
+        """Start a worker and wait for its Hello. Cancelling the call kills it. Raises: LoadFailed."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=child_environment(worker_variables()),
+                limit=READ_BYTES,
+                start_new_session=True,  # a Ctrl-C in our terminal is ours alone
+            )
+        except OSError as error:
+            raise LoadFailed(
+                f"the engine cannot be started: {error}", hint=f"command: {command[0]}"
+            ) from error
+        worker = cls(process, LogTail(on_line))
+        try:
+            await worker._greet()
+        except BaseException:
+            worker.kill()
+            await worker.reap()
+            raise
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def has_exited(self) -> bool:
+        """Whether the process is known to have ended."""
+        return self._process.returncode is not None
+
+    def send(self, message: ToEngine) -> None:
+        """Queue a message; never waits. To a worker that is gone it is dropped: `receive` tells of it."""
+        stdin = self._process.stdin
+        if stdin is not None and not stdin.is_closing():
+            stdin.write(encode(message))
+
+    async def receive(self) -> FromEngine | None:
+        """The next message, or None at the end of the stream. Raises: BrokenFrame."""
+        stdout = self._process.stdout
+        assert stdout is not None  # spawned with a pipe
+        while not self._received:
+            data = await stdout.read(READ_BYTES)
+            if not data:
+                self._frames.finish()
+                return None
+            self._received.extend(decode(payload, FROM_ENGINE) for payload in self._frames.feed(data))
+        return self._received.popleft()
+
+    def kill(self) -> None:
+        """End the process at once; `reap` then returns soon."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    def ask_to_leave(self) -> None:
+        """Send Shutdown and close the worker's stdin; an idle worker then exits at once."""
+        self.send(Shutdown())
+        self._close_stdin()
+
+    async def reap(self) -> int:
+        """Wait for the end of a process that closed its stdout, was killed or asked to leave.
+
+        Kills it when it takes longer than `REAP_TIMEOUT_S`. Returns its exit code. Nothing else may be in
+        `receive` meanwhile. Afterwards `log` is complete.
+        """
+        try:
+            async with asyncio.timeout(REAP_TIMEOUT_S):
+                await self._process.wait()
+        except BaseException as reason:
+            self.kill()
+            if not isinstance(reason, TimeoutError):
+                raise
+            await self._process.wait()
+        with contextlib.suppress(TimeoutError):  # a grandchild may hold a pipe open
+            async with asyncio.timeout(REAP_TIMEOUT_S):
+                await self._discard_output()
+                await self._log_task
+        self._close_stdin()
+        return self._process.returncode or 0
+
+    async def _greet(self) -> None:
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                first = await self.receive()
+        except TimeoutError as error:
+            raise LoadFailed(f"the engine did not start within {HELLO_TIMEOUT_S:.0f} s") from error
+        if first is None:
+            exit_code = await self.reap()
+            raise LoadFailed(
+                f"the engine did not start ({describe_exit(exit_code)})", hint=self.log.text[-LOG_LINE_CHARS:]
+            )
+        if not isinstance(first, Hello):
+            raise EngineError(f"the engine's first message is {type(first).__name__}, not Hello")
+        if first.version != VERSION:
+            raise LoadFailed(
+                f"the engine speaks version {first.version} of the protocol, the server version {VERSION}",
+                hint="reinstall olla so that both come from one version",
+            )
+        self.hello = first
+
+    async def _drain_log(self) -> None:
+        stderr = self._process.stderr
+        assert stderr is not None  # spawned with a pipe
+        while data := await stderr.read(READ_BYTES):
+            self.log.feed(data)
+        self.log.finish()
+
+    async def _discard_output(self) -> None:
+        stdout = self._process.stdout
+        assert stdout is not None  # spawned with a pipe
+        while await stdout.read(READ_BYTES):
+            pass
+
+    def _close_stdin(self) -> None:
+        stdin = self._process.stdin
+        if stdin is not None and not stdin.is_closing():
+            stdin.close()

@@ -1,0 +1,86 @@
+"""One worker that is started before it is needed, so that a model loads without waiting for imports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from server.backends.process import DEFAULT_COMMAND, WorkerProcess
+
+READY_AFTER_S = 2.0
+"""How long after a worker was taken the next is started: until then the load of the first needs the cores."""
+
+
+class SpareWorker:
+    """Hands out workers that have said Hello; keeps at most one ready, from the first use until `close`."""
+
+    def __init__(
+        self, command: Sequence[str] = DEFAULT_COMMAND, *, ready_after_s: float = READY_AFTER_S
+    ) -> None:
+        self._command = tuple(command)
+        self._ready_after_s = ready_after_s
+        self._task: asyncio.Task[WorkerProcess] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def prepare(self) -> None:
+        """Start a spare worker now, unless one is ready or on its way."""
+        self._cancel_timer()
+        if self._task is None and not self._closed:
+            self._task = asyncio.create_task(WorkerProcess.spawn(self._command))
+
+    async def take(self, on_line: Callable[[str], None]) -> WorkerProcess:
+        """A worker that is the caller's from now on, its log lines going to `on_line`. Raises: LoadFailed."""
+        self._cancel_timer()
+        task, self._task = self._task, None
+        if not self._closed:
+            self._timer = asyncio.get_running_loop().call_later(self._ready_after_s, self.prepare)
+        worker = await self._finish(task) if task is not None else None
+        if worker is None:
+            return await WorkerProcess.spawn(self._command, on_line)
+        worker.log.forward_to(on_line)
+        return worker
+
+    async def close(self) -> None:
+        """End the spare worker, if there is one."""
+        self._closed = True
+        self._cancel_timer()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+            await _discard(task)
+
+    async def _finish(self, task: asyncio.Task[WorkerProcess]) -> WorkerProcess | None:
+        """The spare, or None when it did not start or has died since."""
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.cancel()
+            task.add_done_callback(_kill_worker)
+            raise
+        if task.exception() is not None:
+            return None  # the worker that is spawned instead tells its caller what is wrong
+        worker = task.result()
+        if not worker.has_exited:
+            return worker
+        await worker.reap()
+        return None
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+async def _discard(task: asyncio.Task[WorkerProcess]) -> None:
+    """End the worker of a finished task, if it has one."""
+    if not task.cancelled() and task.exception() is None:
+        worker = task.result()
+        worker.ask_to_leave()
+        await worker.reap()
+
+
+def _kill_worker(task: asyncio.Task[WorkerProcess]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().kill()

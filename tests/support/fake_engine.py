@@ -1,0 +1,283 @@
+"""A worker without a model: speaks `server.ipc` on stdin and stdout and misbehaves as it is told.
+
+Started as `python -P fake_engine.py SCRIPT`, where the argument is a `Script` in JSON. Its tokens are bytes,
+and it answers a prompt with that prompt, over and over until `n_predict`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from server.ipc.framing import TO_ENGINE, decode, read_frame, write_frame
+from server.ipc.messages import (
+    VERSION,
+    Abort,
+    Bye,
+    Detokenize,
+    Embed,
+    Embeddings,
+    EngineTimings,
+    Failed,
+    FailureKind,
+    Finished,
+    FinishReason,
+    FromEngine,
+    Hello,
+    Load,
+    Loaded,
+    LoadFailed,
+    LoadProgress,
+    Shutdown,
+    Step,
+    StepStats,
+    Submit,
+    Text,
+    ToEngine,
+    TokenDelta,
+    Tokenize,
+    Tokens,
+)
+
+BOS_TOKEN = 256
+
+
+class Script(msgspec.Struct, frozen=True, kw_only=True):
+    """How the worker behaves.
+
+    Attributes:
+        once: a file; the faults below happen only to the worker that creates it. "" for each worker.
+        crash_after_tokens: kill itself once a request has got so many tokens.
+        crash_on: kill itself on a message of this name ("Embed", "Tokenize", "Load").
+        hang_on: answer nothing more from a message of this name on.
+        load_failure: (kind, message) instead of loading.
+        load_step_s: time between two of the four steps of a load.
+        fail: (kind, message) to each request.
+        token_s: time for each step.
+        garbage_on: write bytes that are no frame on a message of this name.
+    """
+
+    once: str = ""
+    crash_after_tokens: int | None = None
+    crash_on: str = ""
+    hang_on: str = ""
+    load_failure: tuple[FailureKind, str] | None = None
+    load_step_s: float = 0.0
+    fail: tuple[FailureKind, str] | None = None
+    token_s: float = 0.0
+    garbage_on: str = ""
+    version: int = VERSION
+
+
+def command(script: Script | None = None) -> tuple[str, ...]:
+    """The command that starts this worker with a script."""
+    text = msgspec.json.encode(script or Script()).decode()
+    return (sys.executable, "-P", str(Path(__file__)), text)
+
+
+class Generation(msgspec.Struct, kw_only=True):
+    """A request that generates."""
+
+    submit: Submit
+    prompt: tuple[int, ...]
+    n_done: int = 0
+
+
+class FakeEngine:
+    """The worker's loop."""
+
+    def __init__(self, script: Script, out_fd: int) -> None:
+        self._script = script
+        self._out_fd = out_fd
+        self._inbox: queue.Queue[ToEngine | None] = queue.Queue()
+        self._running: list[Generation] = []
+        self._waiting: list[Generation] = []
+        self._n_ctx = 0
+        self._n_slots = 1
+        self._faults = not script.once or not os.path.exists(script.once)
+
+    def run(self) -> None:
+        self._send(Hello(version=self._script.version, pid=os.getpid(), llama_build="fake"))
+        threading.Thread(target=self._read, daemon=True).start()
+        while True:
+            idle = not (self._running or self._waiting)
+            try:
+                message = self._inbox.get(block=idle)
+            except queue.Empty:
+                self._step()
+                continue
+            if message is None or isinstance(message, Shutdown):
+                self._send(Bye())
+                return
+            self._handle(message)
+
+    def _read(self) -> None:
+        while (payload := read_frame(0)) is not None:
+            self._inbox.put(decode(payload, TO_ENGINE))
+        self._inbox.put(None)
+        time.sleep(1.0)  # a loop that hangs on purpose does not look into its inbox
+        os._exit(0)
+
+    def _send(self, message: FromEngine) -> None:
+        write_frame(self._out_fd, message)
+
+    def _handle(self, message: ToEngine) -> None:
+        self._misbehave(type(message).__name__)
+        if isinstance(message, Load):
+            self._load(message)
+        elif isinstance(message, Abort):
+            self._abort(message.request_id)
+        elif isinstance(message, Submit | Embed | Tokenize | Detokenize) and self._script.fail is not None:
+            kind, text = self._script.fail
+            self._send(Failed(request_id=message.request_id, kind=kind, message=text))
+        elif isinstance(message, Submit):
+            self._submit(message)
+        elif isinstance(message, Embed):
+            self._embed(message)
+        elif isinstance(message, Tokenize):
+            start = (BOS_TOKEN,) if message.add_special else ()
+            tokens = tuple(start + tuple(text.encode()) for text in message.texts)
+            self._send(Tokens(request_id=message.request_id, tokens=tokens))
+        elif isinstance(message, Detokenize):
+            text = bytes(token for token in message.tokens if token < BOS_TOKEN).decode("utf-8", "replace")
+            self._send(Text(request_id=message.request_id, text=text))
+
+    def _misbehave(self, name: str) -> None:
+        script = self._script
+        if name not in (script.crash_on, script.hang_on, script.garbage_on) or not self._take_fault():
+            return
+        if name == script.crash_on:
+            self._crash()
+        if name == script.garbage_on:
+            os.write(self._out_fd, b"\xff" * 64)
+        while name == script.hang_on:
+            time.sleep(0.05)
+
+    def _take_fault(self) -> bool:
+        if self._faults and self._script.once:
+            Path(self._script.once).touch()
+        return self._faults
+
+    def _crash(self) -> None:
+        print("fake engine: crashing as scripted", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _load(self, load: Load) -> None:
+        if not os.path.exists(load.paths.model):
+            self._send(LoadFailed("load_failed", f"no such file: {load.paths.model}"))
+            sys.exit(1)
+        for step in range(4):
+            self._send(LoadProgress(step / 4))
+            time.sleep(self._script.load_step_s)
+        if self._script.load_failure is not None and self._take_fault():
+            self._send(LoadFailed(*self._script.load_failure))
+            sys.exit(1)
+        self._n_ctx, self._n_slots = load.params.n_ctx, load.params.n_slots
+        self._send(
+            Loaded(
+                n_ctx=self._n_ctx,
+                n_ctx_train=self._n_ctx,
+                n_slots=self._n_slots,
+                n_vocab=257,
+                n_embd=4,
+                n_threads=1,
+                can_shift=True,
+                weights_bytes=1000,
+                kv_bytes=100,
+                compute_bytes=10,
+                vram_bytes=0,
+            )
+        )
+
+    def _submit(self, submit: Submit) -> None:
+        prompt = _tokens_of(submit.prompt)
+        request_id = submit.request_id
+        if submit.sampling.grammar and "root" not in submit.sampling.grammar:
+            self._send(Failed(request_id=request_id, kind="invalid_grammar", message="no rule 'root'"))
+        elif len(prompt) >= self._n_ctx:
+            self._send(
+                Failed(
+                    request_id=request_id,
+                    kind="context_exceeded",
+                    message="the prompt does not fit the context",
+                    n_prompt_tokens=len(prompt),
+                    n_ctx=self._n_ctx,
+                )
+            )
+        else:
+            self._waiting.append(Generation(submit=submit, prompt=prompt))
+
+    def _embed(self, embed: Embed) -> None:
+        inputs = [_tokens_of((piece,)) for piece in embed.inputs]
+        if not embed.truncate and any(len(tokens) > self._n_ctx for tokens in inputs):
+            self._send(
+                Failed(request_id=embed.request_id, kind="context_exceeded", message="the input is too long")
+            )
+            return
+        one = b"\x00\x00\x80\x3f" + bytes(12)  # (1, 0, 0, 0) as float32
+        n_tokens = tuple(min(len(tokens), self._n_ctx) for tokens in inputs)
+        self._send(Embeddings(request_id=embed.request_id, vectors=(one,) * len(inputs), n_tokens=n_tokens))
+
+    def _abort(self, request_id: int) -> None:
+        for group in (self._running, self._waiting):
+            for sequence in group:
+                if sequence.submit.request_id == request_id:
+                    group.remove(sequence)
+                    self._finish(sequence, "cancelled")
+                    return
+
+    def _step(self) -> None:
+        time.sleep(self._script.token_s)
+        while self._waiting and len(self._running) < self._n_slots:
+            self._running.append(self._waiting.pop(0))
+        deltas: list[TokenDelta] = []
+        finished: list[Generation] = []
+        for sequence in self._running:
+            if sequence.n_done == self._script.crash_after_tokens and self._take_fault():
+                self._crash()
+            prompt, n_predict = sequence.prompt, sequence.submit.sampling.n_predict
+            if not prompt or sequence.n_done == (10 * self._n_ctx if n_predict < 0 else n_predict):
+                finished.append(sequence)
+                continue
+            token = prompt[sequence.n_done % len(prompt)]
+            sequence.n_done += 1
+            text = bytes((token,)).decode("latin-1") if token < BOS_TOKEN else ""
+            deltas.append(TokenDelta(request_id=sequence.submit.request_id, tokens=(token,), text=text))
+        stats = StepStats(n_busy_slots=len(self._running), n_queued=len(self._waiting), n_kv_tokens=1)
+        self._send(Step(tuple(deltas), stats))
+        for sequence in finished:
+            self._running.remove(sequence)
+            self._finish(sequence, "length" if sequence.prompt else "stop")
+
+    def _finish(self, sequence: Generation, reason: FinishReason) -> None:
+        timings = EngineTimings(n_prompt_tokens=len(sequence.prompt), n_output_tokens=sequence.n_done)
+        self._send(Finished(request_id=sequence.submit.request_id, reason=reason, timings=timings))
+
+
+def _tokens_of(pieces: Sequence[str | tuple[int, ...]]) -> tuple[int, ...]:
+    tokens: list[int] = []
+    for piece in pieces:
+        tokens.extend(piece.encode() if isinstance(piece, str) else piece)
+    return tuple(tokens)
+
+
+def main() -> None:
+    """Run the worker on this process's stdin and stdout."""
+    out_fd = os.dup(1)
+    os.dup2(2, 1)
+    script = msgspec.convert(json.loads(sys.argv[1]), Script)
+    print("fake engine: started", file=sys.stderr, flush=True)
+    FakeEngine(script, out_fd).run()
+
+
+if __name__ == "__main__":
+    main()
