@@ -11,6 +11,11 @@ from server.gguf.kinds import FILE_TYPES, KV_CACHE_BYTES, UNKNOWN_FILE_TYPE
 from server.gguf.reader import GgufArray, GgufHeader
 from server.types.models import Capability
 
+# Tokenizers that put a begin token before a text unless the file says otherwise (llama-vocab.cpp).
+_BOS_TOKENIZERS = frozenset({"llama", "bert", "gemma4"})
+_BOS_PRETOKENIZERS = frozenset(
+    {"llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "tekken", "chameleon"}
+)
 _GLOBAL_PREFIXES = ("general.", "tokenizer.")
 
 
@@ -132,10 +137,14 @@ class GgufMetadata:
         return tokens.count if isinstance(tokens, GgufArray) else self.integer("vocab_size")
 
     @property
-    def adds_bos(self) -> bool | None:
-        """Whether the tokenizer puts a begin token before a text; None: llama.cpp's choice."""
+    def adds_bos(self) -> bool:
+        """Whether the tokenizer puts a begin token before a text; llama.cpp's rule where the file is silent."""
         value = self.get("tokenizer.ggml.add_bos_token")
-        return value if isinstance(value, bool) else None
+        if isinstance(value, bool):
+            return value
+        if self.text("tokenizer.ggml.model") in _BOS_TOKENIZERS:
+            return True
+        return self.text("tokenizer.ggml.pre") in _BOS_PRETOKENIZERS
 
     @cached_property
     def bos_text(self) -> str:

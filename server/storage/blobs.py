@@ -1,0 +1,130 @@
+"""Blobs: files named by the sha256 of their bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from server.errors import BlobNotFound, DigestMismatch
+from server.storage.disk import disk_errors, open_temporary, publish, write_all
+from server.storage.paths import StorePaths, normal_digest
+from server.types.quoting import go_quote
+
+# A temporary file that is older belongs to a process that died.
+_STALE_AFTER_S = 24 * 3600
+
+
+class StoredBlob(msgspec.Struct, frozen=True):
+    """A blob that is in the store; `created` is False when it was there before."""
+
+    digest: str
+    size_bytes: int
+    created: bool
+
+
+class BlobWriter:
+    """Takes bytes of unknown digest and makes them a blob.
+
+    Used as a context manager: what was not committed is gone at its end. Not for several threads at once.
+    """
+
+    def __init__(self, paths: StorePaths) -> None:
+        self._paths = paths
+        self._hash = hashlib.sha256()
+        self._size_bytes = 0
+        self._temporary = Path()
+        self._descriptor = -1
+
+    def __enter__(self) -> BlobWriter:
+        with disk_errors(self._paths.root):
+            self._descriptor, self._temporary = open_temporary(self._paths.temporary, "blob-")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+        self._temporary.unlink(missing_ok=True)
+
+    def write(self, data: bytes) -> None:
+        """Append. Raises: DiskFull, StoreError."""
+        self._hash.update(data)
+        self._size_bytes += len(data)
+        with disk_errors(self._paths.root):
+            write_all(self._descriptor, data)
+
+    def commit(self, expected: str = "") -> StoredBlob:
+        """Make it a blob. With an expected digest, the bytes are kept under their own in any case.
+
+        Raises: DigestMismatch, InvalidRequest for an expected digest of a wrong form, DiskFull, StoreError.
+        """
+        digest = f"sha256:{self._hash.hexdigest()}"
+        if expected:
+            wanted = normal_digest(expected)
+        with disk_errors(self._paths.root):
+            target = self._paths.blob(digest)
+            created = not is_blob(target)
+            if created:
+                publish(self._descriptor, self._temporary, target)
+            else:
+                # Restarts the hour for which Ollama spares a blob that no manifest names.
+                os.utime(target)
+        if expected and wanted != digest:
+            raise DigestMismatch(
+                f"digest mismatch, expected {go_quote(expected)}, got {go_quote(digest)}",
+                hint="The bytes that arrived are not those that were announced; send them again.",
+            )
+        return StoredBlob(digest, self._size_bytes, created)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def is_blob(path: Path) -> bool:
+    """Whether there is a regular file; a symbolic link is none."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def read_blob(paths: StorePaths, digest: str, limit_bytes: int) -> bytes:
+    """All bytes of a small blob.
+
+    Raises: BlobNotFound when it is not there, cannot be read or is longer than the limit; InvalidRequest for
+    a digest of a wrong form.
+    """
+    path = paths.blob(digest)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "rb") as file:
+            data = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise BlobNotFound(f"blob {go_quote(digest)} not found") from error
+    if len(data) > limit_bytes:
+        raise BlobNotFound(f"blob {go_quote(digest)} is larger than {limit_bytes} bytes")
+    return data
+
+
+def remove_stale_temporaries(paths: StorePaths, now_s: float | None = None) -> None:
+    """Remove temporary files that a process left behind when it died."""
+    oldest = (time.time() if now_s is None else now_s) - _STALE_AFTER_S
+    try:
+        entries = list(os.scandir(paths.temporary))
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < oldest:
+                os.unlink(entry.path)
+        except OSError:
+            # Another process was faster.
+            continue

@@ -1,0 +1,293 @@
+"""The model store: Ollama's own, read and written beside it.
+
+Synchronous; services call it in threads. Any number of threads and processes may use one store at once: what
+they read is whole, and a blob goes only when no manifest names it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from server.errors import BlobNotFound, InvalidRequest, ModelNotFound, OllaError, StoreError
+from server.storage.blobs import BlobWriter, StoredBlob, is_blob, read_blob, remove_stale_temporaries
+from server.storage.config import ModelConfig, encode_config
+from server.storage.disk import disk_errors, remove_empty_folders, write_atomically
+from server.storage.headers import HeaderCache
+from server.storage.locks import StoreLock
+from server.storage.manifests import (
+    CONFIG_TYPE,
+    Layer,
+    Manifest,
+    encode_manifest,
+    manifest_files,
+    read_manifest,
+)
+from server.storage.paths import StorePaths, normal_digest
+from server.storage.pins import Pins
+from server.storage.references import find_references
+from server.storage.spelling import stored_spelling
+from server.storage.stored_model import StoredModel, read_stored_model
+from server.types.names import ModelName
+
+__all__ = ["ModelStore", "StoredModel"]
+
+_log = logging.getLogger("olla")
+
+# As long as Ollama spares a blob that no manifest names.
+PRUNE_GRACE_S = 3600.0
+
+
+class ModelStore:
+    """Models below a folder."""
+
+    def __init__(self, root: Path, *, prefer_go: bool | None = None, noprune: bool = False) -> None:
+        """Nothing is read or written yet.
+
+        Args:
+            prefer_go: OLLAMA_GO_TEMPLATE.
+            noprune: OLLAMA_NOPRUNE: leave blobs of replaced models and orphans alone.
+        """
+        self.paths = StorePaths(root)
+        self._prefer_go = prefer_go
+        self._noprune = noprune
+        self._lock = StoreLock(self.paths.lock)
+        self._headers = HeaderCache()
+        self._pins = Pins()
+        self._cache_lock = threading.Lock()
+        self._models: dict[Path, tuple[tuple[int, int, int], StoredModel]] = {}
+
+    @property
+    def root(self) -> Path:
+        """Folder of the store."""
+        return self.paths.root
+
+    def is_new(self) -> bool:
+        """Whether nobody has put anything into the store yet."""
+        return not self.paths.manifests.exists() and not self.paths.blobs.exists()
+
+    def list_models(self) -> list[StoredModel]:
+        """All models that read, newest first; what is broken is logged and left out."""
+        models: list[StoredModel] = []
+        seen: set[Path] = set()
+        for name, path in manifest_files(self.paths):
+            seen.add(path)
+            try:
+                models.append(self._load(name, path))
+            except (OSError, ValueError, OllaError) as error:
+                _log.warning("model %s is left out of the list: %s", name.display(), error)
+        with self._cache_lock:
+            for path in self._models.keys() - seen:
+                del self._models[path]
+        return sorted(models, key=lambda model: (-int(model.modified_at), model.name.full()))
+
+    def find(self, name: ModelName) -> StoredModel:
+        """The model of that name in any spelling of upper and lower case.
+
+        Raises: ModelNotFound, also when files that it needs are missing; StoreError when it does not read.
+        """
+        stored = self.canonical(name)
+        missing = ModelNotFound(name.display())
+        try:
+            model = self._load(stored, self.paths.manifest(stored))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise missing from error
+        except BlobNotFound as error:
+            raise _incomplete(name) from error
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"model {name.display()} cannot be read: {error}", hint="Delete it, then create it again."
+            ) from error
+        if not model.is_complete:
+            raise _incomplete(name)
+        return model
+
+    def canonical(self, name: ModelName) -> ModelName:
+        """The name in the spelling in which it, or else its host, namespace or model, is stored already."""
+        return stored_spelling(self.paths, name)
+
+    def copy(self, source: ModelName, destination: ModelName) -> ModelName | None:
+        """Give a model a second name, over any model that has it.
+
+        Returns: the destination in its stored spelling when a model was replaced, else None.
+        Raises: ModelNotFound, StoreError.
+        """
+        with self._writing():
+            old_name, new_name = self.canonical(source), self.canonical(destination)
+            if old_name == new_name:
+                return None
+            try:
+                raw = self.paths.manifest(old_name).read_bytes()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+                raise ModelNotFound(source.display()) from error
+            replaced = self._manifest_or_none(new_name)
+            self._write_manifest(new_name, raw)
+            self._remove_unreferenced(replaced.digests if replaced else ())
+            return new_name if replaced else None
+
+    def delete(self, name: ModelName) -> ModelName:
+        """Remove a model and the blobs that nothing else needs; returns the name in its stored spelling.
+
+        Raises: ModelNotFound, StoreError.
+        """
+        with self._writing():
+            stored = self.canonical(name)
+            path = self.paths.manifest(stored)
+            if not path.is_file() and not path.is_symlink():
+                raise ModelNotFound(name.display())
+            manifest = self._manifest_or_none(stored)
+            try:
+                path.unlink()
+            except FileNotFoundError as error:
+                raise ModelNotFound(name.display()) from error
+            remove_empty_folders(path.parent, self.paths.manifests)
+            self._remove_unreferenced(manifest.digests if manifest else (), always=True)
+            return stored
+
+    def write_model(self, name: ModelName, config: ModelConfig, layers: Iterable[Layer]) -> ModelName | None:
+        """Make a model of blobs that are in the store; its manifest appears last and at once.
+
+        Returns: the name in its stored spelling when a model was replaced, else None.
+        Raises: BlobNotFound for a layer that is not in the store, DiskFull, StoreError.
+        """
+        layers = tuple(layers)
+        with self._writing():
+            stored = self.canonical(name)
+            replaced = self._manifest_or_none(stored)
+            for layer in layers:
+                if not self.has_blob(layer.digest):
+                    raise BlobNotFound(f'blob "{layer.digest}" not found')
+            blob = self.put_bytes(encode_config(config))
+            config_layer = Layer(CONFIG_TYPE, blob.digest, blob.size_bytes)
+            self._write_manifest(stored, encode_manifest(config_layer, layers))
+            self._pins.release(layer.digest for layer in layers)
+            self._remove_unreferenced(replaced.digests if replaced else ())
+            return stored if replaced else None
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold off every other writer, so that blobs found meanwhile are still there for `write_model`.
+
+        Raises: StoreError when the store cannot be written.
+        """
+        with self._writing():
+            yield
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether a blob is in the store. Raises: InvalidRequest for a digest of a wrong form."""
+        return is_blob(self.paths.blob(digest))
+
+    def blob_path(self, digest: str) -> Path:
+        """File of a blob that is there. Raises: BlobNotFound, InvalidRequest for a digest of a wrong form."""
+        path = self.paths.blob(digest)
+        if not is_blob(path):
+            raise BlobNotFound(f'blob "{digest}" not found')
+        return path
+
+    def blob_size(self, digest: str) -> int:
+        """Bytes of a blob. Raises: as `blob_path`."""
+        return self.blob_path(digest).stat().st_size
+
+    def read_bytes(self, digest: str, limit_bytes: int) -> bytes:
+        """A small blob. Raises: as `blob_path`."""
+        return read_blob(self.paths, digest, limit_bytes)
+
+    def open_blob_writer(self) -> BlobWriter:
+        """A writer for a blob of any size, to be used with `with`. Raises: DiskFull, StoreError on entry."""
+        return BlobWriter(self.paths)
+
+    def put_bytes(self, data: bytes) -> StoredBlob:
+        """Make a small blob. Raises: DiskFull, StoreError."""
+        with self.open_blob_writer() as writer:
+            writer.write(data)
+            return writer.commit()
+
+    def pin(self, digest: str) -> None:
+        """Spare an uploaded blob until a model is made of it, for an hour at most."""
+        self._pins.add(normal_digest(digest))
+
+    def prune(self, now_s: float | None = None) -> int:
+        """Remove blobs older than an hour that nothing needs, and what dead writers left; returns how many.
+
+        Raises: StoreError.
+        """
+        now = time.time() if now_s is None else now_s
+        remove_stale_temporaries(self.paths, now)
+        if self._noprune or not self.paths.blobs.is_dir():
+            return 0
+        with self._writing():
+            old = [path for path in self.paths.blobs.iterdir() if _is_older(path, now - PRUNE_GRACE_S)]
+            digests = [digest for path in old if (digest := _digest_of(path))]
+            return self._remove_unreferenced(digests)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with disk_errors(self.root), self._lock.held():
+            yield
+
+    def _load(self, name: ModelName, path: Path) -> StoredModel:
+        status = path.stat()
+        key = (status.st_mtime_ns, status.st_size, status.st_ino)
+        with self._cache_lock:
+            cached = self._models.get(path)
+        if cached is not None and cached[0] == key and self._config_is_there(cached[1]):
+            return cached[1]
+        manifest = read_manifest(path)
+        model = read_stored_model(self.paths, name, manifest, self._headers, prefer_go=self._prefer_go)
+        with self._cache_lock:
+            self._models[path] = (key, model)
+        return model
+
+    def _config_is_there(self, model: StoredModel) -> bool:
+        digest = model.manifest.config_digest
+        return not digest or self.has_blob(digest)
+
+    def _manifest_or_none(self, name: ModelName) -> Manifest | None:
+        try:
+            return read_manifest(self.paths.manifest(name))
+        except (OSError, ValueError):
+            return None
+
+    def _write_manifest(self, name: ModelName, raw: bytes) -> None:
+        path = self.paths.manifest(name)
+        if path.is_dir():
+            raise StoreError(f"{path} is a folder, where the manifest of {name.display()} belongs")
+        write_atomically(path, raw, self.paths.temporary)
+
+    def _remove_unreferenced(self, digests: Iterable[str], *, always: bool = False) -> int:
+        """Remove those of the blobs that nothing needs, the lock being held; `always` overrides `noprune`."""
+        wanted = set(digests)
+        if not wanted or (self._noprune and not always):
+            return 0
+        references = find_references(self.paths)
+        if references.unreadable:
+            _log.warning(
+                "no blobs are removed: %s cannot be read and may need them", references.unreadable[0]
+            )
+            return 0
+        removable = wanted - references.digests - self._pins.held()
+        for digest in removable:
+            self.paths.blob(digest).unlink(missing_ok=True)
+        return len(removable)
+
+
+def _incomplete(name: ModelName) -> ModelNotFound:
+    return ModelNotFound(name.display(), hint="Some of its files are missing; create or pull it again.")
+
+
+def _is_older(path: Path, than_s: float) -> bool:
+    try:
+        return path.lstat().st_mtime < than_s and is_blob(path)
+    except OSError:
+        return False
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        return normal_digest(path.name)
+    except InvalidRequest:
+        return ""
