@@ -5,30 +5,17 @@ Knows messages and text; does not know models, tokens or files.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, Protocol
 
-import msgspec
+from server.prompts.go_render import GoTemplate
+from server.prompts.jinja import JinjaTemplate
+from server.prompts.render_input import RenderInput
 
-from server.types.generation import Think
-from server.types.messages import Message, Tool
+__all__ = ["PromptTemplate", "RenderInput", "go_template", "jinja_template"]
 
-
-class RenderInput(msgspec.Struct, frozen=True, kw_only=True):
-    """What a template turns into a prompt.
-
-    Attributes:
-        messages: the conversation, system messages included. A last assistant message is continued.
-        think: resolved: None never asked, False off, True or a level on.
-        suffix: text after the gap to fill; the gap's prefix is the content of the last user message.
-        bos_text, eos_text: for Jinja templates that write them.
-    """
-
-    messages: tuple[Message, ...]
-    tools: tuple[Tool, ...] = ()
-    think: Think = None
-    suffix: str = ""
-    bos_text: str = ""
-    eos_text: str = ""
+_N_CACHED = 64
+"""Parsed templates to keep; a server uses one or two per model."""
 
 
 class PromptTemplate(Protocol):
@@ -37,6 +24,7 @@ class PromptTemplate(Protocol):
     Attributes:
         kind: language of the source.
         thinking_tags: opening and closing tag of the reasoning, None when the template has none.
+        keeps_thinking_blanks: blanks around the tags belong to the reasoning and the answer.
         tool_call_tag: text that opens a tool call in the model's output, "" when the template has no tools.
     """
 
@@ -53,6 +41,8 @@ class PromptTemplate(Protocol):
     @property
     def thinking_tags(self) -> tuple[str, str] | None: ...
     @property
+    def keeps_thinking_blanks(self) -> bool: ...
+    @property
     def tool_call_tag(self) -> str: ...
 
     def render(self, inp: RenderInput) -> str:
@@ -60,11 +50,13 @@ class PromptTemplate(Protocol):
         ...
 
 
+@lru_cache(maxsize=_N_CACHED)
 def go_template(source: str) -> PromptTemplate:
     """Parse a Modelfile TEMPLATE. Cached by source. Raises InvalidTemplate."""
-    raise NotImplementedError
+    return GoTemplate(source)
 
 
+@lru_cache(maxsize=_N_CACHED)
 def jinja_template(source: str) -> PromptTemplate:
     """Parse a GGUF's `tokenizer.chat_template`. Cached by source. Raises InvalidTemplate."""
-    raise NotImplementedError
+    return JinjaTemplate(source)

@@ -1,0 +1,1 @@
+"""Go's text/template language, as far as prompts can use it."""
