@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -89,6 +90,8 @@ def start_server(
         has_ended = process.poll() is not None
         found = probe(base_url)
         if found is not None:
+            # Whoever waits for the process keeps its end from leaving a zombie while this one lives.
+            threading.Thread(target=process.wait, daemon=True).start()
             return found
         if has_ended or time.monotonic() > deadline:
             break

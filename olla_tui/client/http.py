@@ -1,0 +1,145 @@
+"""JSON and NDJSON over HTTP, asynchronously, with refusals as our errors.
+
+It knows requests, lines and status codes; the shapes of bodies are `server.wire`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+
+from olla_tui.client.failures import HttpReply, refusal, unreachable
+from server.errors import EngineError, ServerUnreachable
+
+CONNECT_TIMEOUT_S = 5.0
+"""A server on this machine or its network answers in milliseconds. Replies have no bound: loads are slow."""
+
+MAX_LINE_BYTES = 256 * 1024 * 1024
+"""Longest line that is read; the longest that servers send are vectors and vocabularies."""
+
+
+class LineSplitter:
+    """Lines from pieces of bytes, cut at the line feed alone: JSON texts may hold other line ends."""
+
+    def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self._parts: list[bytes] = []
+        self._n_bytes = 0
+        self._max_line_bytes = max_line_bytes
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that `data` completes, without blank ones. Raises: EngineError when one is too long."""
+        *complete, rest = data.split(b"\n")
+        lines = []
+        for part in complete:
+            lines.append(b"".join([*self._parts, part]))
+            self._parts, self._n_bytes = [], 0
+        if rest:
+            self._parts.append(rest)
+            self._n_bytes += len(rest)
+        if self._n_bytes > self._max_line_bytes:
+            raise EngineError(f"the server sent a line of more than {self._max_line_bytes} bytes")
+        return [line for line in lines if line.strip()]
+
+    def finish(self) -> list[bytes]:
+        """What stands behind the last line feed."""
+        rest = b"".join(self._parts)
+        self._parts, self._n_bytes = [], 0
+        return [rest] if rest.strip() else []
+
+
+class HttpApi:
+    """Calls one server over connections that are kept open.
+
+    Proxies of the environment are not asked: the server is on this machine or its own network.
+    """
+
+    def __init__(self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.base_url = base_url
+        self._client = httpx.AsyncClient(
+            base_url=base_url,
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
+            trust_env=False,
+            transport=transport,
+            headers={"Content-Type": "application/json", "User-Agent": "olla"},
+        )
+
+    async def json(
+        self, method: str, path: str, body: bytes | AsyncIterable[bytes] | None = None, *, model: str = ""
+    ) -> Any:
+        """One JSON value; None for an empty reply. `model` names the model that a 404 is about.
+
+        Raises: ServerUnreachable, or the error of `failures.refusal`.
+        """
+        async with self._exchange(method, path, body) as response:
+            content = await response.aread()
+            self._check(response, content, path, model, streaming=False)
+            return _decode(content) if content.strip() else None
+
+    async def status(
+        self, method: str, path: str, body: bytes | AsyncIterable[bytes] | None = None, *, allowed: int = 0
+    ) -> int:
+        """The status of a reply whose body does not matter. Raises: as `json`, but not for `allowed`."""
+        async with self._exchange(method, path, body) as response:
+            content = await response.aread()
+            if response.status_code != allowed:
+                self._check(response, content, path, "", streaming=False)
+            return response.status_code
+
+    async def lines(self, path: str, body: bytes, *, model: str = "") -> AsyncGenerator[Any, None]:
+        """The JSON values of an NDJSON reply. Closing the generator closes the connection.
+
+        Raises: as `json`; an `{"error": ...}` line is for the caller to read.
+        """
+        async with self._exchange("POST", path, body) as response:
+            if response.status_code >= 400:
+                self._check(response, await response.aread(), path, model, streaming=True)
+            splitter = LineSplitter()
+            async for data in response.aiter_bytes():
+                for line in splitter.feed(data):
+                    yield _decode(line)
+            for line in splitter.finish():
+                yield _decode(line)
+
+    async def aclose(self) -> None:
+        """Close all connections; open replies fail with ServerUnreachable."""
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def _exchange(
+        self, method: str, path: str, body: bytes | AsyncIterable[bytes] | None
+    ) -> AsyncIterator[httpx.Response]:
+        try:
+            async with self._client.stream(method, path, content=body) as response:
+                yield response
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
+            raise unreachable(self.base_url, str(error) or type(error).__name__) from error
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise ServerUnreachable(
+                f"the connection to {self.base_url} broke off ({error or type(error).__name__})",
+                hint="the server's log tells why",
+            ) from error
+
+    def _check(
+        self, response: httpx.Response, content: bytes, path: str, model: str, *, streaming: bool
+    ) -> None:
+        if response.status_code < 400:
+            return
+        text = content.decode("utf-8", "replace").strip()
+        try:
+            reply = msgspec.json.decode(content)
+        except msgspec.MsgspecError:
+            reply = text
+        message = str(reply["error"]) if isinstance(reply, dict) and "error" in reply else text
+        message = message or str(HttpReply(response.status_code))
+        raise refusal(response.status_code, message, path=path, model=model, streaming=streaming)
+
+
+def _decode(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.MsgspecError as error:
+        raise EngineError(f"the server sent what is no JSON: {error}") from error
