@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from olla_tui.client.launch import find_server
 from server.settings import Settings
+from server.version import OLLA_VERSION
 
 
 def print_version() -> None:
     """Print the version, and how the running server differs from it; without a server that is no error."""
-    own = version("olla")
+    own = OLLA_VERSION
     found = find_server(Settings.load().base_url)
     if found is None:
         print("Warning: could not connect to a running olla instance")

@@ -1,0 +1,134 @@
+"""From the commands of a Modelfile to the request that makes the model, and the files it needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from server.errors import InvalidModelfile
+from server.types.messages import Message
+from server.types.models import CreateRequest
+from server.types.options import parse_option_text
+
+DEPRECATED = frozenset(
+    {"penalize_newline", "low_vram", "f16_kv", "vocab_only", "use_mlock", "logits_all", "tfs_z", "numa"}
+)
+"""Parameters of older Ollamas that nothing has any more; a Modelfile that sets them still makes a model."""
+
+
+class Command(Protocol):
+    """A command of a Modelfile: "model" for FROM, the parameter's own name for PARAMETER."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def args(self) -> str: ...
+
+
+class FileSet(NamedTuple):
+    """Files to upload, by the names under which the request lists them."""
+
+    models: dict[str, Path]
+    adapters: dict[str, Path]
+    drafts: dict[str, Path]
+    warnings: tuple[str, ...] = ()
+
+
+def request_of(commands: Sequence[Command], folder: Path) -> tuple[CreateRequest, FileSet]:
+    """The request without its files, and the files. `folder`: what relative paths start from.
+
+    Raises: InvalidModelfile, InvalidOption.
+    """
+    base = ""
+    fields: dict[str, str] = dict.fromkeys(("template", "system", "renderer", "parser", "requires"), "")
+    models: list[Path] = []
+    adapters: list[Path] = []
+    drafts: list[Path] = []
+    licenses: list[str] = []
+    messages: list[Message] = []
+    parameters: dict[str, Any] = {}
+    warnings: list[str] = []
+    for command in commands:
+        match command.name:
+            case "model":
+                found = model_files(command.args, folder)
+                models += found
+                base = base if found else command.args
+            case "adapter":
+                adapters = model_files(command.args, folder, must_exist=True)
+            case "draft":
+                drafts += model_files(command.args, folder, must_exist=True)
+            case "template" | "system" | "renderer" | "parser" | "requires" as name:
+                fields[name] = command.args
+            case "license":
+                licenses.append(command.args)
+            case "message":
+                role, _, content = command.args.partition(": ")
+                messages.append(Message(role=role, content=content))
+            case name if name in DEPRECATED:
+                warnings.append(f"parameter {name} is deprecated")
+            case name:
+                _add_parameter(parameters, name, command.args)
+    request = CreateRequest(
+        model="",
+        base=base,
+        licenses=tuple(licenses),
+        messages=tuple(messages),
+        parameters=parameters,
+        template=fields["template"],
+        system=fields["system"],
+        renderer=fields["renderer"],
+        parser=fields["parser"],
+        requires=fields["requires"].removeprefix("v"),
+    )
+    return request, FileSet(named(models), named(adapters), named(drafts), tuple(warnings))
+
+
+def _add_parameter(parameters: dict[str, Any], name: str, text: str) -> None:
+    """A list grows with each line; of any other parameter the last line counts."""
+    value = parse_option_text(name, [text])
+    if isinstance(value, tuple):
+        parameters[name] = [*parameters.get(name, []), *value]
+    else:
+        parameters[name] = value
+
+
+def model_files(text: str, folder: Path, *, must_exist: bool = False) -> list[Path]:
+    """The files that FROM, ADAPTER or DRAFT names; none when the text names a model instead.
+
+    Raises: InvalidModelfile for a path without a file and for a folder without model files.
+    """
+    path = folder / Path(text).expanduser()
+    try:
+        exists = path.exists()
+    except OSError:
+        exists = False
+    if exists:
+        return gguf_files(path) if path.is_dir() else [path.resolve()]
+    if must_exist or text.startswith(("./", "../", "/", "~")) or text.lower().endswith(".gguf"):
+        raise InvalidModelfile(f"{text}: no such file", hint=f"relative paths start from {folder}")
+    return []
+
+
+def gguf_files(folder: Path) -> list[Path]:
+    """The model files of a folder. Raises: InvalidModelfile when there are none that olla reads."""
+    for pattern in ("*.gguf", "*.bin"):
+        if found := sorted(folder.glob(pattern)):
+            return [path.resolve() for path in found]
+    if any(folder.glob("*.safetensors")):
+        raise InvalidModelfile(
+            f"{folder} holds safetensors, which olla cannot read",
+            hint="convert them to GGUF with llama.cpp's convert_hf_to_gguf.py",
+        )
+    raise InvalidModelfile("no Modelfile or safetensors files found")
+
+
+def named(files: Sequence[Path]) -> dict[str, Path]:
+    """Files by their paths below the folder that holds them all, with forward slashes."""
+    if not files:
+        return {}
+    root = os.path.commonpath([path.parent for path in files])
+    return {path.relative_to(root).as_posix(): path for path in files}

@@ -1,0 +1,41 @@
+"""`olla serve`: the server alone, on the main thread, its log on stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+
+from server.serve import bind, serve
+from server.services.container import build_services
+from server.settings import Settings
+from server.version import OLLA_VERSION
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+def run_server() -> None:
+    """Serve until SIGINT or SIGTERM. Raises: OllaError when the address cannot be bound."""
+    settings = Settings.load()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    logging.getLogger("olla").addHandler(handler)
+    for warning in settings.warnings:
+        logging.getLogger("olla").warning(warning)
+    asyncio.run(_serve(settings, bind(settings)))
+
+
+async def _serve(settings: Settings, sock: socket.socket) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stop.set)
+    host, port = sock.getsockname()[:2]
+
+    def started() -> None:
+        shown = f"[{host}]" if ":" in host else host
+        print(f"Listening on {shown}:{port} (version {OLLA_VERSION})", file=sys.stderr, flush=True)
+
+    await serve(build_services(settings), sock, settings, started=started, stop=stop)
