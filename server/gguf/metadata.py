@@ -138,7 +138,7 @@ class GgufMetadata:
 
     @property
     def adds_bos(self) -> bool:
-        """Whether the tokenizer puts a begin token before a text; llama.cpp's rule where the file is silent."""
+        """Whether the tokenizer puts a begin token before a text; else llama.cpp's own rule."""
         value = self.get("tokenizer.ggml.add_bos_token")
         if isinstance(value, bool):
             return value

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -31,32 +33,38 @@ class StoredBlob(msgspec.Struct, frozen=True):
 class BlobWriter:
     """Takes bytes of unknown digest and makes them a blob.
 
-    Used as a context manager: what was not committed is gone at its end. Not for several threads at once.
+    Used as a context manager, or by `open` and `close`: what was not committed is gone at the end. Its
+    methods may be called on different threads; one waits for the other, so that a write that was given up on
+    has ended before the file is closed.
     """
 
     def __init__(self, paths: StorePaths) -> None:
         self._paths = paths
+        self._lock = threading.Lock()
         self._hash = hashlib.sha256()
         self._size_bytes = 0
-        self._temporary = Path()
+        self._temporary: Path | None = None
         self._descriptor = -1
 
     def __enter__(self) -> BlobWriter:
-        with disk_errors(self._paths.root):
-            self._descriptor, self._temporary = open_temporary(self._paths.temporary, "blob-")
+        self.open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
-        self._temporary.unlink(missing_ok=True)
+        self.close()
+
+    def open(self) -> None:
+        """Make the temporary file. Raises: DiskFull, StoreError."""
+        with self._lock, disk_errors(self._paths.root):
+            self._descriptor, self._temporary = open_temporary(self._paths.temporary, "blob-")
 
     def write(self, data: bytes) -> None:
         """Append. Raises: DiskFull, StoreError."""
-        self._hash.update(data)
-        self._size_bytes += len(data)
-        with disk_errors(self._paths.root):
+        with self._lock, disk_errors(self._paths.root):
+            self._hash.update(data)
+            self._size_bytes += len(data)
             write_all(self._descriptor, data)
 
     def commit(self, expected: str = "") -> StoredBlob:
@@ -64,28 +72,40 @@ class BlobWriter:
 
         Raises: DigestMismatch, InvalidRequest for an expected digest of a wrong form, DiskFull, StoreError.
         """
+        wanted = normal_digest(expected) if expected else ""
         digest = f"sha256:{self._hash.hexdigest()}"
-        if expected:
-            wanted = normal_digest(expected)
-        with disk_errors(self._paths.root):
+        with self._lock, disk_errors(self._paths.root):
             target = self._paths.blob(digest)
             created = not is_blob(target)
-            if created:
+            if created and self._temporary is not None:
                 publish(self._descriptor, self._temporary, target)
             else:
-                # Restarts the hour for which Ollama spares a blob that no manifest names.
-                os.utime(target)
-        if expected and wanted != digest:
+                touch(target)
+        if wanted and wanted != digest:
             raise DigestMismatch(
                 f"digest mismatch, expected {go_quote(expected)}, got {go_quote(digest)}",
                 hint="The bytes that arrived are not those that were announced; send them again.",
             )
         return StoredBlob(digest, self._size_bytes, created)
 
-    def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+    def close(self) -> None:
+        """Close and remove the temporary file; again is harmless."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+            if self._temporary is not None:
+                self._temporary.unlink(missing_ok=True)
+                self._temporary = None
+
+
+def touch(path: Path) -> None:
+    """Restart the hour for which Ollama spares a blob that no manifest names.
+
+    A blob of another user cannot be touched; Ollama, as that user, minds its own.
+    """
+    with suppress(PermissionError):
+        os.utime(path, follow_symlinks=False)
 
 
 def is_blob(path: Path) -> bool:

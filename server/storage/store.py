@@ -14,7 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from server.errors import BlobNotFound, InvalidRequest, ModelNotFound, OllaError, StoreError
-from server.storage.blobs import BlobWriter, StoredBlob, is_blob, read_blob, remove_stale_temporaries
+from server.gguf.metadata import GgufMetadata
+from server.storage.blobs import (
+    BlobWriter,
+    StoredBlob,
+    is_blob,
+    read_blob,
+    remove_stale_temporaries,
+    touch,
+)
 from server.storage.config import ModelConfig, encode_config
 from server.storage.disk import disk_errors, remove_empty_folders, write_atomically
 from server.storage.headers import HeaderCache
@@ -159,8 +167,8 @@ class ModelStore:
             stored = self.canonical(name)
             replaced = self._manifest_or_none(stored)
             for layer in layers:
-                if not self.has_blob(layer.digest):
-                    raise BlobNotFound(f'blob "{layer.digest}" not found')
+                # Restarts the hour for which Ollama spares a blob that no manifest names.
+                touch(self.blob_path(layer.digest))
             blob = self.put_bytes(encode_config(config))
             config_layer = Layer(CONFIG_TYPE, blob.digest, blob.size_bytes)
             self._write_manifest(stored, encode_manifest(config_layer, layers))
@@ -188,9 +196,9 @@ class ModelStore:
             raise BlobNotFound(f'blob "{digest}" not found')
         return path
 
-    def blob_size(self, digest: str) -> int:
-        """Bytes of a blob. Raises: as `blob_path`."""
-        return self.blob_path(digest).stat().st_size
+    def read_metadata(self, path: Path) -> GgufMetadata:
+        """Metadata of a GGUF file; the last ones are kept. Raises: BadModelFile."""
+        return self._headers.get(path)
 
     def read_bytes(self, digest: str, limit_bytes: int) -> bytes:
         """A small blob. Raises: as `blob_path`."""
