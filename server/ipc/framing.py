@@ -107,7 +107,12 @@ def read_frame(fd: int) -> bytes | None:
 
 def write_frame(fd: int, message: ToEngine | FromEngine) -> None:
     """Write one message to a blocking descriptor. Raises `BrokenFrame`, and `OSError` when nobody reads."""
-    view = memoryview(encode(message))
+    write_bytes(fd, encode(message))
+
+
+def write_bytes(fd: int, data: bytes) -> None:
+    """Write encoded frames to a blocking descriptor. Raises `OSError` when nobody reads."""
+    view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 

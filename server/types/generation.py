@@ -36,7 +36,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         seed: -1 draws one at random.
         n_predict: most tokens to generate; -1: bounded by the engine at 10 x n_ctx.
         n_keep: tokens at the start that a context shift leaves in place.
-        context_shift: slide the context when it is full, where the memory allows it; otherwise end with "length".
+        context_shift: slide the context when it is full, where the memory allows it; else end with "length".
         mirostat: 0 off, 1, 2.
         logit_bias: (token id, bias) pairs.
         stop: texts that end the answer and are not part of it.
@@ -44,6 +44,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         grammar_triggers: when not empty, the grammar applies only from the first of these texts on.
         logprobs: report the log probability of each token.
         n_top_logprobs: alternatives to report per token, 0 to 20.
+        preserved_tokens: names of control tokens that are part of the text, for the parser of the answer.
     """
 
     seed: int = -1
@@ -68,6 +69,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     grammar_triggers: tuple[str, ...] = ()
     logprobs: bool = False
     n_top_logprobs: int = 0
+    preserved_tokens: tuple[str, ...] = ()
 
 
 class LoadParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,7 +248,7 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
         context: token ids of prompt and answer, for `GenerateRequest.context`; empty unless asked for.
         tool_calls: calls that are reported with the end (models rendered by their own Jinja template).
         stop_text: the stop text that ended the answer, "" otherwise.
-        n_dropped_messages: messages that truncation left out of the prompt.
+        n_dropped_messages, n_dropped_tokens: what truncation left out of the prompt.
     """
 
     reason: DoneReason
@@ -255,6 +257,7 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
     context: tuple[int, ...] = ()
     stop_text: str = ""
     n_dropped_messages: int = 0
+    n_dropped_tokens: int = 0
 
 
 class Rendered(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,262 @@
+"""A llama.cpp context: the memory of the slots, the batch, decode, logits and vectors."""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import sys
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from server.engine import native
+from server.engine.batch import Batch
+from server.engine.failures import DecodeFailed, InvalidBatch, LoadRefused, NoMemory
+from server.engine.logs import LogSink
+from server.engine.model import Model, load_failure
+
+Rows = npt.NDArray[np.float32]
+"""Logits or vectors, [n_rows, n_vocab or n_embd] float32."""
+
+KV_TYPES: Final = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
+"""ggml_type of each kind of cache."""
+
+_SHAREABLE: Final = ("f32", "f16", "bf16")
+
+
+class Decoded(enum.Enum):
+    """How a llama_decode ended that did not fail."""
+
+    DONE = 0
+    NO_ROOM = 1
+    ABORTED = 2
+
+
+class ContextParams(msgspec.Struct, frozen=True, kw_only=True):
+    """How a context is made.
+
+    Attributes:
+        n_ctx: tokens of context per sequence.
+        n_outputs_max: rows with logits in one batch; 0: every token of a batch may have one.
+        flash_attention: None: where supported.
+        pooling: llama_pooling_type, -1 as the model says.
+    """
+
+    n_ctx: int
+    n_seq_max: int
+    n_batch: int
+    n_ubatch: int
+    n_outputs_max: int
+    n_threads: int
+    kv_type: str = "f16"
+    flash_attention: bool | None = None
+    embeddings: bool = False
+    pooling: int = -1
+    unified: bool = False
+
+
+class Context:
+    """A context and its batch.
+
+    Attributes:
+        n_ctx: tokens per sequence as llama.cpp made it, which may be more than asked for.
+        can_shift: a sequence's positions can be moved, so a full context can slide.
+        can_copy: a sequence can be copied over another and then cut.
+    """
+
+    def __init__(self, model: Model, params: ContextParams, log: LogSink) -> None:
+        self.model = model
+        self._log = log
+        self._address = _init_context(model, params, log)
+        self.n_seq_max = native.n_seq_max(self._address)
+        self.n_batch = native.n_batch(self._address)
+        self.n_ubatch = native.n_ubatch(self._address)
+        self.n_ctx = native.n_ctx_seq(self._address) if not params.unified else native.n_ctx(self._address)
+        self.pooling = native.pooling_type(self._address)
+        self._memory = native.get_memory(self._address)
+        self._streams = not params.unified
+        self.needs_whole_input = params.embeddings and (model.has_encoder or self._memory is None)
+        self.n_outputs_max = params.n_outputs_max or self.n_batch
+        self.batch = Batch(
+            n_batch=self.n_batch,
+            n_seq_max=self.n_seq_max,
+            n_outputs_max=self.n_outputs_max,
+            n_vocab=model.n_vocab,
+        )
+        self._n_outputs = 0
+        self._abort_flag = _install_abort_flag(self._address)
+        self._apply_adapters()
+        self.can_shift = self._probe_shift()
+        self.can_copy = self._memory is not None and not model.is_recurrent
+
+    # Memory.
+
+    def remove(self, seq_id: int, start: int, end: int = -1) -> bool:
+        """Forget positions start..end of a sequence (end -1: to its end). False: this memory cannot."""
+        self._check_seq(seq_id)
+        return self._memory is None or native.memory_seq_rm(self._memory, seq_id, start, end)
+
+    def copy_sequence(self, source: int, target: int, *, n_tokens: int = -1) -> None:
+        """Copy a whole sequence over another.
+
+        Raises: InvalidBatch for a part of a sequence, which llama.cpp would end the process over.
+        """
+        self._check_seq(source)
+        self._check_seq(target)
+        if self._streams and n_tokens >= 0:
+            raise InvalidBatch("a part of a sequence cannot be copied to another stream")
+        if self._memory is not None and source != target:
+            end = -1 if n_tokens < 0 else n_tokens
+            native.memory_seq_cp(self._memory, source, target, -1 if end < 0 else 0, end)
+
+    def shift(self, seq_id: int, start: int, n_tokens: int) -> bool:
+        """Drop `n_tokens` positions from `start` on and move the rest down. False: nothing changed."""
+        if not self.can_shift or self._memory is None or not self.remove(seq_id, start, start + n_tokens):
+            return False
+        native.memory_seq_add(self._memory, seq_id, start + n_tokens, -1, -n_tokens)
+        return True
+
+    def n_cached(self, seq_id: int) -> int:
+        """Positions of a sequence that are in memory."""
+        self._check_seq(seq_id)
+        return 0 if self._memory is None else native.memory_seq_pos_max(self._memory, seq_id) + 1
+
+    def clear(self, *, data: bool = True) -> None:
+        """Forget everything. `data`: overwrite it too, which takes time with a large memory."""
+        if self._memory is not None:
+            native.memory_clear(self._memory, data)
+
+    # Decode.
+
+    def decode(self) -> Decoded:
+        """Run the batch.
+
+        Raises: InvalidBatch, NoMemory, DecodeFailed; after the last two the state of the memory is unknown.
+        """
+        if self.batch.n_tokens == 0:
+            raise InvalidBatch("an empty batch cannot be decoded")
+        if self.needs_whole_input and self.batch.n_tokens > self.n_ubatch:
+            raise InvalidBatch(
+                f"an encoder takes {self.n_ubatch} tokens at once and the batch has {self.batch.n_tokens}"
+            )
+        self._n_outputs = 0
+        code = native.decode(self._address, self.batch.as_native())
+        if code == 0:
+            self._n_outputs = self.batch.n_outputs
+        if code in (0, 1, 2):
+            return Decoded(code)
+        if code == -1:
+            raise InvalidBatch("llama.cpp refused a batch as not valid")
+        if code == -2:
+            raise NoMemory("there is not enough memory for the next step of the model")
+        raise DecodeFailed(f"llama.cpp failed to run the model (code {code})")
+
+    def logits(self) -> Rows:
+        """Logits of the rows that asked for them, in batch order; valid until the next decode.
+
+        Shape [n_outputs, n_vocab]. Raises: InvalidBatch when the batch asked for none.
+        """
+        if self._n_outputs == 0:
+            raise InvalidBatch("no row of the batch asked for logits")
+        address = native.get_logits(self._address)
+        if not address:
+            raise DecodeFailed("llama.cpp has no logits for the batch")
+        n_floats = self._n_outputs * self.model.n_vocab
+        floats: Any = (ctypes.c_float * n_floats).from_address(address)
+        rows: Rows = np.frombuffer(floats, np.float32).reshape(self._n_outputs, self.model.n_vocab)
+        return rows
+
+    def pooled(self, seq_id: int) -> npt.NDArray[np.float32]:
+        """The vector of a sequence, copied. [n_embd] Raises: DecodeFailed when there is none."""
+        self._check_seq(seq_id)
+        pointer = native.get_embeddings_seq(self._address, seq_id)
+        if not pointer:
+            raise DecodeFailed("llama.cpp has no vector for an input")
+        return np.ctypeslib.as_array(pointer, (self.model.n_embd,)).copy()
+
+    def token_vectors(self) -> Rows:
+        """The vector of each token of the batch, copied, for a model without pooling. [n_tokens, n_embd]"""
+        vectors = np.empty((self.batch.n_tokens, self.model.n_embd), np.float32)
+        for row in range(self.batch.n_tokens):
+            pointer = native.get_embeddings_ith(self._address, row)
+            if not pointer:
+                raise DecodeFailed("llama.cpp has no vector for a token")
+            vectors[row] = np.ctypeslib.as_array(pointer, (self.model.n_embd,))
+        return vectors
+
+    # Abort, from any thread.
+
+    def abort_step(self) -> None:
+        """Make the llama_decode that runs now return early; any thread may call it. No effect on a GPU."""
+        self._abort_flag[0] = b"x"
+
+    def reset_abort(self) -> None:
+        """Let the next llama_decode run to its end."""
+        self._abort_flag[0] = b"\0"
+
+    def close(self) -> None:
+        """Free everything but the model."""
+        if self._address:
+            self.batch.close()
+            native.free(self._address)
+            self._address = 0
+
+    def _check_seq(self, seq_id: int) -> None:
+        if not 0 <= seq_id < self.n_seq_max:
+            raise InvalidBatch(f"sequence {seq_id} is not one of {self.n_seq_max}")
+
+    def _apply_adapters(self) -> None:
+        n = len(self.model.adapters)
+        if n == 0:
+            return
+        adapters = (native.AdapterPointer * n)(*self.model.adapters)
+        scales = (ctypes.c_float * n)(*[1.0] * n)
+        if native.set_adapters_lora(self._address, adapters, n, scales) != 0:
+            raise LoadRefused("an adapter does not fit the model")
+
+    def _probe_shift(self) -> bool:
+        """Recurrent memory says that it can shift, but it cannot forget a part of a sequence."""
+        if self._memory is None or self.model.is_recurrent:
+            return False
+        return native.memory_can_shift(self._memory)
+
+
+def _init_context(model: Model, params: ContextParams, log: LogSink) -> native.Address:
+    if params.kv_type not in KV_TYPES:
+        raise LoadRefused(f"the KV cache type '{params.kv_type}' is none of {', '.join(KV_TYPES)}")
+    if params.kv_type not in _SHAREABLE and params.flash_attention is False:
+        raise LoadRefused(f"a KV cache of type {params.kv_type} needs flash attention, which is switched off")
+    native_params = native.context_default_params()
+    native_params.n_ctx = params.n_ctx if params.unified else params.n_ctx * params.n_seq_max
+    native_params.n_seq_max = params.n_seq_max
+    native_params.n_batch = params.n_batch
+    native_params.n_ubatch = params.n_ubatch
+    native_params.n_outputs_max = params.n_outputs_max
+    native_params.n_threads = params.n_threads
+    native_params.n_threads_batch = params.n_threads
+    native_params.kv_unified = params.unified
+    native_params.flash_attn_type = {None: -1, False: 0, True: 1}[params.flash_attention]
+    native_params.type_k = native_params.type_v = KV_TYPES[params.kv_type]
+    native_params.embeddings = params.embeddings
+    native_params.pooling_type = params.pooling
+    native_params.no_perf = True
+    log.errors.clear()
+    address = native.init_from_model(model.address, native_params)
+    if not address:
+        raise load_failure("the model's context", log)
+    return address
+
+
+def _install_abort_flag(address: native.Address) -> Any:
+    """A two-byte buffer that stops llama_decode while its first byte is not NUL.
+
+    llama.cpp asks the callback once per graph node. libc's strlen does as the callback (the length of the
+    buffer's text is 0 or 1), so no Python runs and the interpreter's lock is not taken.
+    """
+    flag = ctypes.create_string_buffer(2)
+    if not sys.platform.startswith("win"):
+        strlen = ctypes.cast(ctypes.CDLL(None).strlen, native.AbortCallback)
+        native.set_abort_callback(address, strlen, ctypes.cast(flag, ctypes.c_void_p))
+    return flag

@@ -1,0 +1,388 @@
+"""Generation for all slots of one context: from `Submit` to `Finished`, one step at a time."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from server.engine.batch import TokenArray
+from server.engine.candidates import Candidates, best_id
+from server.engine.context import Context, Decoded, Rows
+from server.engine.detokenizer import NOTHING, Detokenizer, Released
+from server.engine.failures import BadRequest, ContextFull, DecodeFailed, EngineFailure, NoMemory
+from server.engine.inbox import Inbox
+from server.engine.kv_cache import Placement, SlotCache
+from server.engine.logprobs import token_logprob
+from server.engine.model import Model
+from server.engine.pace import Pace
+from server.engine.prompt import control_tokens, prompt_tokens, token_array
+from server.engine.sampler import Sampler
+from server.engine.scheduler import Phase, Plan, Scheduler, Sequence
+from server.ipc.messages import (
+    EngineTimings,
+    Failed,
+    Finished,
+    FinishReason,
+    FromEngine,
+    Step,
+    StepStats,
+    Submit,
+    TokenDelta,
+)
+from server.types.generation import SamplingParams
+
+MAX_CONTEXTS_OF_OUTPUT: Final = 10
+"""A generation without a bound of its own ends after this many contexts of tokens."""
+
+
+class Generation(msgspec.Struct, eq=False):
+    """One request in the worker. Times are monotonic nanoseconds.
+
+    Attributes:
+        n_prompt: tokens of the prompt, without those an earlier worker generated.
+        last_token: chosen but not yet decoded.
+        stop_tokens: control tokens whose name is one of the stop texts.
+        shown: control tokens that are part of the text.
+    """
+
+    sequence: Sequence
+    params: SamplingParams
+    sampler: Sampler
+    text: Detokenizer
+    n_prompt: int
+    n_output: int
+    n_output_max: int
+    submitted_ns: int
+    stop_tokens: dict[int, str]
+    shown: frozenset[int]
+    admitted_ns: int = 0
+    first_token_ns: int = 0
+    last_token: int = -1
+    end: FinishReason | None = None
+
+
+class Generator:
+    """Decodes, samples and reports for every request of one context."""
+
+    def __init__(self, model: Model, context: Context, *, n_ctx: int, pace: Pace, inbox: Inbox) -> None:
+        self._model = model
+        self._context = context
+        self._n_ctx = n_ctx
+        self._pace = pace
+        self._inbox = inbox
+        self._cache = SlotCache(
+            context.n_seq_max, n_ctx, can_trim=not model.is_recurrent, can_copy=context.can_copy
+        )
+        self._scheduler = Scheduler(context.n_seq_max, context.n_batch, self._cache)
+        self._candidates = Candidates(model.n_vocab)
+        self._generations: dict[int, Generation] = {}
+        self._n_prompt_tokens_max = context.n_batch
+        self._stats = StepStats()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is open."""
+        return self._scheduler.is_idle
+
+    def submit(self, message: Submit) -> None:
+        """Begin a request. Raises: EngineFailure, and the request has then ended."""
+        if message.request_id in self._generations:
+            raise BadRequest(f"request {message.request_id} is open already")
+        params = message.sampling
+        prompt = prompt_tokens(self._model, message.prompt)
+        emitted = token_array(self._model, message.emitted)
+        if len(prompt) >= self._n_ctx:
+            raise ContextFull(
+                f"the prompt has {len(prompt)} tokens and the context holds {self._n_ctx}",
+                n_prompt_tokens=len(prompt),
+                n_ctx=self._n_ctx,
+            )
+        tokens = self._fitted(np.concatenate([prompt, emitted]), params)
+        sampler = Sampler(self._model, params, self._n_ctx, self._candidates)
+        try:
+            sampler.accept_prompt(prompt)
+            for token in message.emitted:
+                sampler.accept(token)
+        except EngineFailure:
+            sampler.close()
+            raise
+        n_output_max = MAX_CONTEXTS_OF_OUTPUT * self._n_ctx
+        if params.n_predict >= 0:
+            n_output_max = min(params.n_predict, n_output_max)
+        generation = Generation(
+            sequence=Sequence(message.request_id, tokens),
+            params=params,
+            sampler=sampler,
+            text=Detokenizer(params.stop),
+            n_prompt=len(prompt),
+            n_output=len(emitted),
+            n_output_max=n_output_max,
+            submitted_ns=time.monotonic_ns(),
+            stop_tokens=control_tokens(self._model, params.stop),
+            shown=frozenset(control_tokens(self._model, params.preserved_tokens)),
+        )
+        self._generations[message.request_id] = generation
+        self._scheduler.add(generation.sequence)
+
+    def abort(self, request_id: int) -> list[FromEngine]:
+        """End a request now. Nothing happens when it has ended already."""
+        generation = self._generations.get(request_id)
+        if generation is None:
+            self._inbox.forget(request_id)
+            return []
+        generation.end = "cancelled"
+        return [self._finish(generation)]
+
+    def abort_all(self) -> list[FromEngine]:
+        """End all requests now."""
+        return [message for request_id in list(self._generations) for message in self.abort(request_id)]
+
+    def step(self) -> list[FromEngine]:
+        """Decode once for everybody. Returns a `Step`, then the ends of the requests that ended with it."""
+        begin = time.perf_counter()
+        for sequence in self._scheduler.admit(self._carry_out):
+            self._generations[sequence.request_id].admitted_ns = time.monotonic_ns()
+        n_prompt_tokens = self._pace.n_prompt_tokens(
+            someone_decodes=self._scheduler.someone_decodes, n_batch=self._context.n_batch
+        )
+        plan = self._scheduler.plan(min(n_prompt_tokens, self._n_prompt_tokens_max))
+        try:
+            self._fill(plan)
+            outcome = self._decode(plan)
+            if outcome is not Decoded.DONE:
+                return self._not_done(plan, outcome)
+            self._n_prompt_tokens_max = self._context.n_batch
+            deltas, ended = self._after_decode(plan)
+        except (EngineFailure, MemoryError) as error:
+            return self._all_failed(error)
+        seconds = time.perf_counter() - begin
+        self._pace.measured(plan.n_prompt_tokens, seconds)
+        return [Step(tuple(deltas), self._step_stats(seconds)), *ended]
+
+    def stats(self) -> StepStats:
+        """The worker now, as in the last step."""
+        return self._stats
+
+    # The parts of a step.
+
+    def _carry_out(self, placement: Placement) -> int:
+        """Prepare the memory of a slot; returns the tokens that it keeps."""
+        slot = placement.slot
+        if placement.copy_from >= 0:
+            self._context.copy_sequence(placement.copy_from, slot)
+        if placement.n_keep and self._context.remove(slot, placement.n_keep):
+            return placement.n_keep
+        self._context.remove(slot, -1)
+        return 0
+
+    def _fill(self, plan: Plan) -> None:
+        batch = self._context.batch
+        batch.clear()
+        slots = [sequence.slot for sequence in plan.decoding]
+        tokens = [self._generations[sequence.request_id].last_token for sequence in plan.decoding]
+        batch.add_rows(slots, tokens, [self._cache.length(slot) for slot in slots])
+        for chunk in plan.chunks:
+            sequence = chunk.sequence
+            start = sequence.n_prefilled
+            part = sequence.tokens[start : start + chunk.n_tokens]
+            batch.add(sequence.slot, part, start, output="last" if chunk.is_last else "none")
+
+    def _decode(self, plan: Plan) -> Decoded:
+        self._context.reset_abort()
+        request_ids = [sequence.request_id for sequence in plan.sequences()]
+        self._inbox.step_begins(request_ids, self._context.abort_step)
+        try:
+            return self._context.decode()
+        finally:
+            self._inbox.step_ends()
+
+    def _after_decode(self, plan: Plan) -> tuple[list[TokenDelta], list[FromEngine]]:
+        """Record what is in memory now, choose the next tokens, and end who has come to an end."""
+        outputs: list[Generation] = []
+        for sequence in plan.decoding:
+            generation = self._generations[sequence.request_id]
+            self._cache.append(sequence.slot, generation.last_token)
+            outputs.append(generation)
+        for chunk in plan.chunks:
+            sequence = chunk.sequence
+            start = sequence.n_prefilled
+            self._cache.append(sequence.slot, sequence.tokens[start : start + chunk.n_tokens])
+            self._scheduler.prefilled(chunk)
+            if chunk.is_last:
+                outputs.append(self._generations[sequence.request_id])
+        if not outputs:
+            return [], []
+        rows = self._context.logits()
+        deltas: list[TokenDelta] = []
+        ended: list[FromEngine] = []
+        best = rows.argmax(1) if all(generation.sampler.is_greedy for generation in outputs) else None
+        for index, generation in enumerate(outputs):
+            try:
+                guess = -1 if best is None else int(best[index])
+                released = self._advance(generation, rows, index, guess)
+            except EngineFailure as error:
+                ended.append(self._fail(generation, error))
+                continue
+            if released.tokens or released.text:
+                deltas.append(
+                    TokenDelta(
+                        request_id=generation.sequence.request_id,
+                        tokens=released.tokens,
+                        text=released.text,
+                        logprobs=released.logprobs,
+                    )
+                )
+            if generation.end is not None:
+                ended.append(self._finish(generation))
+        return deltas, ended
+
+    def _advance(self, generation: Generation, rows: Rows, index: int, guess: int) -> Released:
+        """Choose a token from a row; returns what may be shown. `guess`: the row's largest, -1 not known."""
+        if generation.first_token_ns == 0:
+            generation.first_token_ns = time.monotonic_ns()
+        if generation.n_output >= generation.n_output_max:
+            generation.end = "length"  # nothing was asked for beyond the prompt
+            return generation.text.finish()
+        row = rows[index]
+        suppressed = self._model.suppressed
+        raw = row.copy() if len(suppressed) and generation.params.logprobs else row
+        if len(suppressed):
+            row[suppressed] = -np.inf
+            guess = -1
+        if guess < 0 or row[guess] != row[guess]:
+            guess = best_id(row) if generation.sampler.is_greedy else generation.sampler.sample(row)
+        token = generation.last_token = guess
+        generation.sampler.accept(token)
+        generation.n_output += 1
+        if self._model.is_eog(token):
+            generation.end = "stop"
+            return generation.text.finish()
+        if token in generation.stop_tokens:
+            generation.end = "stop"
+            released = generation.text.finish()
+            generation.text.stop_text = generation.stop_tokens[token]
+            return released
+        logprob = None
+        if generation.params.logprobs:
+            logprob = token_logprob(self._model, raw, token, generation.params.n_top_logprobs)
+        piece = self._model.piece(token, special=token in generation.shown)
+        released = generation.text.feed(token, piece, logprob)
+        if generation.text.stop_text:
+            generation.end = "stop"
+        elif generation.n_output >= generation.n_output_max or not self._make_room(generation):
+            generation.end = "length"
+        if generation.end == "length":
+            return _joined(released, generation.text.finish())
+        return released
+
+    def _make_room(self, generation: Generation) -> bool:
+        """Make sure that the chosen token can be decoded; False when the context is full for good."""
+        slot = generation.sequence.slot
+        n = self._cache.length(slot)
+        if generation.params.context_shift and self._context.can_shift and n + 1 >= self._n_ctx:
+            n_keep, n_discard = self._shift_sizes(n, generation.params)
+            if n_discard > 0 and self._context.shift(slot, n_keep, n_discard):
+                self._cache.shift(slot, n_keep, n_discard)
+        return self._cache.length(slot) < self._n_ctx
+
+    def _shift_sizes(self, n_tokens: int, params: SamplingParams) -> tuple[int, int]:
+        """Tokens to keep at the start, and to discard after them."""
+        n_keep = params.n_keep if params.n_keep >= 0 else self._n_ctx
+        n_keep = max(0, min(self._n_ctx - 4, n_keep + self._model.adds_bos, n_tokens))
+        return n_keep, (n_tokens - n_keep) // 2
+
+    # Ends.
+
+    def _finish(self, generation: Generation) -> Finished:
+        timings = self._timings(generation)
+        self._close(generation)
+        return Finished(
+            request_id=generation.sequence.request_id,
+            reason=generation.end or "cancelled",
+            timings=timings,
+            stop_text=generation.text.stop_text,
+        )
+
+    def _fail(self, generation: Generation, error: EngineFailure) -> Failed:
+        self._close(generation)
+        return error.as_message(generation.sequence.request_id)
+
+    def _close(self, generation: Generation) -> None:
+        self._scheduler.end(generation.sequence)
+        generation.sampler.close()
+        del self._generations[generation.sequence.request_id]
+        self._inbox.forget(generation.sequence.request_id)
+
+    def _timings(self, generation: Generation) -> EngineTimings:
+        now = time.monotonic_ns()
+        admitted = generation.admitted_ns or now
+        first = generation.first_token_ns or now
+        return EngineTimings(
+            n_prompt_tokens=generation.n_prompt,
+            n_cached_tokens=min(generation.sequence.n_cached, generation.n_prompt),
+            n_output_tokens=generation.n_output,
+            queue_duration_ns=admitted - generation.submitted_ns,
+            prompt_duration_ns=first - admitted,
+            output_duration_ns=now - first,
+        )
+
+    def _not_done(self, plan: Plan, outcome: Decoded) -> list[FromEngine]:
+        """Nothing of the step counts. Aborted: the aborts are in the inbox. No room: try a smaller step."""
+        if outcome is Decoded.NO_ROOM:
+            if plan.n_prompt_tokens <= 1:
+                return self._all_failed(DecodeFailed("the context has no room for the next token"))
+            self._n_prompt_tokens_max = plan.n_prompt_tokens // 2
+        return [Step((), self._step_stats(0.0))]
+
+    def _all_failed(self, error: Exception) -> list[FromEngine]:
+        """The state of the memory is unknown: everyone with a slot fails, and the memory starts over."""
+        failure = error if isinstance(error, EngineFailure) else NoMemory("the engine ran out of memory")
+        failed: list[FromEngine] = [
+            self._fail(self._generations[sequence.request_id], failure)
+            for sequence in self._scheduler.running
+        ]
+        self._context.clear()
+        self._cache.clear()
+        self._n_prompt_tokens_max = self._context.n_batch
+        return [Step((), self._step_stats(0.0)), *failed]
+
+    def _step_stats(self, seconds: float) -> StepStats:
+        running = self._scheduler.running
+        self._stats = StepStats(
+            n_busy_slots=len(running),
+            n_queued=self._scheduler.n_queued,
+            n_kv_tokens=self._cache.n_tokens,
+            step_ms=seconds * 1e3,
+            prefilling=tuple(
+                (sequence.request_id, sequence.n_prefilled, len(sequence.tokens))
+                for sequence in running
+                if sequence.phase is Phase.PREFILL
+            ),
+        )
+        return self._stats
+
+    # Requests.
+
+    def _fitted(self, tokens: TokenArray, params: SamplingParams) -> TokenArray:
+        """A prompt with what was generated before, as it is after the shifts that it went through."""
+        while len(tokens) >= self._n_ctx:
+            n_keep, n_discard = self._shift_sizes(self._n_ctx - 1, params)
+            if not (params.context_shift and self._context.can_shift and n_discard > 0):
+                raise ContextFull(
+                    "the generation cannot be continued: its context is full",
+                    n_prompt_tokens=len(tokens),
+                    n_ctx=self._n_ctx,
+                )
+            tokens = np.concatenate([tokens[:n_keep], tokens[n_keep + n_discard :]])
+        return tokens
+
+
+def _joined(first: Released, second: Released) -> Released:
+    if second is NOTHING:
+        return first
+    return Released(
+        (*first.tokens, *second.tokens), first.text + second.text, (*first.logprobs, *second.logprobs)
+    )

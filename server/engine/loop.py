@@ -1,0 +1,138 @@
+"""The worker's main loop: drain the inbox, run one step, write one piece of output."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from typing import Final
+
+import numpy as np
+
+from server.engine.failures import BadRequest, EngineFailure
+from server.engine.inbox import Inbox
+from server.engine.loading import Engine
+from server.engine.prompt import token_array
+from server.ipc.framing import BrokenFrame, encode, write_bytes
+from server.ipc.messages import (
+    Abort,
+    Bye,
+    Detokenize,
+    Embed,
+    FromEngine,
+    Load,
+    Shutdown,
+    Submit,
+    Text,
+    ToEngine,
+    Tokenize,
+    Tokens,
+)
+
+_STEPS_PER_COLLECTION: Final = 2_000
+"""Garbage is collected when the worker is idle, and only after this many steps."""
+
+
+class Outbox:
+    """Frames to the server."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def send(self, *messages: FromEngine) -> None:
+        """Write messages at once. When nobody reads, the server is gone and so is the worker's purpose."""
+        data = b"".join(_encoded(message) for message in messages)
+        try:
+            write_bytes(self._fd, data)
+        except OSError:
+            os._exit(0)
+
+
+class Loop:
+    """Serves one loaded model until it is told to leave."""
+
+    def __init__(self, engine: Engine, inbox: Inbox, outbox: Outbox) -> None:
+        self._engine = engine
+        self._worker = engine.generator or engine.embedder
+        self._inbox = inbox
+        self._outbox = outbox
+        self._leave_at: float | None = None
+        self._n_steps = 0
+
+    def run(self) -> None:
+        """Serve; returns after `Bye`."""
+        # The objects that exist now stay until the end, and steps make no cycles: let the collector rest.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        while not self._should_leave():
+            self._drain()
+            if not self._is_idle:
+                self._n_steps += 1
+                self._outbox.send(*self._step())
+        if self._worker is not None:
+            self._outbox.send(*self._worker.abort_all())
+        self._outbox.send(Bye())
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._worker is None or self._worker.is_idle
+
+    def _should_leave(self) -> bool:
+        return self._leave_at is not None and (self._is_idle or time.monotonic() >= self._leave_at)
+
+    def _drain(self) -> None:
+        """Take what has arrived; with nothing to do, wait for it."""
+        if self._is_idle and self._n_steps >= _STEPS_PER_COLLECTION:
+            gc.collect()
+            self._n_steps = 0
+        message = self._inbox.take(None if self._is_idle else 0)
+        while message is not None:
+            self._outbox.send(*self._answer(message))
+            message = self._inbox.take(0)
+
+    def _step(self) -> list[FromEngine]:
+        return [] if self._worker is None else self._worker.step()
+
+    def _answer(self, message: ToEngine) -> list[FromEngine]:
+        """What a message is answered with at once. A request that fails to begin ends here."""
+        if isinstance(message, Shutdown):
+            self._leave_at = time.monotonic() + message.grace_s
+            return []
+        if isinstance(message, Abort):
+            return [] if self._worker is None else self._worker.abort(message.request_id)
+        if isinstance(message, Load):
+            return []
+        try:
+            return self._begin(message)
+        except EngineFailure as error:
+            return [error.as_message(message.request_id)]
+
+    def _begin(self, message: Submit | Embed | Tokenize | Detokenize) -> list[FromEngine]:
+        model = self._engine.model
+        if isinstance(message, Submit):
+            if self._engine.generator is None:
+                raise BadRequest("the model is loaded for embeddings and cannot generate")
+            self._engine.generator.submit(message)
+            return []
+        if isinstance(message, Embed):
+            if self._engine.embedder is None:
+                raise BadRequest("the model is loaded for generation and cannot embed")
+            return self._engine.embedder.embed(message)
+        if isinstance(message, Tokenize):
+            arrays = [model.tokenize(text, add_special=message.add_special) for text in message.texts]
+            tokens = tuple(tuple(map(int, array)) for array in arrays)
+            return [Tokens(request_id=message.request_id, tokens=tokens)]
+        ids = token_array(model, message.tokens)
+        return [Text(request_id=message.request_id, text=model.detokenize(np.ascontiguousarray(ids)))]
+
+
+def _encoded(message: FromEngine) -> bytes:
+    """A frame; an answer that is too long for one becomes a failure of its request."""
+    try:
+        return encode(message)
+    except BrokenFrame as error:
+        request_id = getattr(message, "request_id", None)
+        if request_id is None:
+            raise
+        return encode(EngineFailure(error.message).as_message(request_id))

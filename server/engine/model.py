@@ -1,0 +1,199 @@
+"""A loaded model: its weights, its vocabulary, its adapters. Knows no context and no request."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from server.engine import native
+from server.engine.batch import TokenArray
+from server.engine.failures import BadModel, BadRequest, EngineFailure, LoadRefused, NoMemory
+from server.engine.logs import LogSink
+from server.types.generation import LoadParams, ModelPaths
+
+_LOAD_MODES: Final = {None: -1, False: 0, True: 1}
+"""llama_load_mode by `use_mmap`: chosen by llama.cpp, read into memory, mapped."""
+
+_NO_MEMORY_SIGNS: Final = ("failed to allocate", "unable to allocate", "out of memory", "bad_alloc")
+
+_MAX_TEXT_BYTES: Final = 1 << 30  # llama_tokenize takes the length as an int32
+
+
+class Model:
+    """A model that llama.cpp has loaded.
+
+    Attributes:
+        address, vocab: for `server.engine.native`.
+        suppressed: ids that the model's maker wants never to be generated.
+    """
+
+    def __init__(self, address: native.Address) -> None:
+        self.address = address
+        self.vocab = native.model_get_vocab(address)
+        self.n_vocab = native.vocab_n_tokens(self.vocab)
+        self.n_ctx_train = native.model_n_ctx_train(address)
+        self.n_embd = native.model_n_embd_out(address)
+        self.n_params = native.model_n_params(address)
+        self.weights_bytes = native.model_size(address)
+        self.has_encoder = native.model_has_encoder(address)
+        self.has_decoder = native.model_has_decoder(address)
+        self.is_recurrent = native.model_is_recurrent(address) or native.model_is_hybrid(address)
+        self.adds_bos = native.vocab_get_add_bos(self.vocab)
+        self.bos = native.vocab_bos(self.vocab)
+        self.eos = native.vocab_eos(self.vocab)
+        self._pieces: dict[tuple[int, bool], bytes] = {}
+        self._is_eog: dict[int, bool] = {}
+        self._buffer = ctypes.create_string_buffer(256)
+        self.bos_text = self._text(self.bos)
+        self.eos_text = self._text(self.eos)
+        self.suppressed = self._suppressed_tokens()
+        self.adapters: list[Any] = []
+
+    def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = True) -> TokenArray:
+        """Token ids of a text. `add_special`: with BOS and EOS where the model wants them.
+
+        A text that begins with the text of BOS gets no second one.
+        Raises: BadRequest for a text that is too long.
+        """
+        if add_special and self.bos_text and text.startswith(self.bos_text):
+            add_special = False
+        data = text.encode("utf-8", "replace")
+        if len(data) > _MAX_TEXT_BYTES:
+            raise BadRequest("the prompt is longer than a gigabyte")
+        n_max = len(data) // 2 + 16
+        while True:
+            tokens = np.empty(n_max, np.int32)
+            pointer = tokens.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+            n = native.tokenize(self.vocab, data, len(data), pointer, n_max, add_special, parse_special)
+            if n >= 0:
+                return tokens[:n]
+            if -n <= n_max:
+                raise BadRequest("the prompt has more tokens than can be counted")
+            n_max = -n
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """The bytes of one token. Without `special`, control tokens have none. [not always whole UTF-8]"""
+        key = (token, special)
+        piece = self._pieces.get(key)
+        if piece is None:
+            self.check_token(token)
+            n = native.token_to_piece(self.vocab, token, self._buffer, len(self._buffer), 0, special)
+            if n < 0:
+                self._buffer = ctypes.create_string_buffer(-n)
+                n = native.token_to_piece(self.vocab, token, self._buffer, -n, 0, special)
+            piece = self._pieces[key] = self._buffer.raw[: max(n, 0)]
+        return piece
+
+    def detokenize(self, tokens: TokenArray) -> str:
+        """The text of tokens, special tokens rendered."""
+        for token in tokens:
+            self.check_token(int(token))
+        pointer = np.ascontiguousarray(tokens).ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        n_max = 16 * len(tokens) + 64
+        while True:
+            text = ctypes.create_string_buffer(n_max)
+            n = native.detokenize(self.vocab, pointer, len(tokens), text, n_max, False, True)
+            if n >= 0:
+                return text.raw[:n].decode("utf-8", "replace")
+            n_max = -n
+
+    def is_eog(self, token: int) -> bool:
+        """Whether the token ends a generation."""
+        known = self._is_eog.get(token)
+        if known is None:
+            known = self._is_eog[token] = native.vocab_is_eog(self.vocab, token)
+        return known
+
+    def is_control(self, token: int) -> bool:
+        """Whether the token is a control token, which has no text of its own."""
+        self.check_token(token)
+        return native.vocab_is_control(self.vocab, token)
+
+    def check_token(self, token: int) -> None:
+        """Raises `BadRequest` for an id that the vocabulary does not have; llama.cpp would throw out of C."""
+        if not 0 <= token < self.n_vocab:
+            raise BadRequest(f"token id {token} is not in the model's vocabulary of {self.n_vocab} tokens")
+
+    def close(self) -> None:
+        """Free the weights. No context of the model may be in use."""
+        if self.address:
+            native.model_free(self.address)
+            self.address = 0
+
+    def _text(self, token: int) -> str:
+        if not 0 <= token < self.n_vocab:
+            return ""
+        return self.piece(token, special=True).decode("utf-8", "replace")
+
+    def _suppressed_tokens(self) -> TokenArray:
+        n = ctypes.c_int32(0)
+        pointer = native.vocab_suppress_tokens(self.vocab, ctypes.byref(n))
+        if not pointer or n.value <= 0:
+            return np.empty(0, np.int32)
+        return np.ctypeslib.as_array(pointer, (n.value,)).copy()
+
+
+def load_model(
+    paths: ModelPaths, params: LoadParams, log: LogSink, on_progress: Callable[[float], bool]
+) -> Model:
+    """Read the weights and the adapters. `on_progress` gets the share that is read; False stops.
+
+    Raises: BadModel, NoMemory, LoadRefused.
+    """
+    _check_file(Path(paths.model), b"GGUF")
+    for adapter in paths.adapters:
+        _check_file(Path(adapter), b"GGUF")
+    native_params = native.model_default_params()
+    native_params.n_gpu_layers = params.n_gpu_layers
+    native_params.main_gpu = params.main_gpu
+    native_params.load_mode = _LOAD_MODES[params.use_mmap]
+    # Weights in AMX buffers crash llama.cpp's AMX multiplication (ggml-org/llama.cpp issue 20824). AMX is
+    # one of the extra buffer types and comes before repacking, so on a build with AMX all extra types are
+    # left out.
+    native_params.use_extra_bufts = b"AMX_INT8 = 1" not in native.system_info()
+
+    @native.ProgressCallback  # type: ignore[untyped-decorator]
+    def progress(fraction: float, _user_data: object) -> bool:
+        return on_progress(fraction)
+
+    native_params.progress_callback = progress
+    log.errors.clear()
+    address = native.model_load_from_file(os.fsencode(paths.model), native_params)
+    if not address:
+        raise load_failure(paths.model, log, BadModel)
+    model = Model(address)
+    for adapter in paths.adapters:
+        pointer = native.adapter_lora_init(address, os.fsencode(adapter))
+        if not pointer:
+            raise load_failure(adapter, log, BadModel)
+        model.adapters.append(pointer)
+    return model
+
+
+def load_failure(what: str, log: LogSink, otherwise: type[EngineFailure] = LoadRefused) -> EngineFailure:
+    """The failure that llama.cpp's last error lines describe."""
+    detail = log.errors[0] if log.errors else "llama.cpp gave no reason"
+    text = " ".join(log.errors).lower()
+    if any(sign in text for sign in _NO_MEMORY_SIGNS):
+        return NoMemory(f"there is not enough memory for {Path(what).name}: {detail}")
+    return otherwise(f"{Path(what).name} cannot be loaded: {detail}")
+
+
+def _check_file(path: Path, magic: bytes) -> None:
+    """Raises `BadModel` for a file whose fault has a plainer name than llama.cpp's."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(magic))
+    except FileNotFoundError as error:
+        raise BadModel(f"the model file {path} does not exist") from error
+    except OSError as error:
+        raise BadModel(f"the model file {path} cannot be read: {error.strerror}") from error
+    if not head:
+        raise BadModel(f"the model file {path.name} is empty")
+    if head != magic:
+        raise BadModel(f"{path.name} is not a GGUF model file")

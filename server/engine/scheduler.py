@@ -1,0 +1,207 @@
+"""Who gets a slot and what each step decodes: a pure state machine over sequences, without llama.cpp.
+
+    QUEUED -> PREFILL -> DECODE -> ENDED
+
+A sequence holds a slot from admission to its end. Among waiting prompts the one with the fewest remaining
+tokens goes first, and each time that a prompt is passed over counts as if it had become shorter, so none
+waits forever.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from server.engine.batch import TokenArray
+from server.engine.kv_cache import Placement, SlotCache, common_prefix
+
+AGEING_TOKENS: Final = 64
+"""Tokens that a prompt seems shorter by for each step in which it was passed over."""
+
+MIN_HELD_TOKENS: Final = 256
+"""A prompt waits for another one's prefill when they share at least this much that is not yet in memory."""
+
+
+class Phase(enum.Enum):
+    """Where a sequence stands."""
+
+    QUEUED = "queued"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    ENDED = "ended"
+
+
+class Sequence(msgspec.Struct, eq=False):
+    """One request as the scheduler sees it.
+
+    Attributes:
+        tokens: the prompt, and what an earlier worker already generated. [n] int32
+        slot: -1 outside of one.
+        n_prefilled: tokens of `tokens` that are in memory, those found there included.
+        n_cached: tokens that were found in memory.
+        n_passed_over: steps in which others went first.
+    """
+
+    request_id: int
+    tokens: TokenArray
+    phase: Phase = Phase.QUEUED
+    slot: int = -1
+    n_prefilled: int = 0
+    n_cached: int = 0
+    n_passed_over: int = 0
+
+    @property
+    def n_remaining(self) -> int:
+        """Prompt tokens that are not in memory."""
+        return len(self.tokens) - self.n_prefilled
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """A part of a prompt to decode in this step. `is_last`: it completes the prompt, so it has an output."""
+
+    sequence: Sequence
+    n_tokens: int
+    is_last: bool
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a step decodes: one row for each of `decoding`, then the chunks."""
+
+    decoding: tuple[Sequence, ...]
+    chunks: tuple[Chunk, ...]
+
+    @property
+    def n_prompt_tokens(self) -> int:
+        """Tokens of all chunks."""
+        return sum(chunk.n_tokens for chunk in self.chunks)
+
+    def sequences(self) -> Iterable[Sequence]:
+        """All sequences of the step."""
+        yield from self.decoding
+        for chunk in self.chunks:
+            yield chunk.sequence
+
+
+class Scheduler:
+    """The sequences of one worker and its slots."""
+
+    def __init__(self, n_slots: int, n_batch: int, cache: SlotCache) -> None:
+        self._n_batch = n_batch
+        self._cache = cache
+        self._free = list(range(n_slots))
+        self._queued: list[Sequence] = []
+        self._running: list[Sequence] = []
+
+    @property
+    def n_queued(self) -> int:
+        """Sequences without a slot."""
+        return len(self._queued)
+
+    @property
+    def n_free_slots(self) -> int:
+        """Slots without a sequence."""
+        return len(self._free)
+
+    @property
+    def running(self) -> tuple[Sequence, ...]:
+        """Sequences with a slot, in order of admission."""
+        return tuple(self._running)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self._queued and not self._running
+
+    @property
+    def someone_decodes(self) -> bool:
+        """Whether a sequence is past its prompt."""
+        return any(sequence.phase is Phase.DECODE for sequence in self._running)
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a new sequence with at least one token."""
+        if not len(sequence.tokens):
+            raise ValueError("a sequence needs at least one token")
+        self._queued.append(sequence)
+
+    def admit(self, carry_out: Callable[[Placement], int]) -> list[Sequence]:
+        """Give free slots to waiting sequences.
+
+        `carry_out` does to the memory what a placement says and returns the tokens that it really kept.
+        """
+        admitted: list[Sequence] = []
+        for sequence in sorted(self._queued, key=_urgency):
+            if not self._free:
+                break
+            placement = self._cache.place(sequence.tokens, self._free)
+            if self._should_wait_for_prefix(sequence, placement):
+                continue
+            self._free.remove(placement.slot)
+            self._queued.remove(sequence)
+            self._running.append(sequence)
+            n_kept = carry_out(placement)
+            self._cache.take(msgspec.structs.replace(placement, n_keep=n_kept))
+            sequence.slot = placement.slot
+            sequence.phase = Phase.PREFILL
+            sequence.n_prefilled = sequence.n_cached = n_kept
+            sequence.n_passed_over = 0
+            admitted.append(sequence)
+        if admitted:
+            for sequence in self._queued:
+                sequence.n_passed_over += 1
+        return admitted
+
+    def plan(self, n_prompt_tokens: int) -> Plan:
+        """The next step, with at most `n_prompt_tokens` tokens of prompts."""
+        decoding = tuple(sequence for sequence in self._running if sequence.phase is Phase.DECODE)
+        room = min(n_prompt_tokens, self._n_batch - len(decoding))
+        chunks: list[Chunk] = []
+        waiting = [sequence for sequence in self._running if sequence.phase is Phase.PREFILL]
+        for sequence in sorted(waiting, key=_urgency):
+            n = min(room, sequence.n_remaining)
+            if n <= 0:
+                sequence.n_passed_over += 1
+                continue
+            chunks.append(Chunk(sequence, n, n == sequence.n_remaining))
+            sequence.n_passed_over = 0
+            room -= n
+        return Plan(decoding, tuple(chunks))
+
+    def prefilled(self, chunk: Chunk) -> None:
+        """A chunk is in memory."""
+        sequence = chunk.sequence
+        if sequence.phase is not Phase.PREFILL:
+            return
+        sequence.n_prefilled += chunk.n_tokens
+        if chunk.is_last:
+            sequence.phase = Phase.DECODE
+
+    def end(self, sequence: Sequence) -> None:
+        """A sequence has ended, whatever it was doing; its slot is free and keeps its tokens."""
+        if sequence.phase is Phase.ENDED:
+            return
+        if sequence.phase is Phase.QUEUED:
+            self._queued.remove(sequence)
+        else:
+            self._running.remove(sequence)
+            self._free.append(sequence.slot)
+            self._cache.touch(sequence.slot)
+        sequence.phase = Phase.ENDED
+        sequence.slot = -1
+
+    def _should_wait_for_prefix(self, sequence: Sequence, placement: Placement) -> bool:
+        """Somebody decodes the same long beginning right now: soon it can be copied."""
+        if not self._cache.can_copy:
+            return False
+        for other in self._running:
+            if other.phase is Phase.PREFILL:
+                n_shared = common_prefix(other.tokens, sequence.tokens[:-1])
+                if n_shared - max(placement.n_keep, other.n_prefilled) >= MIN_HELD_TOKENS:
+                    return True
+        return False
+
+
+def _urgency(sequence: Sequence) -> int:
+    return sequence.n_remaining - AGEING_TOKENS * sequence.n_passed_over
