@@ -55,7 +55,7 @@ def read_media(path: Path) -> bytes:
     except OSError as error:
         raise InvalidImage(f"{path} cannot be read: {error.strerror}") from None
     if not _is_media(data[:N_MAGIC_BYTES]):
-        raise InvalidImage(f"{path}: invalid file type", hint="JPEG, PNG, WebP and WAV files are taken")
+        raise InvalidImage(f"{path}: invalid file type", hint="JPEG, PNG, WebP and WAV files are taken.")
     return data
 
 

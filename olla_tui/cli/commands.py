@@ -198,7 +198,7 @@ def pull(model: str, insecure: Insecure = False) -> None:
     """Say that pulling is not there yet."""
     raise InvalidRequest(
         f"pulling {model} is not in this version of olla yet",
-        hint=f"make it from a GGUF file instead: olla create {model} -f Modelfile, with FROM ./file.gguf",
+        hint=f"Make it from a GGUF file instead: olla create {model} -f Modelfile, with FROM ./file.gguf.",
     )
 
 

@@ -16,7 +16,7 @@ def number_text(number: float) -> str:
         return "0" if str(number)[0] != "-" else "-0"
     for n_digits in range(9):
         text = f"{number:.{n_digits}e}"
-        if struct.pack("<f", float(text)) == struct.pack("<f", number):
+        if _is_same(float(text), number):
             break
     mantissa, _, exponent = text.partition("e")
     power = int(exponent)
@@ -28,3 +28,11 @@ def number_text(number: float) -> str:
     if len(digits) <= power + 1:
         return f"{sign}{digits}{'0' * (power + 1 - len(digits))}"
     return f"{sign}{digits[: power + 1]}.{digits[power + 1 :]}"
+
+
+def _is_same(rounded: float, number: float) -> bool:
+    """Whether a number rounds to a float32; beyond the largest one none does."""
+    try:
+        return struct.unpack("<f", struct.pack("<f", rounded)) == (number,)
+    except OverflowError:
+        return False

@@ -79,3 +79,8 @@ def processor(size_bytes: int, size_vram_bytes: int) -> str:
         return "Unknown"
     cpu_percent = math.floor((size_bytes - size_vram_bytes) / size_bytes * 100 + 0.5)
     return f"{cpu_percent}%/{100 - cpu_percent}% CPU/GPU"
+
+
+def with_hint(message: str, hint: str) -> str:
+    """A message and what to do about it, as sentences on one line."""
+    return f"{message.rstrip('.')}. {hint}" if hint else message

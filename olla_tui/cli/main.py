@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
+from olla_tui.cli.human import with_hint
 from server.errors import OllaError
 
 INTERRUPTED = 130
@@ -47,7 +48,7 @@ def sentence(error: OllaError) -> str:
     message, cause = error.message, error.__cause__
     if isinstance(cause, HttpReply) and cause.streaming:
         message = f"{cause}: {message}"
-    return f"{message}; {error.hint}" if error.hint else message
+    return with_hint(message, error.hint)
 
 
 def _invoke(arguments: Sequence[str]) -> int:
@@ -71,4 +72,4 @@ def _record_crash(error: Exception) -> str:
         log.write_text(trace, encoding="utf-8")
     except (OSError, OllaError) as log_error:
         return f"{type(error).__name__}: {error} (and no log could be written: {log_error})"
-    return f"{type(error).__name__}: {error}; this is a fault of olla, its trace is in {log}"
+    return f"{type(error).__name__}: {error}. This is a fault of olla; its trace is in {log}."

@@ -19,13 +19,16 @@ DEPRECATED = frozenset(
 
 
 class Command(Protocol):
-    """A command of a Modelfile: "model" for FROM, the parameter's own name for PARAMETER."""
+    """A command of a Modelfile, as `server.storage.modelfile` reads it: `key` names a parameter or a role."""
 
     @property
-    def name(self) -> str: ...
+    def kind(self) -> str: ...
 
     @property
-    def args(self) -> str: ...
+    def key(self) -> str: ...
+
+    @property
+    def value(self) -> str: ...
 
 
 class FileSet(NamedTuple):
@@ -52,26 +55,25 @@ def request_of(commands: Sequence[Command], folder: Path) -> tuple[CreateRequest
     parameters: dict[str, Any] = {}
     warnings: list[str] = []
     for command in commands:
-        match command.name:
-            case "model":
-                found = model_files(command.args, folder)
+        match command.kind:
+            case "from":
+                found = model_files(command.value, folder)
                 models += found
-                base = base if found else command.args
+                base = base if found else command.value
             case "adapter":
-                adapters = model_files(command.args, folder, must_exist=True)
+                adapters = model_files(command.value, folder, must_exist=True)
             case "draft":
-                drafts += model_files(command.args, folder, must_exist=True)
-            case "template" | "system" | "renderer" | "parser" | "requires" as name:
-                fields[name] = command.args
+                drafts += model_files(command.value, folder, must_exist=True)
             case "license":
-                licenses.append(command.args)
+                licenses.append(command.value)
             case "message":
-                role, _, content = command.args.partition(": ")
-                messages.append(Message(role=role, content=content))
-            case name if name in DEPRECATED:
-                warnings.append(f"parameter {name} is deprecated")
-            case name:
-                _add_parameter(parameters, name, command.args)
+                messages.append(Message(role=command.key, content=command.value))
+            case "parameter" if command.key in DEPRECATED:
+                warnings.append(f"parameter {command.key} is deprecated")
+            case "parameter":
+                _add_parameter(parameters, command.key, command.value)
+            case kind:
+                fields[kind] = command.value
     request = CreateRequest(
         model="",
         base=base,
@@ -109,7 +111,7 @@ def model_files(text: str, folder: Path, *, must_exist: bool = False) -> list[Pa
     if exists:
         return gguf_files(path) if path.is_dir() else [path.resolve()]
     if must_exist or text.startswith(("./", "../", "/", "~")) or text.lower().endswith(".gguf"):
-        raise InvalidModelfile(f"{text}: no such file", hint=f"relative paths start from {folder}")
+        raise InvalidModelfile(f"{text}: no such file", hint=f"Relative paths start from {folder}.")
     return []
 
 
@@ -121,7 +123,7 @@ def gguf_files(folder: Path) -> list[Path]:
     if any(folder.glob("*.safetensors")):
         raise InvalidModelfile(
             f"{folder} holds safetensors, which olla cannot read",
-            hint="convert them to GGUF with llama.cpp's convert_hf_to_gguf.py",
+            hint="Convert them to GGUF with llama.cpp's convert_hf_to_gguf.py.",
         )
     raise InvalidModelfile("no Modelfile or safetensors files found")
 

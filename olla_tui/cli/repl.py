@@ -22,6 +22,7 @@ from prompt_toolkit.styles import Style
 from olla_tui.cli.answer import summary
 from olla_tui.cli.attachments import attach_files
 from olla_tui.cli.entries import EntryReader
+from olla_tui.cli.human import with_hint
 from olla_tui.cli.line_history import LineHistory
 from olla_tui.cli.progress import Progress
 from olla_tui.cli.run import new_printer, show_answer
@@ -88,7 +89,7 @@ async def converse(services: Services, session: Session, settings: Settings) -> 
                     continue
             await answer(services, commands.session, entry.text)
         except OllaError as error:
-            print(f"error: {error.message}{f'; {error.hint}' if error.hint else ''}")
+            print(f"error: {with_hint(error.message, error.hint)}")
 
 
 async def load(services: Services, session: Session) -> None:

@@ -96,11 +96,11 @@ async def find_model(services: Services, model: str) -> ModelInfo:
         bundled = [item.name for item in await services.models.bundled()]
         name = next((name for name in bundled if ModelName.parse(name).folded() == wanted.folded()), None)
         if name is None:
+            or_bundled = f", or run '{bundled[0]}', which ships with olla" if bundled else ""
             raise ModelNotFound(
                 model,
-                hint="pulling is not in this version of olla yet; make it from a GGUF file with "
-                f"'olla create {model}'"
-                + (f", or run '{bundled[0]}', which ships with olla" if bundled else ""),
+                hint="Pulling is not in this version of olla yet; make it from a GGUF file with "
+                f"'olla create {model}'{or_bundled}.",
             ) from None
         async with Progress(sys.stderr) as progress:
             progress.step(f"installing {name}, which ships with olla")

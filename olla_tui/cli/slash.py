@@ -22,6 +22,7 @@ from olla_tui.cli.tables import table
 from server.errors import InvalidModelName, InvalidOption, ModelNotFound
 from server.services.protocols import Services
 from server.types.models import ModelInfo, ShowRequest
+from server.types.names import ModelName
 from server.types.options import parse_option_text
 from server.types.quoting import go_quote
 
@@ -128,14 +129,14 @@ class SlashCommands:
             self._say("Usage:\n  /save <modelname>")
             return
         try:
-            async with aclosing(
-                self._services.models.create(self.session.create_request(words[1]))
-            ) as progress:
-                async for _ in progress:
-                    pass
+            ModelName.parse(words[1])
         except InvalidModelName:
             self._say(f"error: The model name '{words[1]}' is invalid")
             return
+        request = self.session.create_request(words[1])
+        async with aclosing(self._services.models.create(request)) as progress:
+            async for _ in progress:
+                pass
         self._say(f"Created new model '{words[1]}'")
 
     async def _clear(self, words: list[str]) -> None:

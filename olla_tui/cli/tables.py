@@ -39,7 +39,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, cell_width: i
     out = []
     if header:
         out.append(
-            PADDING.join(_pad(name, width) for name, width in zip(header, widths, strict=True)) + " \n"
+            PADDING.join(_pad(name, width) for name, width in zip(header, widths, strict=False)) + " \n"
         )
     for row in cells:
         padded = row + [[""]] * (n_columns - len(row))

@@ -81,5 +81,5 @@ def status_text(status: int) -> str:
 def unreachable(base_url: str, reason: str) -> ServerUnreachable:
     """The error for a server that does not answer."""
     return ServerUnreachable(
-        f"could not connect to an olla server at {base_url} ({reason})", hint="run 'olla serve' to start it"
+        f"could not connect to an olla server at {base_url} ({reason})", hint="Run 'olla serve' to start it."
     )

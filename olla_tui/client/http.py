@@ -120,7 +120,7 @@ class HttpApi:
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise ServerUnreachable(
                 f"the connection to {self.base_url} broke off ({error or type(error).__name__})",
-                hint="the server's log tells why",
+                hint="The server's log tells why.",
             ) from error
 
     def _check(

@@ -62,7 +62,7 @@ def ensure_server(settings: Settings) -> FoundServer:
         return found
     if settings.host not in LOCAL_HOSTS:
         raise ServerUnreachable(
-            f"no server answers at {settings.base_url}", hint="check OLLAMA_HOST, or start one there"
+            f"no server answers at {settings.base_url}", hint="Check OLLAMA_HOST, or start one there."
         )
     return start_server(settings.base_url, settings.olla_dir / "logs")
 
@@ -101,7 +101,7 @@ def start_server(
         process.wait()
     what = f"ended with exit code {process.returncode}" if has_ended else f"did not answer in {timeout_s:g} s"
     raise ServerUnreachable(
-        f"the server {what}: {last_line(log_path) or 'it wrote nothing'}", hint=f"its log is {log_path}"
+        f"the server {what}: {last_line(log_path) or 'it wrote nothing'}", hint=f"Its log is {log_path}."
     )
 
 

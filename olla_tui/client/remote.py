@@ -191,7 +191,7 @@ class RemoteModels(ModelService):
 
     async def install_bundled(self, name: str) -> None:
         if not await self._server.is_olla():
-            raise ModelNotFound(name, hint="this server is an Ollama and ships no models")
+            raise ModelNotFound(name, hint="This server is an Ollama and ships no models.")
         await self._api.json("POST", f"/olla/bundled/{name}", model=name)
 
 
