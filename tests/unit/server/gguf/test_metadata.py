@@ -43,7 +43,7 @@ def test_human_number(count: int, text: str) -> None:
 
 
 def test_bundled_model() -> None:
-    spark = GgufMetadata(read_header(Path("server/bundled/spark.gguf")))
+    spark = GgufMetadata(read_header(Path(__file__).parents[4] / "server" / "bundled" / "spark.gguf"))
     assert spark.architecture == "llama"
     assert (spark.context_length, spark.embedding_length, spark.block_count) == (2048, 256, 6)
     assert (spark.head_count, spark.head_count_kv) == (4, 2)
@@ -60,7 +60,7 @@ def test_bundled_model() -> None:
 
 
 def test_embedding_model() -> None:
-    minilm = GgufMetadata(read_header(Path("tests/models/minilm.gguf")))
+    minilm = GgufMetadata(read_header(Path(__file__).parents[3] / "models" / "minilm.gguf"))
     assert minilm.architecture == "bert"
     assert minilm.capabilities() == ("embedding",)
     assert minilm.pooling_type == 1
@@ -107,7 +107,7 @@ def test_kv_bytes_of_layers_that_differ(tmp_path: Path) -> None:
 
 
 def test_a_wider_cache_never_costs_less(tmp_path: Path) -> None:
-    metadata = GgufMetadata(read_header(Path("server/bundled/spark.gguf")))
+    metadata = GgufMetadata(read_header(Path(__file__).parents[4] / "server" / "bundled" / "spark.gguf"))
     by_width = sorted(KV_CACHE_BYTES, key=lambda kind: KV_CACHE_BYTES[kind])
     costs = [metadata.kv_bytes_per_token(kind) for kind in by_width]
     assert costs == sorted(costs)

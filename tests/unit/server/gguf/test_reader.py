@@ -17,7 +17,7 @@ from server.errors import BadModelFile
 from server.gguf.reader import GgufArray, is_gguf, read_header, shortest_float32
 from tests.support.tiny_gguf import Typed, gguf_bytes, string, tiny_llama_bytes
 
-SPARK = Path("server/bundled/spark.gguf")
+SPARK = Path(__file__).parents[4] / "server" / "bundled" / "spark.gguf"
 
 
 def write(tmp_path: Path, raw: bytes) -> Path:

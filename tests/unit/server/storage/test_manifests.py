@@ -11,7 +11,7 @@ import pytest
 from server.storage.manifests import CONFIG_TYPE, Layer, encode_manifest, manifest_files, read_manifest
 from server.storage.paths import StorePaths
 
-STORE = Path("tests/data/store")
+STORE = Path(__file__).parents[3] / "data" / "store"
 LIBRARY = STORE / "manifests/registry.ollama.ai/library"
 
 

@@ -28,7 +28,7 @@ def value_of(text: str) -> str:
 
 
 def test_reads_a_whole_file() -> None:
-    assert parsed(Path("tests/data/Modelfile").read_bytes()) == [
+    assert parsed((Path(__file__).parents[3] / "data" / "Modelfile").read_bytes()) == [
         ("from", "", "plain"),
         ("parameter", "temperature", "0"),
         ("parameter", "stop", "zzz"),
