@@ -1,15 +1,12 @@
-"""Conversations before they meet a template: merged turns, numbered images, stripped reasoning."""
+"""Conversations before they meet a template: merged turns, numbered images."""
 
 from __future__ import annotations
-
-import re
 
 import msgspec
 
 from server.types.messages import Message
 
 _IMAGE = "[img]"
-_LEADING_THOUGHT = re.compile(r"\s*<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
 
 
 def collate(messages: tuple[Message, ...]) -> tuple[str, list[Message]]:
@@ -57,17 +54,3 @@ def number_images(messages: tuple[Message, ...]) -> tuple[Message, ...]:
             msgspec.structs.replace(message, content=prefix + content) if message.images else message
         )
     return tuple(numbered)
-
-
-def strip_history_thinking(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Without the `<think>` block at the start of each assistant message before the last user message.
-
-    For models that were trained so: family qwen3 and models named deepseek-r1.
-    """
-    last_user = max((at for at, message in enumerate(messages) if message.role == "user"), default=-1)
-    return tuple(
-        msgspec.structs.replace(message, content=_LEADING_THOUGHT.sub("", message.content, count=1))
-        if message.role == "assistant" and at < last_user and _LEADING_THOUGHT.match(message.content)
-        else message
-        for at, message in enumerate(messages)
-    )

@@ -7,8 +7,14 @@ from typing import Protocol
 
 import msgspec
 
+from server.prompts.call_text import Call
 from server.prompts.template import PromptTemplate
+from server.prompts.thinking import ThinkingParser
+from server.prompts.tool_calls import CallParser, call_parser
 from server.types.messages import Tool, ToolCall
+
+_PASS_THROUGH = "passthrough"
+"""Ollama's name for the parser of a model whose answers are text alone."""
 
 
 class Parsed(msgspec.Struct, frozen=True):
@@ -22,9 +28,51 @@ class Parsed(msgspec.Struct, frozen=True):
 class OutputParser(Protocol):
     """Feed pieces, then finish once; any cut into pieces gives the same joined result."""
 
-    def feed(self, text: str) -> Parsed: ...
+    def feed(self, text: str) -> Parsed:
+        """What the piece makes certain; parts that may yet become a tag are held back."""
+        ...
 
-    def finish(self) -> Parsed: ...
+    def finish(self) -> Parsed:
+        """What was still held back."""
+        ...
+
+
+class _Parser:
+    def __init__(
+        self,
+        thinking: ThinkingParser | None,
+        calls: CallParser | None,
+        *,
+        think_on: bool,
+        new_call_id: Callable[[], str],
+    ) -> None:
+        self._thinking = thinking
+        self._calls = calls
+        self._think_on = think_on
+        self._new_call_id = new_call_id
+        self._n_calls = 0
+
+    def feed(self, text: str) -> Parsed:
+        thought, answer = self._thinking.feed(text) if self._thinking else ("", text)
+        content, calls = self._calls.feed(answer) if self._calls else (answer, [])
+        return self._parsed(thought, content, calls)
+
+    def finish(self) -> Parsed:
+        thought, answer = self._thinking.finish() if self._thinking else ("", "")
+        content, calls = self._calls.feed(answer) if self._calls else (answer, [])
+        if self._calls:
+            last_content, last_calls = self._calls.finish()
+            content, calls = content + last_content, calls + last_calls
+        return self._parsed(thought, content, calls)
+
+    def _parsed(self, thought: str, content: str, calls: list[Call]) -> Parsed:
+        made = tuple(self._numbered(call) for call in calls)
+        return Parsed(content, thought if self._think_on else "", made)
+
+    def _numbered(self, call: Call) -> ToolCall:
+        name, arguments = call
+        self._n_calls += 1
+        return ToolCall(name, arguments, id=self._new_call_id(), index=self._n_calls - 1)
 
 
 def output_parser(
@@ -37,5 +85,29 @@ def output_parser(
     new_call_id: Callable[[], str],
     tools: tuple[Tool, ...] = (),
 ) -> OutputParser:
-    """The parser for one answer."""
-    raise NotImplementedError
+    """The parser for one answer to a prompt of the template.
+
+    Reasoning is taken out of the answer whether thinking is on or off; when it is off it is not reported
+    either, so that no tags of a model that thinks anyway reach the content.
+
+    Args:
+        prompt: as rendered; when it ends with the opening tag the answer begins inside the reasoning.
+        has_tools: the request has tools; without, calls are content.
+        parser_name: the built-in parser that the model names, "" for none.
+        new_call_id: makes the id of each call.
+        tools: what may be called. Without them any name counts, and forms that need names find no calls.
+    """
+    thinking: ThinkingParser | None = None
+    calls: CallParser | None = None
+    if parser_name != _PASS_THROUGH:
+        if template.thinking_tags is not None:
+            opening, closing = template.thinking_tags
+            thinking = ThinkingParser(
+                opening,
+                closing,
+                inside=prompt.rstrip().endswith(opening),
+                keeps_blanks=template.keeps_thinking_blanks,
+            )
+        if has_tools:
+            calls = call_parser(template.source, template.tool_call_tag or "{", tools, parser_name)
+    return _Parser(thinking, calls, think_on=think_on, new_call_id=new_call_id)

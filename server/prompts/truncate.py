@@ -8,6 +8,9 @@ import msgspec
 
 from server.types.messages import Message
 
+IMAGE_TOKENS = 768
+"""What Ollama counts for an image of a model that sees."""
+
 
 class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     """A prompt and the messages that it was rendered from.
@@ -15,11 +18,13 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         messages: what was kept, in order.
         n_dropped: how many messages were left out.
+        n_tokens: tokens of the prompt, images included; 0 when they were not counted.
     """
 
     prompt: str
     messages: tuple[Message, ...]
     n_dropped: int = 0
+    n_tokens: int = 0
 
 
 async def fit(
@@ -31,5 +36,50 @@ async def fit(
     truncate: bool,
     n_tokens_per_image: int = 0,
 ) -> Fitted:
-    """Drop the oldest messages until the prompt fits `n_ctx` tokens."""
-    raise NotImplementedError
+    """Drop the oldest messages until the prompt fits `n_ctx` tokens.
+
+    System messages and the last message always stay, even when those alone do not fit. The answer is the one
+    that dropping one message at a time would give, for templates whose prompts only get shorter with fewer
+    messages; it is found by halving, one call of `count_tokens` per try.
+
+    Args:
+        render: makes the prompt; what it raises is passed on.
+        truncate: False renders all messages and counts nothing.
+        n_tokens_per_image: added for each image, `IMAGE_TOKENS` for a model with a projector.
+    """
+    if not truncate or not messages:
+        return Fitted(prompt=render(messages), messages=messages)
+
+    async def attempt(n_skipped: int) -> Fitted:
+        kept = _kept(messages, n_skipped)
+        prompt = render(kept)
+        n_images = sum(len(message.images) for message in kept)
+        (n_text_tokens,) = await count_tokens([prompt])
+        return Fitted(
+            prompt=prompt,
+            messages=kept,
+            n_dropped=len(messages) - len(kept),
+            n_tokens=n_text_tokens + n_images * n_tokens_per_image,
+        )
+
+    best = await attempt(0)
+    if best.n_tokens <= n_ctx or len(messages) == 1:
+        return best
+    too_many, fits = 0, len(messages) - 1
+    best = await attempt(fits)
+    if best.n_tokens > n_ctx:
+        return best
+    while fits - too_many > 1:
+        middle = (too_many + fits) // 2
+        tried = await attempt(middle)
+        if tried.n_tokens <= n_ctx:
+            fits, best = middle, tried
+        else:
+            too_many = middle
+    return best
+
+
+def _kept(messages: tuple[Message, ...], n_skipped: int) -> tuple[Message, ...]:
+    """All but the first messages, with the system messages among those."""
+    system = tuple(message for message in messages[:n_skipped] if message.role == "system")
+    return system + messages[n_skipped:]

@@ -151,6 +151,10 @@ def _formatted(verb: str, flags: str, width: int | None, precision: int | None, 
     return text.rjust(width)
 
 
+def _element(verb: str, flags: str, precision: int | None, item: Value) -> str:
+    return "<nil>" if item is None else _formatted(verb, flags, None, precision, item)
+
+
 def _typed(value: Value) -> str:
     return "<nil>" if value is None else f"{type_name(value)}={shown(value)}"
 
@@ -159,7 +163,7 @@ def _body(verb: str, flags: str, precision: int | None, value: Value) -> str | N
     if verb == "T":
         return type_name(value)
     if isinstance(value, list | tuple) and verb != "v" and not isinstance(value, JsonList | TypeNames):
-        return "[" + " ".join(_formatted(verb, flags, None, precision, item) for item in value) + "]"
+        return f"[{' '.join(_element(verb, flags, precision, item) for item in value)}]"
     if verb == "v":
         return _signed(shown(value), flags.replace("+", ""), value)
     if verb == "t":
