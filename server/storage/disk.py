@@ -54,7 +54,12 @@ def publish(descriptor: int, temporary: Path, target: Path) -> None:
     os.fchmod(descriptor, 0o644)
     os.fsync(descriptor)
     target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(temporary, target)
+    try:
+        os.replace(temporary, target)
+    except FileNotFoundError:
+        # Ollama removes folders that it finds empty, and has found this one so in between.
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(temporary, target)
     sync_folder(target.parent)
 
 

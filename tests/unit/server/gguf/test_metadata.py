@@ -160,3 +160,26 @@ def test_model_info(tmp_path: Path) -> None:
     assert short["llama.attention.layer_norm_rms_epsilon"] == 1e-5
     assert isinstance(short["llama.rope.freq_base"], int)
     assert short["general.parameter_count"] == metadata.parameter_count
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "expected"),
+    [
+        ({"model": "llama"}, True),
+        ({"model": "llama", "add_bos_token": False}, False),
+        ({"model": "bert"}, True),
+        ({"model": "gpt2", "pre": "llama-bpe"}, True),
+        ({"model": "gpt2", "pre": "qwen2"}, False),
+        ({"model": "gpt2", "pre": "qwen2", "add_bos_token": True}, True),
+        ({}, False),
+    ],
+)
+def test_adds_bos_by_llamas_rule(tmp_path: Path, tokenizer: dict[str, Any], expected: bool) -> None:
+    metadata = {f"tokenizer.ggml.{key}": value for key, value in tokenizer.items()}
+    assert view(tmp_path, metadata).adds_bos is expected
+
+
+@pytest.mark.parametrize("token_id", [7, 2**31, -1])
+def test_a_token_id_outside_the_vocabulary_has_no_text(tmp_path: Path, token_id: int) -> None:
+    tokens = {"tokenizer.ggml.tokens": ["a", "b"], "tokenizer.ggml.bos_token_id": Typed("i64", token_id)}
+    assert view(tmp_path, tokens).bos_text == ""

@@ -367,3 +367,24 @@ def test_layers_of_unknown_kinds_are_kept_and_ignored(tmp_path: Path) -> None:
     assert odd in store.find(name("m")).manifest.layers
     store.delete(name("m"))
     assert blobs(store) == set()
+
+
+def test_a_folder_that_ollama_removes_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ModelStore(tmp_path)
+    weights = Layer("model", put(store, WEIGHTS), len(WEIGHTS))
+    make(store, "other")
+    replace = os.replace
+    removed: list[Path] = []
+
+    def prune_first(source: Path, target: Path) -> None:
+        if target.name == "latest" and not removed:
+            target.parent.rmdir()
+            removed.append(target.parent)
+        replace(source, target)
+
+    monkeypatch.setattr("server.storage.disk.os.replace", prune_first)
+    store.write_model(name("m"), CONFIG, [weights])
+    assert removed
+    assert store.find(name("m")).is_complete
