@@ -39,6 +39,7 @@ app = typer.Typer(
     cls=OllaGroup,
     help="Large language model runner",
     invoke_without_command=True,
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -2,7 +2,7 @@
 
 Typer declares the commands and calls them. Where its own reading differs from what people of Ollama type
 (`--think` without a value, `--truncate=false`) or its wording differs from what their scripts expect, the
-two classes here stand between: they read the words first and hand on only what Typer reads the same way.
+two classes here stand between: they read the words and hand on values.
 """
 
 from __future__ import annotations
@@ -180,18 +180,56 @@ def flag_lines(flags: Sequence[Flag]) -> list[str]:
     return [f"{name:<{width}}{flag.help}" for name, flag in zip(left, flags, strict=True)]
 
 
+def values_of(options: Sequence[str], command: Any, ctx: Any) -> dict[str, Any]:
+    """A command's options by the names of its function's parameters; what is not given has its default.
+
+    `options`: as `read_words` gives them.
+    """
+    values: dict[str, Any] = {}
+    for parameter in command.get_params(ctx):
+        if parameter.param_type_name != "option" or not parameter.expose_value:
+            continue
+        values[parameter.name] = parameter.default
+        for option in options:
+            name, equals, text = option.partition("=")
+            if name in parameter.opts:
+                values[parameter.name] = text if equals else True
+            elif name in parameter.secondary_opts:
+                values[parameter.name] = False
+    return values
+
+
+def arguments_of(words: Sequence[str], command: Any, ctx: Any) -> dict[str, Any]:
+    """Words by the names of the function's parameters; one that takes a list gets all that are left."""
+    values: dict[str, Any] = {}
+    left = list(words)
+    for parameter in command.get_params(ctx):
+        if parameter.param_type_name == "argument":
+            taken = left if parameter.nargs == -1 else left.pop(0)
+            values[parameter.name] = taken
+    return values
+
+
 class OllaCommand(TyperCommand):
     """A command that reads its words as Ollama's does; `command_class` makes one for a usage."""
 
     usage = Usage("")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read flags and count words before Typer sees them."""
-        if not ctx.resilient_parsing:
-            args = read_words(args, flags_of(self, ctx))
-            if args != ["--help"]:
-                check_count(self.usage, len(args) - args.index("--") - 1)
-        return super().parse_args(ctx, args)
+        """Read flags and words into the parameters that Typer calls the function with.
+
+        Everything is a text or a bool here, and Typer's own conversion would import a validation library that
+        takes longer than `olla list` altogether.
+        """
+        words = read_words(args, flags_of(self, ctx))
+        if words == ["--help"]:
+            return super().parse_args(ctx, words)
+        end = words.index("--")
+        rest = words[end + 1 :]
+        check_count(self.usage, len(rest))
+        ctx.params = {**values_of(words[:end], self, ctx), **arguments_of(rest, self, ctx)}
+        ctx.args = []
+        return []
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Help in cobra's layout."""
@@ -217,16 +255,22 @@ class OllaGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the flags before the command's name."""
-        if not ctx.resilient_parsing:
-            args = read_words(args, flags_of(self, ctx), stop_at_word=True)
-            if not args and not self.invoke_without_command:
-                args = ["--help"]
+        args = read_words(args, flags_of(self, ctx), stop_at_word=True)
+        if not args and not self.invoke_without_command:
+            args = ["--help"]
         return super().parse_args(ctx, args)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """`--help`, false and not unknown when it is not given, which spares Typer the conversion."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command. Raises: InvalidRequest in cobra's words."""
         name = args[0]
-        if self.get_command(ctx, name) is None and not ctx.resilient_parsing:
+        if self.get_command(ctx, name) is None:
             close = difflib.get_close_matches(name, self.visible_commands(ctx), n=1)
             hint = f"\n\nDid you mean this?\n\t{close[0]}\n" if close else ""
             raise InvalidRequest(f'unknown command "{name}" for "{ctx.command_path}"{hint}')
