@@ -18,7 +18,7 @@ from server.backends.base import (
 )
 from server.backends.failures import circuit_error, end_error, request_error
 from server.backends.mailbox import End, SessionEnd
-from server.backends.process import DEFAULT_COMMAND, WorkerProcess
+from server.backends.process import DEFAULT_COMMAND, WorkerProcess, leveled
 from server.backends.rate import CrashCircuit
 from server.backends.session import EngineSession, Question
 from server.backends.spare import SpareWorker
@@ -34,6 +34,7 @@ from server.ipc.messages import (
     Tokenize,
     Tokens,
 )
+from server.log import Level
 from server.types.generation import LoadParams, ModelPaths
 
 HANG_TIMEOUT_S: Final = 120.0
@@ -58,14 +59,14 @@ class LlamaCppBackend:
         name: str,
         *,
         command: Sequence[str] | None = None,
-        on_log: Callable[[str, str], None],
+        on_log: Callable[[Level, str], None],
         spare: SpareWorker | None = None,
         hang_timeout_s: float = HANG_TIMEOUT_S,
     ) -> None:
         """Args:
-        name: display name of the model, for errors and for `on_log`.
+        name: display name of the model, for errors.
         command: what to start as a worker; without it, and with `spare`, the spare's own command.
-        on_log: receives (name, line) for each line that the worker logs.
+        on_log: receives (level, text) of each line that the worker logs.
         """
         self._name = name
         self._command = tuple(command or DEFAULT_COMMAND)
@@ -234,7 +235,7 @@ class LlamaCppBackend:
 
     async def _new_worker(self) -> WorkerProcess:
         def on_line(line: str) -> None:
-            self._on_log(self._name, line)
+            self._on_log(*leveled(line))
 
         if self._spare is not None:
             return await self._spare.take(on_line)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from server.errors import EngineError, LoadFailed
 from server.ipc.framing import FROM_ENGINE, FrameDecoder, decode, encode
 from server.ipc.messages import VERSION, FromEngine, Hello, Shutdown, ToEngine
+from server.log import Level
 from server.settings import child_environment
 
 LOG_TAIL_LINES = 200
@@ -28,6 +29,9 @@ REAP_TIMEOUT_S = 2.0
 
 DEFAULT_COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "server.engine")
 """`-P` keeps a `server.py` in the working directory from shadowing this package."""
+
+
+_LEVELS: Mapping[str, Level] = {"error": "error", "warn": "warning", "info": "info", "debug": "debug"}
 
 
 def worker_variables() -> Mapping[str, str]:
@@ -47,6 +51,13 @@ def describe_exit(exit_code: int) -> str:
         return f"killed by {signal.Signals(-exit_code).name}"
     except ValueError:
         return f"killed by signal {-exit_code}"
+
+
+def leveled(line: str) -> tuple[Level, str]:
+    """A worker's line as level and text; it starts with "error: ", "warn: " or "debug: ", else it informs."""
+    prefix, colon, text = line.partition(": ")
+    level = _LEVELS.get(prefix) if colon else None
+    return (level, text) if level is not None else ("info", line)
 
 
 class LogTail:
