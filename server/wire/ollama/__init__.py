@@ -1,0 +1,1 @@
+"""JSON of Ollama's own routes, to and from domain objects, in both directions."""

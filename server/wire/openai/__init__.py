@@ -1,0 +1,1 @@
+"""JSON of the OpenAI-compatible routes, from and to domain objects."""
