@@ -159,14 +159,14 @@ class Scheduler:
         room = min(n_prompt_tokens, self._n_batch - len(decoding))
         chunks: list[Chunk] = []
         waiting = [sequence for sequence in self._running if sequence.phase is Phase.PREFILL]
-        for sequence in sorted(waiting, key=_urgency):
+        for index, sequence in enumerate(sorted(waiting, key=_urgency)):
+            # Going first once makes up for being passed over once, so a long prompt that many short ones
+            # overtake ends up with about half of the steps.
+            sequence.n_passed_over = max(0, sequence.n_passed_over + (1 if index else -1))
             n = min(room, sequence.n_remaining)
-            if n <= 0:
-                sequence.n_passed_over += 1
-                continue
-            chunks.append(Chunk(sequence, n, n == sequence.n_remaining))
-            sequence.n_passed_over = 0
-            room -= n
+            if n > 0:
+                chunks.append(Chunk(sequence, n, n == sequence.n_remaining))
+                room -= n
         return Plan(decoding, tuple(chunks))
 
     def prefilled(self, chunk: Chunk) -> None:

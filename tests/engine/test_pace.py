@@ -1,0 +1,41 @@
+"""The prompt tokens of a step follow the measured speed."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.engine.pace import MIN_CHUNK_TOKENS, Pace
+
+
+@given(speed=st.floats(min_value=0.1, max_value=1e6), someone=st.booleans(), n_batch=st.integers(1, 4096))
+def test_a_step_has_tokens_and_fits_the_batch(speed: float, someone: bool, n_batch: int) -> None:
+    n = Pace(speed).n_prompt_tokens(someone_decodes=someone, n_batch=n_batch)
+    assert 1 <= n <= n_batch
+    assert n == n_batch or n % MIN_CHUNK_TOKENS == 0
+
+
+def test_prompts_take_less_of_a_step_while_someone_decodes() -> None:
+    pace = Pace(1000.0)
+    assert pace.n_prompt_tokens(someone_decodes=True, n_batch=2048) == 96
+    assert pace.n_prompt_tokens(someone_decodes=False, n_batch=2048) == 992
+
+
+def test_the_speed_converges_to_what_is_measured() -> None:
+    pace = Pace(10.0)
+    for _ in range(30):
+        pace.measured(512, 0.5)
+    assert abs(pace.tokens_per_s - 1024.0) < 1.0
+
+
+def test_a_step_of_a_few_tokens_says_nothing() -> None:
+    pace = Pace(10.0)
+    pace.measured(1, 1e-6)
+    assert pace.tokens_per_s == 10.0
+
+
+def test_the_first_guess_is_cautious_for_large_models_on_a_cpu() -> None:
+    large = Pace.guess(8_000_000_000, 2, on_gpu=False)
+    assert large.n_prompt_tokens(someone_decodes=False, n_batch=512) == MIN_CHUNK_TOKENS
+    small = Pace.guess(6_000_000, 2, on_gpu=False)
+    assert small.n_prompt_tokens(someone_decodes=False, n_batch=512) == 512
