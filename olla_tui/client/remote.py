@@ -41,15 +41,9 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.status import LogLine, StatusSnapshot
+from server.wire.ollama.create import create_body, create_progress
 from server.wire.ollama.inference import chat_body, embed_body, generate_body, keep_alive_value
-from server.wire.ollama.models import (
-    create_body,
-    create_progress,
-    model_info,
-    model_summaries,
-    running_models,
-    show_body,
-)
+from server.wire.ollama.models import model_info, model_summaries, running_models, show_body
 from server.wire.ollama.replies import chat_events, embed_result, generate_events
 
 T = TypeVar("T")
