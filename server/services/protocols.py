@@ -35,8 +35,8 @@ class InferenceService(Protocol):
     def chat(self, request: ChatRequest) -> AsyncGenerator[GenerationEvent, None]:
         """Answer a conversation.
 
-        Yields `Chunk`s and ends with `Completed`; with `render_only` yields one `Rendered`. Without messages the
-        model is loaded (or, with `keep_alive_s` 0, unloaded) and only `Completed` comes.
+        Yields `Chunk`s and ends with `Completed`; with `render_only` yields one `Rendered`. Without messages
+        the model is loaded (or, with `keep_alive_s` 0, unloaded) and only `Completed` comes.
 
         Raises: ModelNotFound, InvalidRequest and its kinds, Busy, EngineError.
         """
@@ -74,7 +74,7 @@ class ModelService(Protocol):
         ...
 
     async def delete(self, name: str) -> None:
-        """Remove a model and the blobs that no other model refers to. Raises: InvalidModelName, ModelNotFound."""
+        """Remove a model and the blobs that only it refers to. Raises: InvalidModelName, ModelNotFound."""
         ...
 
     def create(self, request: CreateRequest) -> AsyncGenerator[CreateProgress, None]:

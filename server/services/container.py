@@ -1,0 +1,103 @@
+"""Puts the services together. The only place that knows every part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from server.backends.llamacpp import LlamaCppBackend
+from server.hardware.devices import DeviceSampler
+from server.hardware.memory import free_memory, total_memory
+from server.log import Level, LogRing, install
+from server.runners.pool import RunnerPool
+from server.services.inference import Inference
+from server.services.load_plan import LoadPlanner
+from server.services.models import Models
+from server.services.protocols import InferenceService, ModelService, StatusService
+from server.services.requests import RequestLog
+from server.services.resolve import Resolver
+from server.services.status import Status
+from server.settings import Settings
+from server.storage.store import ModelStore
+
+CLOSE_GRACE_S = 1.0
+
+
+class ServerServices:
+    """All services of a server in this process; lives on one event loop."""
+
+    def __init__(self, settings: Settings, ring: LogRing) -> None:
+        self.settings = settings
+        self.ring = ring
+        self._log = install(ring, settings.debug)
+        self._requests = RequestLog()
+        self._devices = DeviceSampler()
+        self._store = ModelStore(
+            settings.models_dir, prefer_go=settings.go_template, noprune=settings.noprune
+        )
+        self._pool = RunnerPool(
+            new_backend=self._new_backend,
+            max_loaded=settings.max_loaded_models,
+            max_queue=settings.max_queue,
+            default_keep_alive_s=settings.keep_alive_s,
+            load_timeout_s=settings.load_timeout_s,
+            free_bytes=free_memory,
+        )
+        models = Models(self._store, on_removed=self._retire)
+        planner = LoadPlanner(settings, self._devices.vram_bytes, total_memory)
+        resolver = Resolver(self._store, settings, planner, models.install_bundled)
+        self._models = models
+        self._inference = Inference(resolver, self._pool, self._requests)
+        self._status = Status(
+            pool=self._pool,
+            requests=self._requests,
+            ring=ring,
+            devices=self._devices,
+            host=settings.base_url,
+        )
+
+    @property
+    def inference(self) -> InferenceService:
+        """Answers, completions and embeddings."""
+        return self._inference
+
+    @property
+    def models(self) -> ModelService:
+        """The models in the store."""
+        return self._models
+
+    @property
+    def status(self) -> StatusService:
+        """What runs, and the switches for it."""
+        return self._status
+
+    async def start(self) -> None:
+        """Make a store that does not exist yet, with the bundled models in it, and say what was set wrong."""
+        for warning in self.settings.warnings:
+            self._log.warning(warning)
+        if await asyncio.to_thread(self._store.is_new):
+            for bundled in await self._models.bundled():
+                await self._models.install_bundled(bundled.name)
+
+    async def aclose(self) -> None:
+        """End every request and every worker."""
+        self._requests.cancel_all()
+        await self._pool.close()
+        self._devices.close()
+
+    def _new_backend(self, name: str) -> LlamaCppBackend:
+        def on_log(level: Level, text: str) -> None:
+            self.ring.add(level, f"engine {name}", text)
+
+        return LlamaCppBackend(name, on_log=on_log)
+
+    async def _retire(self, name: str) -> None:
+        await self._pool.unload(name)
+
+
+def build_services(settings: Settings, ring: LogRing | None = None) -> ServerServices:
+    """The services for these settings; `start` must be awaited on their loop before the first request."""
+    return ServerServices(settings, ring or LogRing())
+
+
+ServicesFactory = Callable[[], ServerServices]

@@ -1,0 +1,99 @@
+"""How a model is loaded: context, slots and the memory that they take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from server.hardware.memory import default_context_length, default_n_slots, load_bytes
+from server.runners.pool import LoadTarget
+from server.settings import Settings
+from server.storage.store import StoredModel
+from server.types.generation import LoadParams, ModelPaths
+from server.types.options import OptionValue
+
+MIN_N_CTX = 4
+MIN_VISION_N_CTX = 2048
+DEFAULT_N_BATCH = 512
+EMBEDDING_N_BATCH = 2048
+
+
+class LoadPlanner:
+    """Turns options into `LoadParams`.
+
+    What is chosen here depends on the model, its options and the machine's total memory, never on what
+    happens to be free: the same request always means the same parameters, so that nothing reloads for a
+    passing reason.
+    """
+
+    def __init__(
+        self, settings: Settings, vram_bytes: Callable[[], int], total_bytes: Callable[[], int]
+    ) -> None:
+        self._settings = settings
+        self._vram_bytes = vram_bytes
+        self._total_bytes = total_bytes
+
+    async def plan(
+        self, stored: StoredModel, options: Mapping[str, OptionValue], *, embedding: bool, vision: bool
+    ) -> LoadTarget:
+        """What to load for these options."""
+        return await asyncio.to_thread(self._plan, stored, options, embedding, vision)
+
+    def _plan(
+        self, stored: StoredModel, options: Mapping[str, OptionValue], embedding: bool, vision: bool
+    ) -> LoadTarget:
+        metadata = stored.metadata()
+        settings = self._settings
+        default_n_ctx = settings.context_length or default_context_length(self._vram_bytes())
+        n_ctx = context_length(
+            _number(options, "num_ctx", default_n_ctx), n_ctx_train=metadata.context_length, vision=vision
+        )
+        kv_bytes_per_token = metadata.kv_bytes_per_token(settings.kv_cache_type)
+        n_slots = 1
+        if not embedding:
+            n_slots = settings.num_parallel or default_n_slots(
+                self._total_bytes() - metadata.weights_bytes, kv_bytes_per_token * n_ctx
+            )
+        n_batch = _number(options, "num_batch", EMBEDDING_N_BATCH if embedding else DEFAULT_N_BATCH)
+        params = LoadParams(
+            n_ctx=n_ctx,
+            n_slots=n_slots,
+            n_batch=max(1, min(n_batch, n_ctx) if embedding else n_batch),
+            n_gpu_layers=_number(options, "num_gpu", -1),
+            main_gpu=_number(options, "main_gpu", 0),
+            use_mmap=None if "use_mmap" not in options else bool(options["use_mmap"]),
+            n_threads=_number(options, "num_thread", 0),
+            kv_cache_type=settings.kv_cache_type,
+            flash_attention=settings.flash_attention,
+            embedding=embedding,
+        )
+        return LoadTarget(
+            name=stored.name.display(),
+            digest=stored.digest,
+            details=stored.details(),
+            paths=ModelPaths(
+                model=str(stored.model_path),
+                projector=str(stored.projector_paths[0]) if stored.projector_paths else "",
+                adapters=tuple(str(path) for path in stored.adapter_paths),
+            ),
+            params=params,
+            needed_bytes=load_bytes(
+                weights_bytes=metadata.weights_bytes,
+                kv_bytes_per_token=kv_bytes_per_token,
+                n_ctx=n_ctx,
+                n_slots=n_slots,
+                n_vocab=metadata.n_vocab,
+            ),
+        )
+
+
+def _number(options: Mapping[str, OptionValue], name: str, default: int) -> int:
+    """An integer option; `parse_options` has made sure of its type."""
+    value = options.get(name, default)
+    return value if isinstance(value, int) else default
+
+
+def context_length(asked: int, *, n_ctx_train: int, vision: bool) -> int:
+    """Tokens of context per slot: what is asked for, at least Ollama's floor, at most what was trained."""
+    n_ctx = max(asked, MIN_VISION_N_CTX if vision else MIN_N_CTX)
+    return min(n_ctx, n_ctx_train) if n_ctx_train else n_ctx

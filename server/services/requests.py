@@ -1,0 +1,170 @@
+"""The open requests and the lately ended ones: what the screen lists and what can be cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from server.errors import Cancelled, OllaError, RequestNotFound
+from server.types.generation import Origin
+from server.types.status import RequestSnapshot, RequestState
+
+ENDED_KEPT = 200
+
+_OPEN: frozenset[RequestState] = frozenset(("queued", "loading", "prefill", "decode"))
+
+
+class OpenRequest:
+    """One request as it goes on; changed by its pipeline alone, on the server's loop."""
+
+    def __init__(self, request_id: int, model: str, origin: Origin, clock: Callable[[], float]) -> None:
+        self.id = request_id
+        self.model = model
+        self.origin = origin
+        self.state: RequestState = "queued"
+        self.queue_position = 0
+        self.wait_reason = ""
+        self.n_prompt_tokens = 0
+        self.n_output_tokens = 0
+        self.error = ""
+        self._clock = clock
+        self._started_at = time.time()
+        self._started_s = clock()
+        self._first_token_s: float | None = None
+        self._ended_s: float | None = None
+        self._cancelled = False
+        self._scope: asyncio.Timeout | None = None
+
+    def waits(self, position: int, reason: str) -> None:
+        """Record why the request waits and at which place."""
+        self.state = "queued" if position else "loading"
+        self.queue_position, self.wait_reason = position, reason
+
+    def prefills(self) -> None:
+        """Record that the model has the prompt."""
+        self.state, self.queue_position, self.wait_reason = "prefill", 0, ""
+
+    def decoded(self, n_tokens: int) -> None:
+        """Record generated tokens."""
+        if self._first_token_s is None and n_tokens:
+            self._first_token_s = self._clock() - self._started_s
+            self.state = "decode"
+        self.n_output_tokens += n_tokens
+
+    def end(self, state: RequestState, error: str = "") -> None:
+        """Record the one end of the request."""
+        if self._ended_s is None:
+            self.state, self.error, self._ended_s = state, error, self._clock()
+            self.queue_position, self.wait_reason = 0, ""
+
+    def cancel(self) -> None:
+        """Make the wait that the pipeline stands in, or its next one, raise `Cancelled`."""
+        self._cancelled = True
+        if self._scope is not None:
+            self._scope.reschedule(asyncio.get_running_loop().time())
+
+    @asynccontextmanager
+    async def cancellable(self) -> AsyncIterator[None]:
+        """A wait that `cancel` interrupts. Raises: Cancelled."""
+        if self._cancelled:
+            raise Cancelled("the request was cancelled")
+        scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                self._scope = scope
+                yield
+        except TimeoutError:
+            if scope.expired():
+                raise Cancelled("the request was cancelled") from None
+            raise
+        finally:
+            self._scope = None
+
+    def snapshot(self) -> RequestSnapshot:
+        """The request at this moment."""
+        until_s = self._clock() if self._ended_s is None else self._ended_s
+        duration_s = until_s - self._started_s
+        decode_s = duration_s - self._first_token_s if self._first_token_s is not None else 0.0
+        return RequestSnapshot(
+            id=self.id,
+            route=self.origin.route,
+            model=self.model,
+            client=self.origin.client,
+            state=self.state,
+            started_at=self._started_at,
+            duration_s=duration_s,
+            queue_position=self.queue_position,
+            wait_reason=self.wait_reason,
+            n_prompt_tokens=self.n_prompt_tokens,
+            n_output_tokens=self.n_output_tokens,
+            first_token_s=self._first_token_s,
+            tokens_per_s=(self.n_output_tokens - 1) / decode_s
+            if decode_s > 0 and self.n_output_tokens > 1
+            else 0.0,
+            error=self.error,
+        )
+
+
+class RequestLog:
+    """All open requests and the last `ENDED_KEPT` that ended."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._open: dict[int, OpenRequest] = {}
+        self._ended: deque[RequestSnapshot] = deque(maxlen=ENDED_KEPT)
+        self._last_id = 0
+
+    @asynccontextmanager
+    async def track(self, model: str, origin: Origin) -> AsyncIterator[OpenRequest]:
+        """Follow one request until the block ends; how the block ends is how the request ended."""
+        self._last_id += 1
+        request = OpenRequest(self._last_id, model, origin, self._clock)
+        self._open[request.id] = request
+        try:
+            yield request
+        except (GeneratorExit, asyncio.CancelledError, Cancelled):
+            request.end("cancelled")
+            raise
+        except OllaError as error:
+            request.end("failed", error.message)
+            raise
+        except Exception as error:
+            request.end("failed", f"internal error: {error}")
+            raise
+        finally:
+            request.end("done")
+            del self._open[request.id]
+            self._ended.append(request.snapshot())
+
+    def cancel(self, request_id: int) -> None:
+        """End an open request. Raises: RequestNotFound."""
+        request = self._open.get(request_id)
+        if request is None:
+            raise RequestNotFound(f"no open request {request_id}")
+        request.cancel()
+
+    def cancel_all(self) -> None:
+        """End every open request."""
+        for request in tuple(self._open.values()):
+            request.cancel()
+
+    def snapshots(self) -> tuple[RequestSnapshot, ...]:
+        """Open and ended requests, newest first."""
+        opened = [request.snapshot() for request in self._open.values()]
+        return tuple(sorted((*opened, *self._ended), key=lambda snapshot: -snapshot.id))
+
+    def n_active(self) -> int:
+        """Requests that a model works on."""
+        return sum(request.state in ("prefill", "decode") for request in self._open.values())
+
+    def n_queued(self) -> int:
+        """Requests that wait."""
+        return len(self._open) - self.n_active()
+
+
+def is_open(state: RequestState) -> bool:
+    """Whether a request in this state can still change."""
+    return state in _OPEN

@@ -1,0 +1,252 @@
+"""From a model's name and a request's options to everything that is needed to serve it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from server.errors import CapabilityMissing, Forbidden, InvalidRequest, ModelNotFound
+from server.prompts.choice import chat_template
+from server.prompts.grammar import grammar_for
+from server.prompts.template import PromptTemplate
+from server.runners.pool import LoadTarget
+from server.services.load_plan import LoadPlanner
+from server.settings import Settings
+from server.storage.store import ModelStore, StoredModel
+from server.types.generation import (
+    ChatRequest,
+    EmbedRequest,
+    Format,
+    GenerateRequest,
+    SamplingParams,
+    Think,
+)
+from server.types.messages import Tool
+from server.types.models import Capability
+from server.types.names import ModelName, split_source
+from server.types.options import OptionValue, parse_options, sampling_params
+
+CLOUD_DISABLED = "ollama cloud is disabled: remote model is unavailable"
+
+
+class ResolvedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """One request's view of a model.
+
+    Attributes:
+        think: None when nothing was asked and the model cannot; else off (False) or on (True or a level).
+        adds_bos: the tokenizer puts BOS in front.
+        is_chat: a conversation, whose thinking ends before a format begins.
+        wants_context: the reply carries the token ids of prompt and answer.
+    """
+
+    stored: StoredModel
+    target: LoadTarget
+    template: PromptTemplate
+    sampling: SamplingParams
+    capabilities: tuple[Capability, ...]
+    think: Think = None
+    tools: tuple[Tool, ...] = ()
+    adds_bos: bool = False
+    is_chat: bool = False
+    wants_context: bool = False
+
+    @property
+    def family(self) -> str:
+        """Model family as the store's config names it."""
+        return self.stored.config.model_family
+
+    @property
+    def parser_name(self) -> str:
+        """Built-in parser that the model asks for, "" for none."""
+        return self.stored.config.parser
+
+
+class Resolver:
+    """Finds models and works out how a request uses them."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        settings: Settings,
+        planner: LoadPlanner,
+        install_bundled: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._planner = planner
+        self._install_bundled = install_bundled
+
+    async def find(self, name: str) -> StoredModel:
+        """The stored model of that name; a bundled one is installed when it is asked for first.
+
+        Raises: InvalidModelName, ModelNotFound, Forbidden for a cloud model.
+        """
+        plain, source = split_source(name)
+        if source == "cloud":
+            raise Forbidden(CLOUD_DISABLED)
+        parsed = ModelName.parse(plain)
+        try:
+            return await asyncio.to_thread(self._store.find, parsed)
+        except ModelNotFound:
+            missing = ModelNotFound(name, hint="`olla list` shows the models that are here.")
+        try:
+            await self._install_bundled(parsed.display())
+        except ModelNotFound:
+            raise missing from None
+        return await asyncio.to_thread(self._store.find, parsed)
+
+    async def resolve_chat(self, request: ChatRequest, stored: StoredModel) -> ResolvedModel:
+        """Check what a conversation needs. Raises: CapabilityMissing, InvalidOption, InvalidFormat."""
+        template, capabilities = await asyncio.to_thread(self._abilities, stored)
+        think = _resolved_think(
+            request.think, request.model, capabilities, drop=request.drop_think_when_incapable
+        )
+        _require(request.model, stored, capabilities, "chat", ["tools"] if request.tools else [])
+        return await self._resolved(
+            request, stored, template, capabilities, think=think, is_chat=True, tools=request.tools
+        )
+
+    async def resolve_generate(self, request: GenerateRequest, stored: StoredModel) -> ResolvedModel:
+        """Check what a completion needs. Raises: as `resolve_chat`, and InvalidRequest."""
+        template, capabilities = await asyncio.to_thread(self._abilities, stored)
+        if request.raw and (request.template or request.system or request.context):
+            raise InvalidRequest("raw mode does not support template, system, or context")
+        think = _resolved_think(request.think, request.model, capabilities)
+        _require(request.model, stored, capabilities, "generate", ["insert"] if request.suffix else [])
+        return await self._resolved(
+            request, stored, template, capabilities, think=think, wants_context=not request.raw
+        )
+
+    async def resolve_embed(self, request: EmbedRequest, stored: StoredModel) -> ResolvedModel:
+        """How to load a model for embeddings. Raises: InvalidOption."""
+        template, capabilities = await asyncio.to_thread(self._abilities, stored)
+        options = parse_options({**stored.params, **request.options})
+        target = await self._planner.plan(stored, options, embedding=True, vision=False)
+        return ResolvedModel(
+            stored=stored,
+            target=target,
+            template=template,
+            sampling=SamplingParams(),
+            capabilities=capabilities,
+        )
+
+    async def resolve_plain(self, name: str) -> ResolvedModel:
+        """A model with its own options, to tokenise with. Raises: as `find`."""
+        stored = await self.find(name)
+        template, capabilities = await asyncio.to_thread(self._abilities, stored)
+        options = parse_options(stored.params)
+        embedding = "embedding" in capabilities
+        target = await self._planner.plan(
+            stored, options, embedding=embedding, vision="vision" in capabilities
+        )
+        return ResolvedModel(
+            stored=stored,
+            target=target,
+            template=template,
+            sampling=SamplingParams(),
+            capabilities=capabilities,
+        )
+
+    def _abilities(self, stored: StoredModel) -> tuple[PromptTemplate, tuple[Capability, ...]]:
+        template = chat_template(
+            stored.template,
+            stored.metadata().chat_template,
+            prefer_go=self._settings.go_template,
+            has_renderer=bool(stored.config.renderer or stored.config.parser),
+        )
+        return template, stored.capabilities()
+
+    async def _resolved(
+        self,
+        request: ChatRequest | GenerateRequest,
+        stored: StoredModel,
+        template: PromptTemplate,
+        capabilities: tuple[Capability, ...],
+        *,
+        think: Think,
+        is_chat: bool = False,
+        wants_context: bool = False,
+        tools: tuple[Tool, ...] = (),
+    ) -> ResolvedModel:
+        options = parse_options({**stored.params, **_present(request.options)})
+        target = await self._planner.plan(stored, options, embedding=False, vision="vision" in capabilities)
+        return ResolvedModel(
+            stored=stored,
+            target=target,
+            template=template,
+            sampling=_sampling(request, options, template, shifts=stored.config.model_family != "deepseek2"),
+            capabilities=capabilities,
+            think=think,
+            tools=tools,
+            adds_bos=stored.metadata().adds_bos,
+            is_chat=is_chat,
+            wants_context=wants_context,
+        )
+
+
+def _present(options: dict[str, Any]) -> dict[str, Any]:
+    """A request's option of value None does not hide the model's own."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _sampling(
+    request: ChatRequest | GenerateRequest,
+    options: dict[str, OptionValue],
+    template: PromptTemplate,
+    *,
+    shifts: bool,
+) -> SamplingParams:
+    """Sampling for one request.
+
+    `num_predict` 0 means "without a bound" where Ollama renders the prompt itself, and nothing at all where
+    the GGUF's Jinja template renders a chat; both are kept.
+    """
+    base = sampling_params(options)
+    rendered_here = template.kind == "go" or isinstance(request, GenerateRequest)
+    return msgspec.structs.replace(
+        base,
+        n_predict=-1 if base.n_predict == 0 and rendered_here else base.n_predict,
+        context_shift=request.shift and shifts,
+        grammar=grammar(request.format),
+        logprobs=request.logprobs,
+        n_top_logprobs=request.n_top_logprobs if request.logprobs else 0,
+        logit_bias=tuple(request.logit_bias.items()),
+    )
+
+
+def grammar(format: Format) -> str:
+    """GBNF of a format, "" for none. Raises: InvalidFormat."""
+    return "" if format is None else grammar_for(format)
+
+
+def _resolved_think(
+    think: Think, name: str, capabilities: tuple[Capability, ...], *, drop: bool = False
+) -> Think:
+    """What `think` means for this model: unset is on where the model can think, as in Ollama.
+
+    Raises: CapabilityMissing when it is asked for and the model cannot.
+    """
+    can = "thinking" in capabilities
+    if think is None:
+        return True if can else None
+    if think and not can:
+        if drop:
+            return None
+        raise CapabilityMissing(
+            f'"{name}" does not support thinking', hint="Leave `think` out, or choose a model that can think."
+        )
+    return think
+
+
+def _require(
+    name: str, stored: StoredModel, capabilities: tuple[Capability, ...], task: str, others: list[Capability]
+) -> None:
+    """Raises: CapabilityMissing in Ollama's words when the model lacks what the task needs."""
+    if "completion" not in capabilities:
+        raise CapabilityMissing(f'"{name}" does not support {task}')
+    missing = [capability for capability in others if capability not in capabilities]
+    if missing:
+        raise CapabilityMissing(f"{stored.name.full()} does not support {' '.join(missing)}")

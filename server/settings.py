@@ -1,0 +1,323 @@
+"""Settings: the only reader of the environment and of `config.toml`.
+
+Each value comes from the first that has it: command line, environment, file, default. `OLLAMA_*` variables
+mean what they mean to Ollama, parsed by its rules (a value is trimmed and loses quotes at both ends).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from server.errors import OllaError
+from server.types.durations import parse_go_duration
+
+Source = Literal["flag", "environment", "file", "default"]
+
+DEFAULT_PORT = 11434
+FOREVER_S = math.inf
+
+
+class SettingsError(OllaError):
+    """A setting on the command line or in the file that cannot be meant."""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """How one field of `Settings` is read.
+
+    Attributes:
+        field: name in `Settings` and in the `[server]` table of the file.
+        variable: environment variable.
+        parse: text to value; raises ValueError.
+        help: what it does, for people.
+    """
+
+    field: str
+    variable: str
+    parse: Callable[[str], Any]
+    help: str
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where the server listens, or where clients find it. `host` is "" for all interfaces."""
+
+    scheme: str = "http"
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    path: str = ""
+
+    def url(self) -> str:
+        """Base URL for a client, without a slash at its end."""
+        host = self.host or "127.0.0.1"
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{self.path.rstrip('/')}"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings of the server and of its clients, read once and passed on.
+
+    Attributes:
+        context_length, num_parallel, max_loaded_models: 0: chosen by memory.
+        keep_alive_s: inf: never unload.
+        debug: 0 informs, 1 debugs, 2 traces, below 0 only warns.
+        go_template: whether a Modelfile's TEMPLATE renders chats; None: as the model says.
+        olla_dir: chats, logs and history of olla's own.
+        sources: where each value comes from.
+    """
+
+    address: Address = Address()
+    models_dir: Path
+    keep_alive_s: float = 300.0
+    load_timeout_s: float = 300.0
+    max_loaded_models: int = 0
+    max_queue: int = 512
+    num_parallel: int = 0
+    context_length: int = 0
+    kv_cache_type: str = "f16"
+    flash_attention: bool | None = None
+    origins: tuple[str, ...] = ()
+    noprune: bool = False
+    no_history: bool = False
+    debug: int = 0
+    go_template: bool | None = None
+    editor: str = "vi"
+    olla_dir: Path
+    theme: str = "olla-dark"
+    mouse: bool = True
+    low_bandwidth: bool = False
+    config_file: Path
+    terminal: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
+    sources: dict[str, Source] = {}
+
+    @property
+    def host(self) -> str:
+        """Host to bind, "" for all interfaces."""
+        return self.address.host
+
+    @property
+    def port(self) -> int:
+        """Port to bind or to call."""
+        return self.address.port
+
+    @property
+    def base_url(self) -> str:
+        """Base URL for clients."""
+        return self.address.url()
+
+    def source(self, field: str) -> Source:
+        """Where the value of a field comes from."""
+        return self.sources.get(field, "default")
+
+    @classmethod
+    def load(
+        cls, overrides: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+    ) -> Settings:
+        """Read all settings.
+
+        A bad value in the environment is left aside with a line in `warnings`, as in Ollama.
+        Raises: SettingsError for a bad value in the file, an unknown key there, or a file that is no TOML.
+        """
+        environ = os.environ if environ is None else environ
+        home = Path(environ.get("HOME") or Path.home())
+        config_home = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+        data_home = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+        values: dict[str, Any] = {
+            "models_dir": home / ".ollama" / "models",
+            "olla_dir": data_home / "olla",
+            "config_file": Path(environ.get("OLLA_CONFIG") or config_home / "olla" / "config.toml"),
+            "terminal": {name: environ[name] for name in TERMINAL_VARIABLES if name in environ},
+        }
+        sources: dict[str, Source] = {}
+        warnings: list[str] = []
+        for field, value in read_config_file(values["config_file"]).items():
+            values[field], sources[field] = value, "file"
+        for setting in SETTINGS:
+            text = clean_variable(environ.get(setting.variable, ""))
+            if not text:
+                continue
+            try:
+                values[setting.field], sources[setting.field] = setting.parse(text), "environment"
+            except ValueError as error:
+                warnings.append(f"{setting.variable}={text!r} is left aside: {error}")
+        for field, override in (overrides or {}).items():
+            if override is not None:
+                values[field], sources[field] = override, "flag"
+        return cls(**values, warnings=tuple(warnings), sources=sources)
+
+
+TERMINAL_VARIABLES = (
+    "TERM",
+    "COLORTERM",
+    "NO_COLOR",
+    "TMUX",
+    "STY",
+    "SSH_CONNECTION",
+    "SSH_TTY",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "HOME",
+)
+"""Variables that say what the terminal can do; handed to the screen as they are."""
+
+
+def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a worker process: this process's own, with `extra` on top."""
+    return {**os.environ, **extra}
+
+
+def clean_variable(text: str) -> str:
+    """A variable's value by Ollama's rule: trimmed, without quotes at its ends."""
+    return text.strip().strip("\"'")
+
+
+def parse_bool(text: str) -> bool:
+    """Go's ParseBool, except that any other text counts as true, as in Ollama."""
+    return text not in ("0", "f", "F", "false", "FALSE", "False")
+
+
+def parse_count(text: str) -> int:
+    """A decimal number without a sign. Raises: ValueError."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("a number without a sign is needed")
+    return int(text)
+
+
+def parse_timeout_s(text: str) -> float:
+    """A Go duration or whole seconds; negative: forever. Raises: ValueError."""
+    try:
+        seconds = float(int(text))
+    except ValueError:
+        seconds = parse_go_duration(text)
+    return FOREVER_S if seconds < 0 else seconds
+
+
+def parse_debug(text: str) -> int:
+    """Ollama's debug level: a number, or a truth value for 1. Raises: ValueError."""
+    try:
+        return int(text)
+    except ValueError:
+        return int(parse_bool(text))
+
+
+def parse_origins(text: str) -> tuple[str, ...]:
+    """A list separated by commas; its items are not trimmed, as in Ollama."""
+    return tuple(item for item in text.split(",") if item)
+
+
+def parse_kv_cache_type(text: str) -> str:
+    """One of the types that llama.cpp stores keys and values in. Raises: ValueError."""
+    lowered = text.lower()
+    if lowered not in ("f16", "q8_0", "q4_0"):
+        raise ValueError("f16, q8_0 or q4_0 is needed")
+    return lowered
+
+
+def parse_address(text: str) -> Address:
+    """Ollama's OLLAMA_HOST: `[scheme://][host][:port][/path]`. Raises: ValueError for a bad port."""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "http", text
+    default_port = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT) if separator else DEFAULT_PORT
+    host_port, slash, path = rest.partition("/")
+    if host_port.count(":") > 1 and not host_port.startswith("["):
+        return Address(scheme, host_port, default_port, slash + path if path else "")
+    try:
+        parts = urlsplit(f"//{host_port}")
+        port = parts.port
+    except ValueError:
+        raise ValueError("invalid port") from None
+    host = parts.hostname or ""
+    if not host_port:
+        host = "127.0.0.1"
+    return Address(scheme, host, default_port if port is None else port, slash + path if path else "")
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("address", "OLLAMA_HOST", parse_address, "Address to listen on, or to call"),
+    Setting("models_dir", "OLLAMA_MODELS", lambda text: Path(text).expanduser(), "Where models are stored"),
+    Setting("keep_alive_s", "OLLAMA_KEEP_ALIVE", parse_timeout_s, "How long an idle model stays loaded"),
+    Setting("load_timeout_s", "OLLAMA_LOAD_TIMEOUT", parse_timeout_s, "How long a load may make no progress"),
+    Setting("max_loaded_models", "OLLAMA_MAX_LOADED_MODELS", parse_count, "Most models loaded at once"),
+    Setting("max_queue", "OLLAMA_MAX_QUEUE", parse_count, "Most requests that may wait"),
+    Setting("num_parallel", "OLLAMA_NUM_PARALLEL", parse_count, "Requests that one model decodes together"),
+    Setting("context_length", "OLLAMA_CONTEXT_LENGTH", parse_count, "Context length where none is asked for"),
+    Setting("kv_cache_type", "OLLAMA_KV_CACHE_TYPE", parse_kv_cache_type, "Type of keys and values"),
+    Setting("flash_attention", "OLLAMA_FLASH_ATTENTION", parse_bool, "Flash attention"),
+    Setting("origins", "OLLAMA_ORIGINS", parse_origins, "Browser origins that may call"),
+    Setting("noprune", "OLLAMA_NOPRUNE", parse_bool, "Keep blobs that no model refers to"),
+    Setting("no_history", "OLLAMA_NOHISTORY", parse_bool, "Keep no history of lines typed"),
+    Setting("debug", "OLLAMA_DEBUG", parse_debug, "How much is logged"),
+    Setting("go_template", "OLLAMA_GO_TEMPLATE", parse_bool, "Render chats by the Modelfile's TEMPLATE"),
+    Setting("editor", "OLLAMA_EDITOR", str, "Editor for prompts"),
+    Setting("olla_dir", "OLLA_HOME", lambda text: Path(text).expanduser(), "Chats, logs and history"),
+    Setting("theme", "OLLA_THEME", str, "Theme of the workstation"),
+    Setting("mouse", "OLLA_MOUSE", parse_bool, "Whether the workstation takes the mouse"),
+    Setting("low_bandwidth", "OLLA_LOW_BANDWIDTH", parse_bool, "Fewer redraws and colours, for slow links"),
+)
+"""Every setting that has a variable; those of the file are the same fields."""
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The fields that `config.toml` sets, parsed; empty when there is no file.
+
+    Raises: SettingsError.
+    """
+    if not path.is_file():
+        return {}
+    import tomli
+
+    try:
+        tables = tomli.loads(path.read_text(encoding="utf-8"))
+    except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from None
+    return {
+        field: value
+        for table, names in CONFIG_TABLES.items()
+        for field, value in _table_values(path, table, tables.get(table, {}), names).items()
+    } | _unknown_tables(path, tables)
+
+
+CONFIG_TABLES: dict[str, tuple[str, ...]] = {
+    "server": tuple(setting.field for setting in SETTINGS if not setting.variable.startswith("OLLA_")),
+    "tui": ("theme", "mouse", "low_bandwidth", "olla_dir"),
+}
+
+
+def _unknown_tables(path: Path, tables: Mapping[str, Any]) -> dict[str, Any]:
+    for name in tables:
+        if name not in CONFIG_TABLES and name != "keys":
+            raise SettingsError(f"{path}: there is no table [{name}]", hint=_nearest(name, CONFIG_TABLES))
+    return {}
+
+
+def _table_values(path: Path, table: str, entries: object, names: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(entries, dict):
+        raise SettingsError(f"{path}: [{table}] must be a table")
+    by_field = {setting.field: setting for setting in SETTINGS}
+    values: dict[str, Any] = {}
+    for name, value in entries.items():
+        if name not in names:
+            raise SettingsError(f"{path}: [{table}] has no setting {name!r}", hint=_nearest(name, names))
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        try:
+            values[name] = by_field[name].parse(text)
+        except ValueError as error:
+            raise SettingsError(f"{path}: {table}.{name} = {value!r}: {error}") from None
+    return values
+
+
+def _nearest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known are: {', '.join(known)}."

@@ -1,0 +1,127 @@
+"""Where settings come from and how Ollama's variables are read."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from server.settings import (
+    SETTINGS,
+    Address,
+    Settings,
+    SettingsError,
+    child_environment,
+    clean_variable,
+    parse_address,
+)
+
+
+def load(tmp_path: Path, **environ: str) -> Settings:
+    return Settings.load(environ={"HOME": str(tmp_path), **environ})
+
+
+def test_every_setting_is_a_field() -> None:
+    fields = set(Settings.__struct_fields__)
+    assert {setting.field for setting in SETTINGS} <= fields
+
+
+def test_defaults_are_ollama_s(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert settings.models_dir == tmp_path / ".ollama" / "models"
+    assert (settings.host, settings.port, settings.keep_alive_s, settings.max_queue) == (
+        "127.0.0.1",
+        11434,
+        300.0,
+        512,
+    )
+    assert settings.base_url == "http://127.0.0.1:11434"
+    assert settings.source("keep_alive_s") == "default"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("", Address()),
+        ("1.2.3.4", Address("http", "1.2.3.4", 11434)),
+        ("1.2.3.4:5678", Address("http", "1.2.3.4", 5678)),
+        (":1234", Address("http", "", 1234)),
+        (":0", Address("http", "", 0)),
+        ("http://example.com", Address("http", "example.com", 80)),
+        ("https://example.com", Address("https", "example.com", 443)),
+        ("https://example.com:1/x", Address("https", "example.com", 1, "/x")),
+        ("example.com/api", Address("http", "example.com", 11434, "/api")),
+        ("[::1]:99", Address("http", "::1", 99)),
+        ("::1", Address("http", "::1", 11434)),
+    ],
+)
+def test_address(text: str, address: Address) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["h:x", "h:-1", "h:65536"])
+def test_bad_port(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        parse_address(text)
+    settings = load(tmp_path, OLLAMA_HOST=text)
+    assert settings.port == 11434
+    assert "OLLAMA_HOST" in settings.warnings[0]
+
+
+def test_variables_lose_quotes_and_blanks() -> None:
+    assert clean_variable("  \"' v '\" ") == " v "
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5m", 300.0), ("90", 90.0), ("-1", math.inf), ("0", 0.0), ("1d", 300.0)]
+)
+def test_keep_alive(text: str, seconds: float, tmp_path: Path) -> None:
+    assert load(tmp_path, OLLAMA_KEEP_ALIVE=text).keep_alive_s == seconds
+
+
+def test_precedence(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[server]\nmax_queue = 7\nnum_parallel = 2\n[tui]\ntheme = "olla-light"\n')
+    environ = {"HOME": str(tmp_path), "OLLA_CONFIG": str(config), "OLLAMA_NUM_PARALLEL": "3"}
+    settings = Settings.load({"num_parallel": None, "keep_alive_s": 5.0}, environ)
+    assert (settings.max_queue, settings.num_parallel, settings.keep_alive_s) == (7, 3, 5.0)
+    assert settings.theme == "olla-light"
+    assert [settings.source(name) for name in ("max_queue", "num_parallel", "keep_alive_s", "origins")] == [
+        "file",
+        "environment",
+        "flag",
+        "default",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[server]\nmax_queu = 7\n", "max_queu"),
+        ("[server]\nmax_queue = -7\n", "max_queue"),
+        ("[serve]\n", "[serve]"),
+        ("not toml", "cannot be read"),
+        ("server = 1\n", "[server]"),
+    ],
+)
+def test_a_bad_file_is_named(text: str, part: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, OLLA_CONFIG=str(config))
+    assert part in caught.value.message
+
+
+def test_a_misspelt_key_gets_the_nearest_name(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[server]\nkeep_alive = 7\n")
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, OLLA_CONFIG=str(config))
+    assert caught.value.hint == "Did you mean 'keep_alive_s'?"
+
+
+def test_a_worker_inherits_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLA_PROBE", "1")
+    environment = child_environment({"GOMP_SPINCOUNT": "200"})
+    assert (environment["OLLA_PROBE"], environment["GOMP_SPINCOUNT"]) == ("1", "200")
