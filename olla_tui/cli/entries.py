@@ -56,7 +56,9 @@ class EntryReader:
     def _go_on(self, line: str) -> Entry | None:
         kind = self._open
         if kind is None or not line.endswith(QUOTES):
-            self._lines.append(line)
+            # The break right behind the opening quotes is no part of a system message.
+            if line or self._lines or kind != "system":
+                self._lines.append(line)
             return None
         text = "\n".join([*self._lines, line.removesuffix(QUOTES)])
         self.drop()

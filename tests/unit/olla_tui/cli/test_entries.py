@@ -25,6 +25,7 @@ def entries(*lines: str) -> list[Entry]:
         (("/bye",), Entry("command", "/bye")),
         (("/set system  Be  brief",), Entry("system", "Be  brief")),
         (('/set system """a', 'b"""'), Entry("system", "a\nb")),
+        (('/set system """', "a", "", 'b"""'), Entry("system", "a\n\nb")),
         (("/set verbose",), Entry("command", "/set verbose")),
         (
             ("/usr/bin is a path\nand this is pasted",),

@@ -1,0 +1,153 @@
+"""The official Python clients of Ollama and OpenAI, unmodified."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import ollama
+import openai
+import pytest
+
+from tests.e2e.conftest import MODELS, Served
+
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Weather of a city",
+        "parameters": {
+            "type": "object",
+            "required": ["city"],
+            "properties": {"city": {"type": "string", "description": "City"}},
+        },
+    },
+}
+CAPITAL = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@pytest.fixture(scope="module")
+def native(served: Served) -> ollama.Client:
+    return ollama.Client(host=served.url)
+
+
+@pytest.fixture(scope="module")
+def compatible(served: Served) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{served.url}/v1", api_key="unused")
+
+
+def cosine(left: list[float], right: list[float]) -> float:
+    dot = math.fsum(a * b for a, b in zip(left, right, strict=True))
+    return dot / math.sqrt(math.fsum(a * a for a in left) * math.fsum(b * b for b in right))
+
+
+def test_ollama_chat_whole_and_streamed_are_equal(native: ollama.Client) -> None:
+    whole = native.chat("spark", messages=CAPITAL, think=False, options={"temperature": 0})
+    assert "Paris" in (whole.message.content or "")
+    parts = list(native.chat("spark", messages=CAPITAL, think=False, stream=True, options={"temperature": 0}))
+    assert "".join(part.message.content or "" for part in parts) == whole.message.content
+    assert [part.done for part in parts].count(True) == 1
+    assert parts[-1].done_reason == whole.done_reason == "stop"
+
+
+def test_ollama_thinking_stands_apart(native: ollama.Client) -> None:
+    reply = native.chat("spark", messages=CAPITAL, think=True, options={"temperature": 0})
+    assert reply.message.thinking
+    assert "<think>" not in (reply.message.content or "")
+
+
+def test_ollama_tools(native: ollama.Client) -> None:
+    messages = [{"role": "user", "content": "What is the weather in Paris?"}]
+    reply = native.chat("spark", messages=messages, tools=[TOOL], think=False, options={"temperature": 0})
+    calls = reply.message.tool_calls or []
+    assert [call.function.name for call in calls] == ["get_weather"]
+    assert calls[0].function.arguments.get("city") == "Paris"
+
+
+def test_ollama_embeddings(native: ollama.Client) -> None:
+    texts = ["The sky is blue", "The heaven is azure", "Tax law is dull"]
+    vectors = native.embed("minilm", input=texts).embeddings
+    sky, heaven, tax = [list(vector) for vector in vectors]
+    assert len(sky) == 384
+    assert cosine(sky, heaven) > cosine(sky, tax)
+
+
+def test_ollama_models(native: ollama.Client) -> None:
+    names = {model.model for model in native.list().models}
+    assert {"spark:latest", "plain:latest", "native:latest", "minilm:latest"} <= names
+    assert "thinking" in (native.show("spark").capabilities or [])
+    native.copy("plain", "twin")
+    native.delete("twin")
+    with pytest.raises(ollama.ResponseError) as caught:
+        native.show("twin")
+    assert caught.value.status_code == 404
+
+
+def test_ollama_create_from_a_blob(native: ollama.Client) -> None:
+    path = MODELS / "minilm.gguf"
+    digest = native.create_blob(path)
+    assert digest == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    states = [state.status for state in native.create("again", files={path.name: digest}, stream=True)]
+    assert states[-1] == "success"
+    native.delete("again")
+
+
+async def test_ollama_async_client_may_send_a_known_blob_again(served: Served) -> None:
+    client = ollama.AsyncClient(host=served.url)
+    digest = await client.create_blob(MODELS / "minilm.gguf")
+    assert digest == await client.create_blob(MODELS / "minilm.gguf")
+
+
+def test_openai_chat_whole_and_streamed_are_equal(compatible: openai.OpenAI) -> None:
+    request: dict[str, Any] = {"model": "plain", "messages": CAPITAL, "temperature": 0}
+    whole = compatible.chat.completions.create(**request)
+    text = whole.choices[0].message.content
+    assert text is not None
+    assert "Paris" in text
+    assert whole.usage is not None
+    chunks = list(
+        compatible.chat.completions.create(**request, stream=True, stream_options={"include_usage": True})
+    )
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == text
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage == whole.usage
+
+
+def test_openai_tools(compatible: openai.OpenAI) -> None:
+    reply = compatible.chat.completions.create(
+        model="spark",
+        messages=[{"role": "user", "content": "What is the weather in Paris?"}],
+        tools=[TOOL],  # type: ignore[list-item]
+        temperature=0,
+        extra_body={"reasoning_effort": "none"},
+    )
+    assert reply.choices[0].finish_reason == "tool_calls"
+    calls = reply.choices[0].message.tool_calls or []
+    assert [call.function.name for call in calls if call.type == "function"] == ["get_weather"]
+
+
+def test_openai_embeddings_in_base64_equal_those_in_numbers(compatible: openai.OpenAI) -> None:
+    packed = compatible.embeddings.create(model="minilm", input="The sky is blue")
+    plain = compatible.embeddings.create(model="minilm", input="The sky is blue", encoding_format="float")
+    assert cosine(packed.data[0].embedding, plain.data[0].embedding) > 0.999999
+
+
+def test_openai_responses(compatible: openai.OpenAI) -> None:
+    reply = compatible.responses.create(model="plain", input="What is the capital of France?", temperature=0)
+    assert "Paris" in reply.output_text
+    kinds = [
+        event.type
+        for event in compatible.responses.create(model="plain", input="Hi", temperature=0, stream=True)
+    ]
+    assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
+
+
+def test_openai_models(compatible: openai.OpenAI) -> None:
+    assert "spark:latest" in {model.id for model in compatible.models.list()}
+
+
+def test_openai_errors(compatible: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError):
+        compatible.chat.completions.create(model="nope", messages=[{"role": "user", "content": "Hi"}])
