@@ -1,0 +1,112 @@
+"""The log of requests: every request ends once, and any wait can be cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from server.errors import Cancelled, EngineError, RequestNotFound
+from server.services.requests import ENDED_KEPT, RequestLog, is_open
+from server.types.generation import Origin
+
+ORIGIN = Origin("/api/chat", "127.0.0.1 test")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def test_a_request_is_open_then_done() -> None:
+    clock = Clock()
+    log = RequestLog(clock)
+    async with log.track("spark", ORIGIN) as request:
+        request.waits(2, "waits for memory")
+        (waiting,) = log.snapshots()
+        assert (waiting.state, waiting.queue_position, waiting.wait_reason) == ("queued", 2, "waits for memory")
+        assert (log.n_active(), log.n_queued()) == (0, 1)
+        request.waits(0, "loading")
+        assert log.snapshots()[0].state == "loading"
+        request.prefills()
+        clock.now_s += 0.5
+        request.decoded(1)
+        clock.now_s += 2.0
+        request.decoded(10)
+        (decoding,) = log.snapshots()
+        assert (decoding.state, decoding.first_token_s, decoding.tokens_per_s) == ("decode", 0.5, 5.0)
+        assert (log.n_active(), log.n_queued()) == (1, 0)
+    (ended,) = log.snapshots()
+    assert (ended.state, ended.n_output_tokens, ended.duration_s) == ("done", 11, 2.5)
+    clock.now_s += 60
+    assert log.snapshots()[0].duration_s == 2.5
+    assert not is_open(ended.state)
+
+
+async def test_an_error_is_the_end() -> None:
+    log = RequestLog()
+    with pytest.raises(EngineError):
+        async with log.track("spark", ORIGIN):
+            raise EngineError("the worker is gone")
+    (ended,) = log.snapshots()
+    assert (ended.state, ended.error) == ("failed", "the worker is gone")
+
+
+async def test_what_ended_first_counts() -> None:
+    log = RequestLog()
+    with pytest.raises(GeneratorExit):
+        async with log.track("spark", ORIGIN) as request:
+            request.end("done")
+            raise GeneratorExit
+    assert log.snapshots()[0].state == "done"
+
+
+async def test_a_wait_is_cancelled_by_id() -> None:
+    log = RequestLog()
+    waiting = asyncio.Event()
+
+    async def stand() -> None:
+        async with log.track("spark", ORIGIN) as request, request.cancellable():
+            waiting.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(stand())
+    await waiting.wait()
+    log.cancel(log.snapshots()[0].id)
+    with pytest.raises(Cancelled):
+        await task
+    assert log.snapshots()[0].state == "cancelled"
+
+
+async def test_a_request_that_is_between_waits_is_cancelled_at_the_next() -> None:
+    log = RequestLog()
+    with pytest.raises(Cancelled):
+        async with log.track("spark", ORIGIN) as request:
+            log.cancel_all()
+            async with request.cancellable():
+                pytest.fail("the wait began")
+
+
+async def test_a_foreign_time_out_is_not_taken_for_a_cancellation() -> None:
+    log = RequestLog()
+    with pytest.raises(TimeoutError):
+        async with log.track("spark", ORIGIN) as request, request.cancellable():
+            raise TimeoutError
+
+
+async def test_an_unknown_id_is_said_to_be_unknown() -> None:
+    with pytest.raises(RequestNotFound):
+        RequestLog().cancel(1)
+
+
+async def test_ended_requests_are_bounded_and_newest_first() -> None:
+    log = RequestLog()
+    for _ in range(ENDED_KEPT + 5):
+        async with log.track("spark", ORIGIN):
+            pass
+    ids = [snapshot.id for snapshot in log.snapshots()]
+    assert len(ids) == ENDED_KEPT
+    assert ids == sorted(ids, reverse=True)
