@@ -130,7 +130,7 @@ class Progress:
 
     def _add(self, key: str, text: str, total: int) -> Step:
         step = self._steps[key] = Step(text, total, self._clock())
-        if not self._is_terminal:
+        if text and not self._is_terminal:
             self._out.write(f"{text}\n")
         return step
 

@@ -21,11 +21,11 @@ from prompt_toolkit.styles import Style
 
 from olla_tui.cli.answer import summary
 from olla_tui.cli.attachments import attach_files
-from olla_tui.cli.entries import EntryReader
+from olla_tui.cli.entries import Entry, EntryReader
 from olla_tui.cli.human import with_hint
 from olla_tui.cli.line_history import LineHistory
+from olla_tui.cli.live_answer import new_printer, show_answer
 from olla_tui.cli.progress import Progress
-from olla_tui.cli.run import new_printer, show_answer
 from olla_tui.cli.session import Session
 from olla_tui.cli.slash import Outcome, SlashCommands
 from server.errors import InvalidRequest, OllaError
@@ -77,19 +77,22 @@ async def converse(services: Services, session: Session, settings: Settings) -> 
         if entry is None:
             continue
         try:
-            if entry.kind == "system":
-                commands.set_system(entry.text)
-                continue
-            if entry.kind == "command":
-                outcome = await commands.run(entry.text)
-                history.keeps = commands.keeps_history
-                if outcome is Outcome.QUIT:
-                    return
-                if outcome is Outcome.DONE:
-                    continue
-            await answer(services, commands.session, entry.text)
+            if not await obey(services, commands, entry):
+                return
         except OllaError as error:
             print(f"error: {with_hint(error.message, error.hint)}")
+        history.keeps = commands.keeps_history
+
+
+async def obey(services: Services, commands: SlashCommands, entry: Entry) -> bool:
+    """Do what an entry asks for; False when it asks for the end. Raises: OllaError, with nothing changed."""
+    if entry.kind == "system":
+        commands.set_system(entry.text)
+        return True
+    outcome = await commands.run(entry.text) if entry.kind == "command" else Outcome.PROMPT
+    if outcome is Outcome.PROMPT:
+        await answer(services, commands.session, entry.text)
+    return outcome is not Outcome.QUIT
 
 
 async def load(services: Services, session: Session) -> None:

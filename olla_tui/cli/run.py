@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from olla_tui.cli.answer import AnswerPrinter, summary
+from olla_tui.cli.answer import summary
 from olla_tui.cli.attachments import attach_files
 from olla_tui.cli.float32 import vector_text
+from olla_tui.cli.live_answer import new_printer, show_answer
 from olla_tui.cli.progress import Progress
 from olla_tui.cli.session import Session, parse_format, parse_think
 from olla_tui.client.launch import ensure_server
 from olla_tui.client.remote import RemoteServices
-from server.errors import InvalidRequest, ModelNotFound
+from server.errors import InvalidRequest, ModelNotFound, OllaError
 from server.services.protocols import Services
 from server.settings import Settings
 from server.types.durations import parse_keep_alive
-from server.types.generation import Chunk, Completed, EmbedRequest, GenerationEvent
+from server.types.generation import EmbedRequest
 from server.types.models import ModelInfo, ShowRequest
 from server.types.names import ModelName
 
@@ -118,45 +117,18 @@ async def ask_once(services: Services, session: Session, prompt: str) -> None:
         for note in attached.notes:
             print(note, file=sys.stderr)
     printer = new_printer(session)
-    completed = await show_answer(
-        services.inference.generate(session.generate_request(prompt, images)), printer
-    )
+    try:
+        completed = await show_answer(
+            services.inference.generate(session.generate_request(prompt, images)), printer
+        )
+    except OllaError:
+        if printer.content or printer.thinking:
+            print()
+        raise
     if prompt:
         print("\n")
     if session.verbose and completed is not None:
         sys.stderr.write(summary(completed.timings))
-
-
-def new_printer(session: Session) -> AnswerPrinter:
-    """A printer for one answer on stdout."""
-    return AnswerPrinter(
-        sys.stdout,
-        width=lambda: shutil.get_terminal_size().columns if session.word_wrap else 0,
-        colour=sys.stdout.isatty(),
-        hide_thinking=session.hide_thinking,
-    )
-
-
-async def show_answer(
-    stream: AsyncGenerator[GenerationEvent, None], printer: AnswerPrinter
-) -> Completed | None:
-    """Print a stream as it comes, behind a spinner until there is something to see; its end is returned."""
-    completed = None
-    async with Progress(sys.stderr) as progress, aclosing(stream):
-        progress.step("")
-        try:
-            async for event in stream:
-                if isinstance(event, Completed):
-                    completed = event
-                    event = Chunk(tool_calls=event.tool_calls)
-                if isinstance(event, Chunk):
-                    if printer.shows(event):
-                        progress.clear()
-                    printer.add(event)
-        finally:
-            progress.clear()
-            printer.reset()
-    return completed
 
 
 async def print_embedding(services: Services, session: Session, flags: RunFlags, prompt: str) -> None:
