@@ -1,0 +1,231 @@
+"""The workstation: one Textual application over the service protocols."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+
+from olla_tui.actions import DEFAULT_KEYS, PLACES
+from olla_tui.bridge import Bridge, LinkRate
+from olla_tui.history.store import HistoryStore
+from olla_tui.messages import Noticed, StateChanged, TextSaved
+from olla_tui.palette import OllaCommands
+from olla_tui.panes.chat_desk import ChatDesk, random_id
+from olla_tui.screens.main import MainScreen
+from olla_tui.settings import TuiSettings
+from olla_tui.state.conversation import Conversation
+from olla_tui.state.graphs import ASCII, UNICODE
+from olla_tui.state.keymap import clashes, merge_keys
+from olla_tui.state.workstation import Workstation
+from olla_tui.theme import builtin_themes, default_variables, user_themes
+from olla_tui.widgets.transcript import Transcript
+from server.services.protocols import Services
+
+log = logging.getLogger("olla.screen")
+
+QuitChoice = Literal["quit", "keep"]
+
+DEFAULT_THEME = "olla-dark"
+NO_COLOR_THEME = "ansi-dark"
+TWICE_S = 2.0
+"""Two interrupts within this time ask whether to quit."""
+
+
+class OllaApp(App[QuitChoice]):
+    """The workstation. Its result says whether the server should go on: "quit" or "keep"."""
+
+    TITLE = "olla"
+    CSS_PATH = "styles/main.tcss"
+    COMMANDS: ClassVar = {OllaCommands}
+    COMMAND_PALETTE_BINDING = "none"
+    ESCAPE_TO_MINIMIZE: ClassVar[bool] = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "ask_to_quit", "Quit", show=False, priority=True, id="app.quit"),
+    ]
+
+    def __init__(
+        self,
+        services: Services,
+        settings: TuiSettings,
+        *,
+        attached: bool,
+        address: str = "127.0.0.1:11434",
+        history: HistoryStore | None = None,
+        link: LinkRate | None = None,
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = random_id,
+    ) -> None:
+        """Make the workstation.
+
+        Args:
+            attached: the server is another process, which the screen never ends.
+            address: host and port, for the header.
+            history: where chats are kept; None keeps them nowhere.
+            clock: Unix time in seconds.
+        """
+        self.settings = settings
+        super().__init__()
+        self.animation_level = "none"
+        self.state = Workstation(
+            address=address, attached=attached, glyphs=ASCII if settings.ascii_only else UNICODE
+        )
+        self.bridge = Bridge(
+            services,
+            self.state,
+            poll_s=settings.poll_s,
+            frames_per_s=settings.frames_per_s,
+            clock=clock,
+            link=link,
+        )
+        self.desk = ChatDesk(self.bridge, history, new_id=new_id)
+        self.keys, self._key_problems = merge_keys(DEFAULT_KEYS, settings.keys)
+        self._interrupted_at = float("-inf")
+        self._mouse = settings.mouse
+        self.main = MainScreen(self.bridge, self.desk, settings, self.keys)
+        self._register_themes()
+
+    # --- start and end ---
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return default_variables()
+
+    def _register_themes(self) -> None:
+        self._theme_problems: list[str] = []
+        for theme in builtin_themes():
+            self.register_theme(theme.to_textual())
+        if self.settings.themes_dir is not None:
+            loaded, failed = user_themes(self.settings.themes_dir)
+            for theme in loaded:
+                self.register_theme(theme.to_textual())
+                self._theme_problems += theme.warnings
+            self._theme_problems += [error.message for error in failed]
+        wanted = NO_COLOR_THEME if self.settings.no_color else self.settings.theme
+        if wanted not in self.available_themes:
+            self._theme_problems.append(f'there is no theme "{wanted}"; "{DEFAULT_THEME}" is used')
+            wanted = DEFAULT_THEME
+        self.theme = wanted
+
+    def on_mount(self) -> None:
+        changed = {key: value or "none" for key, value in self.keys.items() if value != DEFAULT_KEYS[key]}
+        if changed:
+            self.set_keymap(changed)
+        self.push_screen(self.main)
+        # The first frame goes out before the store and the history are read.
+        self.call_after_refresh(self._start)
+
+    def _start(self) -> None:
+        self.bridge.start(self)
+        self.bridge.order(self._load_prompts())
+        problems = [*self.settings.warnings, *self._theme_problems, *self._key_problems]
+        problems += [str(clash) for clash in clashes(self.keys, PLACES)]
+        for problem in problems:
+            self.notice(problem, "warning", "")
+
+    async def _load_prompts(self) -> None:
+        self.main.chat_pane.composer.set_history(await self.desk.prompts())
+
+    async def on_unmount(self) -> None:
+        await self.bridge.close()
+        await self.desk.close()
+
+    # --- what the bridge tells ---
+
+    def state_changed(self, parts: frozenset[str]) -> None:
+        """Hand a change to the screen."""
+        self.main.post_message(StateChanged(parts))
+
+    def notice(self, text: str, severity: str, hint: str) -> None:
+        """Show a toast."""
+        level = {"error": "error", "warning": "warning"}.get(severity, "information")
+        words = f"{text}\n{hint}" if hint else text
+        self.notify(words, severity=level, markup=False)  # type: ignore[arg-type]
+
+    def chat_ended(self, chat: Conversation) -> None:
+        """Keep a chat whose answer came to its end."""
+        self.bridge.order(self.desk.save(chat))
+
+    def on_noticed(self, event: Noticed) -> None:
+        self.notice(event.text, event.severity, event.hint)
+
+    # --- files and clipboard ---
+
+    def on_transcript_copy_requested(self, event: Transcript.CopyRequested) -> None:
+        self.copy_to_clipboard(event.text)
+        self.notice(f"{event.what} copied", "information", "")
+
+    def on_text_saved(self, event: TextSaved) -> None:
+        name = f"{event.stem}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(self.bridge.clock()))}.txt"
+        path = self.settings.save_dir / name
+        try:
+            write_private(path, event.text)
+        except OSError as error:
+            self.notice(f"{path} cannot be written: {error.strerror}", "error", "")
+        else:
+            self.notice(f"saved to {path}", "information", "")
+
+    # --- actions of the whole screen ---
+
+    def action_interrupt(self) -> None:
+        """Copy a selection, stop an answer, or, the second time within two seconds, ask whether to quit."""
+        selected = self.screen.get_selected_text()
+        chat = self.state.chat
+        now = time.monotonic()
+        if selected:
+            self.copy_to_clipboard(selected)
+            self.screen.clear_selection()
+            self.notice("selection copied", "information", "")
+        elif chat is not None and self.bridge.stop(chat):
+            self._interrupted_at = now
+        elif now - self._interrupted_at <= TWICE_S:
+            self.action_ask_to_quit()
+        else:
+            self._interrupted_at = now
+            self.notice("Nothing to stop; ctrl+c again quits.", "information", "")
+
+    def action_ask_to_quit(self) -> None:
+        """Close an attached screen at once; otherwise ask what becomes of the server."""
+        if self.state.attached:
+            self.exit("quit")
+            return
+        from olla_tui.screens.confirm import quit_dialog
+
+        def answered(answer: str | None) -> None:
+            if answer == "quit":
+                self.exit("quit")
+            elif answer == "keep":
+                self.exit("keep")
+
+        n_open = self.state.snapshot.n_active + self.state.snapshot.n_queued if self.state.snapshot else 0
+        self.push_screen(quit_dialog(self.state.address, n_open), answered)
+
+    def action_next_theme(self) -> None:
+        """Switch to the next of olla's and the user's own themes."""
+        names = [name for name in sorted(self.available_themes) if not name.startswith("textual-")]
+        index = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(index + 1) % len(names)]
+        self.notice(f"theme: {self.theme}", "information", "")
+
+    def action_toggle_mouse(self) -> None:
+        """Give the mouse to the terminal, so that it selects text, or take it back."""
+        driver = self._driver
+        switch = getattr(driver, "_disable_mouse_support" if self._mouse else "_enable_mouse_support", None)
+        if switch is None:
+            self.notice("this terminal's mouse cannot be switched", "warning", "")
+            return
+        switch()
+        self._mouse = not self._mouse
+        owner = "workstation" if self._mouse else "terminal"
+        self.notice(f"the {owner} has the mouse", "information", "")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read. Raises: OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,278 @@
+"""Between the services and the screen: pulls snapshots and streams, folds them into the state, tells of it.
+
+Everything here runs on the screen's loop. The server is only ever asked; it never calls. However many tokens
+come, the screen hears of at most `frames_per_s` changes a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from olla_tui.state.conversation import Conversation
+from olla_tui.state.requests import is_open
+from olla_tui.state.workstation import Part, Workstation
+from server.errors import OllaError
+from server.services.protocols import Services
+from server.types.generation import Chunk, Completed
+
+log = logging.getLogger("olla.screen")
+
+MODELS_EVERY_S = 5.0
+"""The store may change behind the server's back (Ollama writes it too), so it is listed again this often."""
+ANSWER_TIMEOUT_S = 10.0
+"""Longest wait for a status answer before the server counts as down."""
+
+
+class Listener(Protocol):
+    """Who hears of changes."""
+
+    def state_changed(self, parts: frozenset[str]) -> None:
+        """Parts of the state changed."""
+        ...
+
+    def notice(self, text: str, severity: str, hint: str) -> None:
+        """Tell the user something."""
+        ...
+
+    def chat_ended(self, chat: Conversation) -> None:
+        """An answer came to its end, whatever that was."""
+        ...
+
+
+class LinkRate(Protocol):
+    """Tells how much goes to the terminal."""
+
+    def bytes_per_s(self) -> float:
+        """Bytes a second over the last seconds."""
+        ...
+
+
+class Bridge:
+    """Keeps a `Workstation` up to date and carries out what the user asks of the services."""
+
+    def __init__(
+        self,
+        services: Services,
+        state: Workstation,
+        *,
+        poll_s: float = 0.4,
+        frames_per_s: float = 15.0,
+        clock: Callable[[], float] = time.time,
+        link: LinkRate | None = None,
+    ) -> None:
+        self.services = services
+        self.state = state
+        self.clock = clock
+        self._poll_s = poll_s
+        self._frame_s = 1 / frames_per_s
+        self._link = link
+        self._listener: Listener | None = None
+        self._dirty: set[str] = set()
+        self._flush_handle: asyncio.TimerHandle | None = None
+        self._answers: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._models_due_at = 0.0
+        self._wants_logs = False
+        self._woken = asyncio.Event()
+
+    # --- polling ---
+
+    def start(self, listener: Listener) -> None:
+        """Begin to pull; changes go to `listener`."""
+        self._listener = listener
+        self._keep(asyncio.create_task(self._poll_forever(), name="olla-bridge-poll"))
+
+    async def close(self) -> None:
+        """End every task; answers under way are stopped."""
+        self._listener = None
+        tasks = [*self._tasks, *self._answers.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+
+    def watch_logs(self, on: bool) -> None:
+        """Pull log lines, or leave them where they are while nobody looks."""
+        self._wants_logs = on
+        if on:
+            self._woken.set()
+
+    def refresh_models(self) -> None:
+        """List the store at the next turn instead of when it is due."""
+        self._models_due_at = 0.0
+        self._woken.set()
+
+    async def _poll_forever(self) -> None:
+        while True:
+            await self.poll_once()
+            self._woken.clear()
+            try:
+                async with asyncio.timeout(self._poll_s):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def poll_once(self) -> None:
+        """One turn: snapshot, then store and log where they are due."""
+        state = self.state
+        state.now = self.clock()
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                snapshot = await self.services.status.snapshot()
+                self._touch_if(state.fold_snapshot(snapshot), "status")
+                self._count_answer()
+                if state.now >= self._models_due_at:
+                    await self._list_models()
+                    self._models_due_at = state.now + MODELS_EVERY_S
+                if self._wants_logs:
+                    lines = await self.services.status.logs(after=state.logs.last_number)
+                    self._touch_if(state.fold_logs(lines), "logs")
+        except TimeoutError:
+            self._touch_if(state.fold_failure("the server does not answer"), "status")
+        except OllaError as error:
+            self._touch_if(state.fold_failure(error.message), "status")
+        except Exception:
+            log.exception("the status could not be read")
+            self._touch_if(state.fold_failure("the status could not be read; see the log"), "status")
+        self._measure_link()
+
+    async def _list_models(self) -> None:
+        models = await self.services.models.list_models()
+        bundled = await self.services.models.bundled()
+        self._touch_if(self.state.fold_models(models, bundled), "models")
+
+    def _count_answer(self) -> None:
+        """Give the open chat the server's count of its tokens: one chunk may hold several."""
+        chat = self.state.chat
+        if chat is None or not chat.is_answering:
+            return
+        for request in self.state.requests:
+            if request.route == "chat" and is_open(request) and request.model == chat.model:
+                chat.progress(request.n_output_tokens, request.tokens_per_s)
+                self._touch("chat")
+                return
+
+    def _measure_link(self) -> None:
+        if self._link is None:
+            return
+        rate = self._link.bytes_per_s()
+        # Two digits are enough, and keep a still screen still.
+        rounded = float(f"{rate:.2g}")
+        if rounded != self.state.link_bytes_per_s:
+            self.state.link_bytes_per_s = rounded
+            self._touch("link")
+
+    # --- chats ---
+
+    def send(self, chat: Conversation, text: str) -> None:
+        """Ask a question in a chat; the answer arrives by changes of the part "chat"."""
+        chat.ask(text, self.clock())
+        self.answer(chat)
+
+    def answer(self, chat: Conversation) -> None:
+        """Let the model answer the chat as it stands."""
+        if chat.id in self._answers:
+            return
+        task = asyncio.create_task(self._answer(chat), name=f"olla-answer-{chat.id}")
+        self._answers[chat.id] = task
+        task.add_done_callback(lambda _: self._answers.pop(chat.id, None))
+
+    def stop(self, chat: Conversation) -> bool:
+        """Stop the answer under way; False when there is none."""
+        task = self._answers.get(chat.id)
+        return task is not None and task.cancel()
+
+    async def _answer(self, chat: Conversation) -> None:
+        request = chat.begin_answer(self.clock())
+        self._touch("chat")
+        try:
+            async with aclosing(self.services.inference.chat(request)) as stream:
+                async for event in stream:
+                    if isinstance(event, Chunk):
+                        chat.add(event, self.clock())
+                    elif isinstance(event, Completed):
+                        chat.complete(event, self.clock())
+                    self._touch("chat")
+        except asyncio.CancelledError:
+            chat.end_with(None, self.clock())
+            raise
+        except OllaError as error:
+            chat.end_with(error, self.clock())
+        except Exception as error:
+            log.exception("an answer failed")
+            chat.end_with(OllaError(f"the answer failed: {error}", hint="See the log."), self.clock())
+        finally:
+            chat.end_with(OllaError("the answer ended without its last part"), self.clock())
+            self._touch("chat", "chats")
+            if self._listener is not None:
+                self._listener.chat_ended(chat)
+
+    # --- orders ---
+
+    def order(self, work: Coroutine[Any, Any, object], done: str = "") -> None:
+        """Carry out work in the background; say `done` when it ends well, and why when it does not."""
+        self._keep(asyncio.create_task(self._carry_out(work, done)))
+
+    def unload(self, name: str) -> None:
+        """Unload a model."""
+        self.order(self.services.status.unload(name), f"{name} is unloaded")
+
+    def keep_alive(self, name: str, keep_alive_s: float) -> None:
+        """Change how long a model stays loaded."""
+        self.order(self.services.status.set_keep_alive(name, keep_alive_s))
+
+    def cancel_request(self, request_id: int) -> None:
+        """Cancel a request."""
+        self.order(self.services.status.cancel_request(request_id), "the request is cancelled")
+
+    def delete_model(self, name: str) -> None:
+        """Delete a model from the store."""
+        self.order(self.services.models.delete(name), f"{name} is deleted")
+
+    async def _carry_out(self, work: Coroutine[Any, Any, object], done: str) -> None:
+        try:
+            await work
+        except OllaError as error:
+            self._notice(error.message, "error", error.hint)
+        except Exception as error:
+            log.exception("an order failed")
+            self._notice(f"That failed: {error}", "error", "See the log.")
+        else:
+            if done:
+                self._notice(done, "information", "")
+        self.refresh_models()
+
+    def _notice(self, text: str, severity: str, hint: str) -> None:
+        if self._listener is not None:
+            self._listener.notice(text, severity, hint)
+
+    # --- telling ---
+
+    def touch(self, *parts: Part) -> None:
+        """Say that parts of the state changed by the user's own hand."""
+        self._touch(*parts)
+
+    def _touch_if(self, changed: bool, part: Part) -> None:
+        if changed:
+            self._touch(part)
+
+    def _touch(self, *parts: Part) -> None:
+        self._dirty.update(parts)
+        if self._flush_handle is None and self._listener is not None:
+            self._flush_handle = asyncio.get_running_loop().call_later(self._frame_s, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_handle = None
+        parts, self._dirty = frozenset(self._dirty), set()
+        if self._listener is not None and parts:
+            self._listener.state_changed(parts)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

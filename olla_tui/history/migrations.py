@@ -1,0 +1,41 @@
+"""The tables of the chat history, version by version. A step that has shipped never changes."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from server.errors import StoreError
+
+STEPS: tuple[str, ...] = (
+    """
+    CREATE TABLE chats (
+        id TEXT PRIMARY KEY,
+        title TEXT NOT NULL,
+        model TEXT NOT NULL,
+        system TEXT NOT NULL,
+        think TEXT NOT NULL,
+        temperature REAL,
+        created_at REAL NOT NULL,
+        updated_at REAL NOT NULL
+    );
+    CREATE INDEX chats_by_update ON chats (updated_at DESC);
+    CREATE TABLE turns (
+        chat_id TEXT NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (chat_id, position)
+    ) WITHOUT ROWID;
+    """,
+)
+"""Step N brings a file from version N to N + 1."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a file to the newest version. Raises: StoreError when it is from a newer olla."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(STEPS):
+        raise StoreError(
+            "the chat history was written by a newer olla", hint="Update olla, or move the file away."
+        )
+    for number in range(version, len(STEPS)):
+        connection.executescript(f"BEGIN; {STEPS[number]} PRAGMA user_version = {number + 1}; COMMIT;")

@@ -1,0 +1,49 @@
+"""What every pane is."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.widget import Widget
+
+from olla_tui.actions import PANES
+from olla_tui.bridge import Bridge
+from olla_tui.state.workstation import Workstation
+
+
+class Pane(Widget):
+    """One of the screen's parts: shows the state and starts actions on it.
+
+    Attributes:
+        pane_id: as in `olla_tui.actions.PANES`.
+        HELP: what help says about it, in a few sentences.
+    """
+
+    DEFAULT_CSS = """
+    Pane { width: 1fr; height: 1fr; layout: vertical; }
+    """
+
+    pane_id: ClassVar[str] = ""
+    HELP: ClassVar[str] = ""
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__(id=f"pane-{self.pane_id}")
+        self.bridge = bridge
+
+    @property
+    def pane_title(self) -> str:
+        """The words on the pane's tab."""
+        return dict(PANES)[self.pane_id]
+
+    @property
+    def state(self) -> Workstation:
+        """What there is to show."""
+        return self.bridge.state
+
+    def refresh_from(self, parts: frozenset[str]) -> None:
+        """Show the state; `parts` says what changed. Called only while the pane is visible."""
+        raise NotImplementedError
+
+    def focus_inside(self) -> None:
+        """Give the focus to the part of the pane that wants it first."""
+        raise NotImplementedError

@@ -1,0 +1,141 @@
+"""Requests of every client, as they wait, run and end."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+
+from olla_tui.actions import bindings_for
+from olla_tui.panes.base import Pane
+from olla_tui.state import requests
+from olla_tui.state.numbers import count_text, rate_text, seconds_text
+from olla_tui.state.rail import rule
+from olla_tui.state.rows import Row, Span, fit, row
+from olla_tui.widgets.board import LineBoard
+from olla_tui.widgets.table import Column, LineTable
+from server.types.status import RequestSnapshot
+
+COLUMNS = (
+    Column("", 1),
+    Column("route", 18, "left", 60),
+    Column("model", 0),
+    Column("client", 20, "left", 110),
+    Column("state", 11),
+    Column("in", 5, "right", 76),
+    Column("out", 5, "right", 76),
+    Column("first", 7, "right", 90),
+    Column("tok/s", 6, "right", 60),
+    Column("time", 7, "right"),
+)
+
+LABEL_WIDTH = 13
+
+
+class RequestsPane(Pane):
+    """The table of requests, with details of one."""
+
+    pane_id = "requests"
+    HELP = (
+        "Requests of every client: open ones first, the next to go on top, then the latest that ended. "
+        "x cancels the request under the cursor; its caller is told so."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("requests", "list")]
+    DEFAULT_CSS = """
+    RequestsPane #request-detail { height: auto; max-height: 14; display: none; }
+    RequestsPane.-detail #request-detail { display: block; }
+    """
+
+    def compose(self) -> ComposeResult:
+        yield LineTable(COLUMNS, id="requests-table")
+        yield LineBoard(id="request-detail")
+
+    @property
+    def table(self) -> LineTable:
+        """The table."""
+        return self.query_one("#requests-table", LineTable)
+
+    def refresh_from(self, parts: frozenset[str]) -> None:
+        found = {str(request.id): request for request in requests.in_order(self.state.requests)}
+        self.table.show(
+            list(found),
+            lambda key: self._cells(found[key]),
+            empty=[
+                (),
+                row(Span("  No request yet.", "strong")),
+                row(Span(f"  Clients reach the server at http://{self.state.address}", "muted")),
+            ],
+        )
+        self._show_detail()
+
+    def focus_inside(self) -> None:
+        self.table.focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "cancel":
+            chosen = self._chosen()
+            return chosen is not None and requests.is_open(chosen)
+        if action == "detail":
+            return self._chosen() is not None
+        return True
+
+    def on_line_table_highlighted(self, event: LineTable.Highlighted) -> None:
+        event.stop()
+        self._show_detail()
+        self.refresh_bindings()
+
+    def on_line_table_chosen(self, event: LineTable.Chosen) -> None:
+        event.stop()
+        self.action_detail()
+
+    def action_cancel(self) -> None:
+        """Cancel the request under the cursor."""
+        chosen = self._chosen()
+        if chosen is not None and requests.is_open(chosen):
+            self.bridge.cancel_request(chosen.id)
+
+    def action_detail(self) -> None:
+        """Show or hide the details."""
+        self.toggle_class("-detail")
+        self._show_detail()
+
+    def _chosen(self) -> RequestSnapshot | None:
+        key = self.table.key
+        return next((request for request in self.state.requests if str(request.id) == key), None)
+
+    def _show_detail(self) -> None:
+        chosen = self._chosen()
+        if not self.has_class("-detail") or chosen is None:
+            return
+        board = self.query_one("#request-detail", LineBoard)
+        rows: list[Row] = [rule(f"Request {chosen.id}", self.size.width, line=self.state.glyphs.rule)]
+        for label, text in requests.detail_lines(chosen):
+            role = "bad" if label == "error" else ""
+            rows.append(row(Span(" " + fit(label, LABEL_WIDTH), "muted"), Span(text, role)))
+        grown = len(rows) != len(board.rows)
+        board.show(rows)
+        if grown:
+            board.refresh(layout=True)
+
+    def _cells(self, request: RequestSnapshot) -> list[Row]:
+        opened = requests.is_open(request)
+        first = "–" if request.first_token_s is None else seconds_text(request.first_token_s)
+        model = row(Span(request.model))
+        if request.error:
+            model = row(Span(f"{request.model}  "), Span(request.error, "bad"))
+        elif request.wait_reason:
+            model = row(Span(f"{request.model}  "), Span(request.wait_reason, "muted"))
+        mark = requests.glyph_for(request, self.state.glyphs)
+        return [
+            row(mark),
+            row(Span(request.route)),
+            model,
+            row(Span(request.client, "muted")),
+            row(Span(requests.state_text(request), mark.role)),
+            row(Span(count_text(request.n_prompt_tokens), "" if opened else "muted")),
+            row(Span(count_text(request.n_output_tokens), "" if opened else "muted")),
+            row(Span(first, "" if opened else "muted")),
+            row(Span(rate_text(request.tokens_per_s), "good" if request.state == "decode" else "muted")),
+            row(Span(seconds_text(request.duration_s), "" if opened else "muted")),
+        ]

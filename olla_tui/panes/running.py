@@ -1,0 +1,112 @@
+"""Loaded models: what they hold, what they do, how long they stay."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+
+from olla_tui.actions import bindings_for
+from olla_tui.messages import ChatWanted
+from olla_tui.panes.base import Pane
+from olla_tui.state import running
+from olla_tui.state.numbers import bytes_text, rate_text
+from olla_tui.state.rows import Row, Span, row
+from olla_tui.widgets.table import Column, LineTable
+from server.types.models import RunningModel
+
+COLUMNS = (
+    Column("model", 0),
+    Column("on", 8),
+    Column("memory", 9, "right"),
+    Column("weights", 9, "right", 110),
+    Column("kv cache", 9, "right", 110),
+    Column("context", 11, "right", 60),
+    Column("full", 10, "left", 90),
+    Column("slots", 6, "right", 70),
+    Column("tok/s", 6, "right", 60),
+    Column("stays", 9, "right"),
+)
+
+
+class RunningPane(Pane):
+    """The table of loaded models."""
+
+    pane_id = "running"
+    HELP = (
+        "Models in memory. A model leaves when nobody has used it for its keep-alive time; "
+        "+ and - change that time, u unloads it once its open requests have ended."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("running", "list")]
+
+    def compose(self) -> ComposeResult:
+        yield LineTable(COLUMNS, id="running-table")
+
+    @property
+    def table(self) -> LineTable:
+        """The table."""
+        return self.query_one("#running-table", LineTable)
+
+    def refresh_from(self, parts: frozenset[str]) -> None:
+        models = {model.name: model for model in self.state.running}
+        self.table.show(
+            list(models),
+            lambda name: self._cells(models[name]),
+            empty=[
+                (),
+                row(Span("  No model is loaded.", "strong")),
+                row(Span("  A model loads with its first request.", "muted")),
+            ],
+        )
+
+    def focus_inside(self) -> None:
+        self.table.focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("chat", "unload", "keep"):
+            return bool(self.table.key)
+        return True
+
+    def on_line_table_chosen(self, event: LineTable.Chosen) -> None:
+        event.stop()
+        self.action_chat()
+
+    def action_chat(self) -> None:
+        """Chat with the model under the cursor."""
+        if self.table.key:
+            self.post_message(ChatWanted(self.table.key))
+
+    def action_unload(self) -> None:
+        """Unload the model under the cursor."""
+        if self.table.key:
+            self.bridge.unload(self.table.key)
+
+    def action_keep(self, step: int) -> None:
+        """Keep the model under the cursor longer (1) or shorter (-1)."""
+        model = self.state.running_model(self.table.key)
+        if model is not None:
+            seconds = running.stepped_keep_alive_s(model, self.bridge.clock(), step)
+            self.bridge.keep_alive(model.name, seconds)
+
+    def _cells(self, model: RunningModel) -> list[Row]:
+        glyphs = self.state.glyphs
+        busy = "good" if model.n_busy_slots else "muted"
+        loading = model.state in ("starting", "loading")
+        rate = running.activity_text(model, self.state.now) if loading else rate_text(model.tokens_per_s)
+        return [
+            row(
+                Span((glyphs.busy if model.n_busy_slots else glyphs.waiting) + " ", busy),
+                Span(model.name, "strong"),
+                Span(f"  {running.activity_text(model, self.state.now)}" if loading else "", "warn"),
+            ),
+            row(Span(running.device_text(model))),
+            row(Span(bytes_text(model.size_bytes))),
+            row(Span(bytes_text(model.weights_bytes), "muted")),
+            row(Span(bytes_text(model.kv_bytes), "muted")),
+            row(Span(running.context_text(model))),
+            running.slot_bar(model, 10, glyphs),
+            row(Span(f"{model.n_busy_slots}/{model.n_slots}")),
+            row(Span("–" if loading else rate, busy)),
+            row(Span(running.keep_alive_text(model, self.state.now), busy)),
+        ]

@@ -1,0 +1,140 @@
+"""Dialogs that ask before something is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Static
+
+
+class ChoiceScreen(ModalScreen[str]):
+    """A question with a few answers; the result is the chosen answer's id, "" for none.
+
+    The keys left, right, up and down move between the answers, enter takes one, escape none.
+    """
+
+    DEFAULT_CSS = """
+    ChoiceScreen { align: center middle; background: $background 60%; }
+    ChoiceScreen #dialog {
+        width: 64; max-width: 96%; height: auto; max-height: 96%;
+        padding: 1 2; background: $surface; border: round $primary;
+    }
+    ChoiceScreen #dialog-title { text-style: bold; height: auto; margin-bottom: 1; }
+    ChoiceScreen .dialog-line { height: auto; color: $olla-muted; }
+    ChoiceScreen #dialog-input { margin-top: 1; }
+    ChoiceScreen #dialog-buttons { height: auto; margin-top: 1; align-horizontal: left; }
+    ChoiceScreen Button {
+        margin-right: 1; min-width: 8; height: 1; border: none; padding: 0 2;
+        background: $panel; color: $foreground;
+    }
+    ChoiceScreen Button:focus { background: $primary; color: $olla-tab-text; text-style: bold; }
+    ChoiceScreen Button.-error:focus { background: $error; color: $background; }
+    ChoiceScreen Button:disabled { color: $olla-faint; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,ctrl+c", "answer('')", "Cancel", show=False, priority=True, id="dialog.cancel"),
+        Binding("left,up", "app.focus_previous", "Previous", show=False, id="dialog.previous"),
+        Binding("right,down", "app.focus_next", "Next", show=False, id="dialog.next"),
+    ]
+
+    def __init__(
+        self, title: str, lines: Sequence[str], answers: Sequence[tuple[str, str]], *, danger: str = ""
+    ) -> None:
+        """Make the dialog.
+
+        Args:
+            answers: (id, label), the first one is taken by enter.
+            danger: id of the answer that loses something.
+        """
+        super().__init__()
+        self._title = title
+        self._lines = tuple(lines)
+        self._answers = tuple(answers)
+        self._danger = danger
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog"):
+            yield Static(self._title, id="dialog-title", markup=False)
+            for line in self._lines:
+                yield Static(line, classes="dialog-line", markup=False)
+            yield from self.compose_input()
+            with Horizontal(id="dialog-buttons"):
+                for answer, label in self._answers:
+                    variant = "error" if answer == self._danger else "default"
+                    yield Button(label, id=f"answer-{answer}", variant=variant)  # type: ignore[arg-type]
+
+    def compose_input(self) -> ComposeResult:
+        """Fields between the lines and the answers; none here."""
+        yield from ()
+
+    def on_mount(self) -> None:
+        self.query(Button).first().focus()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        self.action_answer((event.button.id or "").removeprefix("answer-"))
+
+    def action_answer(self, answer: str) -> None:
+        """Close the dialog with an answer."""
+        self.dismiss(answer)
+
+
+class TypedConfirmScreen(ChoiceScreen):
+    """A question that is answered by typing a name, for what cannot be taken back."""
+
+    def __init__(self, title: str, lines: Sequence[str], name: str, label: str) -> None:
+        """Make the dialog; the result is "yes" once `name` is typed."""
+        super().__init__(title, lines, (("yes", label), ("", "Cancel")), danger="yes")
+        self._name = name
+
+    def compose_input(self) -> ComposeResult:
+        yield Input(placeholder=f"type {self._name}", id="dialog-input")
+
+    def on_mount(self) -> None:
+        self.query_one("#answer-yes", Button).disabled = True
+        self.query_one("#dialog-input", Input).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self.query_one("#answer-yes", Button).disabled = event.value.strip() != self._name
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if event.value.strip() == self._name:
+            self.action_answer("yes")
+
+
+class AskTextScreen(ChoiceScreen):
+    """A question that is answered by a line of text; the result is the text, "" for none."""
+
+    def __init__(self, title: str, text: str, label: str) -> None:
+        super().__init__(title, (), (("yes", label), ("", "Cancel")))
+        self._text = text
+
+    def compose_input(self) -> ComposeResult:
+        yield Input(self._text, id="dialog-input")
+
+    def on_mount(self) -> None:
+        self.query_one("#dialog-input", Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_answer("yes")
+
+    def action_answer(self, answer: str) -> None:
+        """Close the dialog with the text."""
+        self.dismiss(self.query_one("#dialog-input", Input).value.strip() if answer == "yes" else "")
+
+
+def quit_dialog(address: str, n_open: int) -> ChoiceScreen:
+    """The question before the screen closes; answers "quit", "keep" or ""."""
+    work = f"{n_open} open request{'s' if n_open != 1 else ''} will be cancelled." if n_open else ""
+    lines = [f"The server at {address} runs inside this process.", *([work] if work else [])]
+    answers = (("quit", "Quit"), ("keep", "Keep serving"), ("", "Stay"))
+    return ChoiceScreen("Quit olla?", lines, answers, danger="quit")

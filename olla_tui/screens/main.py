@@ -1,0 +1,264 @@
+"""The one screen: header, tabs, panes, rail and key hints, laid out by the terminal's size."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container, Horizontal
+from textual.screen import Screen
+from textual.widget import Widget
+
+from olla_tui.actions import ACTIONS, BY_ID, DEFAULT_KEYS, PANES, Action, bindings_for, key_text
+from olla_tui.bridge import Bridge
+from olla_tui.messages import ActionChosen, ChatWanted, DialogWanted, StateChanged
+from olla_tui.palette import Command, command_title, palette_actions
+from olla_tui.panes.base import Pane
+from olla_tui.panes.chat import ChatPane
+from olla_tui.panes.chat_desk import ChatDesk
+from olla_tui.panes.gpus import GpusPane
+from olla_tui.panes.logs import LogsPane
+from olla_tui.panes.models import ModelsPane
+from olla_tui.panes.requests import RequestsPane
+from olla_tui.panes.running import RunningPane
+from olla_tui.screens.dialogs import Dialogs
+from olla_tui.settings import TuiSettings
+from olla_tui.state.header import header_row, hints_row, tabs_row
+from olla_tui.state.layout import MIN_COLUMNS, MIN_ROWS, Layout, choose_layout
+from olla_tui.state.rail import rail_rows
+from olla_tui.state.rows import Span, fit_row, row
+from olla_tui.widgets.board import LineBoard
+
+SIZES = ("none", "tiny", "narrow", "wide", "huge")
+N_MODEL_COMMANDS = 50
+
+
+class MainScreen(Screen[None]):
+    """Shows one pane, or several where there is room; hands the state to those that are visible."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("")]
+    AUTO_FOCUS = None
+
+    def __init__(self, bridge: Bridge, desk: ChatDesk, settings: TuiSettings, keys: dict[str, str]) -> None:
+        """Make the screen.
+
+        Args:
+            keys: action id to the keys in force, for hints and palette.
+        """
+        super().__init__()
+        self.bridge = bridge
+        self.desk = desk
+        self._settings = settings
+        self._keys = keys or DEFAULT_KEYS
+        self.active = "chat"
+        self._last = "chat"
+        self._main = "chat"
+        self._layout_choice = Layout("narrow", False)
+        self.dialogs = Dialogs(self, bridge, desk)
+
+    def compose(self) -> ComposeResult:
+        yield LineBoard(id="header")
+        yield LineBoard(id="tabs")
+        with Horizontal(id="body"):
+            yield ModelsPane(self.bridge)
+            with Container(id="stack"):
+                yield ChatPane(
+                    self.bridge,
+                    self.desk,
+                    editor=self._settings.editor,
+                    low_bandwidth=self._settings.low_bandwidth,
+                )
+                yield RunningPane(self.bridge)
+                yield GpusPane(self.bridge)
+                yield RequestsPane(self.bridge)
+                yield LogsPane(self.bridge)
+            yield LineBoard(id="rail")
+        yield LineBoard(id="footer")
+        yield LineBoard(id="too-small")
+
+    def on_mount(self) -> None:
+        self._choose_layout()
+        self.show_pane("chat")
+
+    # --- panes ---
+
+    def pane(self, name: str) -> Pane:
+        """The pane of that id."""
+        return self.query_one(f"#pane-{name}", Pane)
+
+    @property
+    def chat_pane(self) -> ChatPane:
+        """The chat's pane."""
+        return self.query_one(ChatPane)
+
+    def show_pane(self, name: str) -> None:
+        """Show a pane and give it the focus."""
+        if name != self.active:
+            self._last = self.active
+        self.active = name
+        if name != "models":
+            self._main = name
+        self.set_class(name == "models", "-models")
+        for other, _ in PANES:
+            self.pane(other).set_class(other == (name if other == "models" else self._main), "-shown")
+        self._watch_logs()
+        self._refresh_all(frozenset(("status", "models", "logs", "chat")))
+        self.pane(name).focus_inside()
+
+    def visible_panes(self) -> list[Pane]:
+        """The panes that can be seen now."""
+        if self._layout_choice.size == "none":
+            return []
+        names = {self.active}
+        if self._layout_choice.size == "huge" and not self.has_class("-zoomed"):
+            names |= {"models", self._main}
+        return [self.pane(name) for name, _ in PANES if name in names]
+
+    def on_resize(self) -> None:
+        self._choose_layout()
+
+    def _choose_layout(self) -> None:
+        layout = choose_layout(self.size.width, self.size.height)
+        self._layout_choice = layout
+        for size in SIZES:
+            self.set_class(size == layout.size, f"-{size}")
+        self.set_class(layout.tall, "-tall")
+        self._watch_logs()
+        self._refresh_all(frozenset(("status", "models", "logs", "chat")))
+        # The new sizes of panes and rail are known after the layout that this brings about.
+        self.call_after_refresh(self._refresh_all, frozenset(("status", "models", "logs", "chat")))
+
+    def _watch_logs(self) -> None:
+        self.bridge.watch_logs(self.active == "logs" or self._rail_has_log())
+
+    def _rail_has_log(self) -> bool:
+        return self._layout_choice.size == "huge"
+
+    # --- showing the state ---
+
+    def on_state_changed(self, event: StateChanged) -> None:
+        event.stop()
+        self._refresh_all(event.parts)
+
+    def _refresh_all(self, parts: frozenset[str]) -> None:
+        if not self.is_mounted:
+            return
+        width, height = self.size.width, self.size.height
+        state = self.bridge.state
+        if self._layout_choice.size == "none":
+            words = f"olla needs {MIN_COLUMNS}x{MIN_ROWS}; q quits, the server goes on"
+            self.query_one("#too-small", LineBoard).show([fit_row((Span(words, "warn"),), width)])
+            return
+        self.query_one("#header", LineBoard).show([header_row(state, width)])
+        self.query_one("#tabs", LineBoard).show([tabs_row(PANES, self.active, width)])
+        for pane in self.visible_panes():
+            pane.refresh_from(parts)
+        rail = self.query_one("#rail", LineBoard)
+        if self._layout_choice.rail and not self.has_class("-zoomed"):
+            rail_width = rail.content_size.width or self._layout_choice.rail - 1
+            rail_height = rail.content_size.height or height - 3
+            rail.show(rail_rows(state, rail_width, rail_height, with_log=self._rail_has_log()))
+        self._show_hints()
+
+    def _show_hints(self) -> None:
+        pane = self.pane(self.active)
+        hints: list[tuple[str, str, str]] = []
+        if self.active == "chat" and self.chat_pane.composer.has_focus:
+            hints += [("⏎", "send", ""), ("^J", "newline", "")]
+        for action in ACTIONS:
+            if action.place == self.active and action.hint and self._works(action, pane):
+                hints.append((self._first_key(action), action.hint, action.id))
+        if self.active != "chat":
+            hints.append(("esc", "chat", "pane.chat"))
+        hints.append((self._first_key(BY_ID["app.quit"]), "quit", "app.quit"))
+        self.query_one("#footer", LineBoard).show([hints_row(hints, row(), self.size.width)])
+
+    def on_descendant_focus(self) -> None:
+        self._show_hints()
+
+    def _first_key(self, action: Action) -> str:
+        return key_text(self._keys.get(action.id, action.keys).split(",")[0])
+
+    # --- doing ---
+
+    def place_of(self, action: Action) -> Widget:
+        """The widget that carries out an action."""
+        if action.place in dict(PANES):
+            return self.pane(action.place)
+        return self
+
+    def _works(self, action: Action, place: Widget) -> bool:
+        name, _, arguments = action.call.rpartition(".")[2].partition("(")
+        numbers = tuple(part.strip("'\" ") for part in arguments.rstrip(")").split(",") if part)
+        return bool(place.check_action(name, numbers))
+
+    async def do(self, action_id: str) -> None:
+        """Carry out an action of the registry, as its key would."""
+        action = BY_ID[action_id]
+        place = self.place_of(action)
+        if self._works(action, place):
+            await self.app.run_action(action.call, default_namespace=place)
+
+    async def on_action_chosen(self, event: ActionChosen) -> None:
+        event.stop()
+        if event.action_id.startswith("chat.example"):
+            self.chat_pane.write_example(int(event.action_id.removeprefix("chat.example")))
+        else:
+            await self.do(event.action_id)
+
+    def commands(self) -> list[Command]:
+        """What the palette lists now."""
+        commands = [
+            Command(command_title(action), self._key_words(action), lambda key=action.id: self._later(key))
+            for action in palette_actions()
+            if (action.place in ("", "chat", self.active)) and self._works(action, self.place_of(action))
+        ]
+        for model in (self.bridge.state.models or ())[:N_MODEL_COMMANDS]:
+            name = model.name
+            commands.append(
+                Command(f"model: Chat with {name}", "", lambda name=name: self.post_message(ChatWanted(name)))
+            )
+        for name in sorted(self.app.available_themes):
+            commands.append(Command(f"theme: {name}", "", lambda name=name: setattr(self.app, "theme", name)))
+        return commands
+
+    def _later(self, action_id: str) -> None:
+        """Carry out an action once the palette is gone."""
+        self.call_later(self.do, action_id)
+
+    def _key_words(self, action: Action) -> str:
+        keys = [key for key in self._keys.get(action.id, action.keys).split(",") if key and key != "none"]
+        return " or ".join(map(key_text, keys))
+
+    def on_dialog_wanted(self, event: DialogWanted) -> None:
+        event.stop()
+        self.dialogs.open(event.kind, event.name)
+
+    def on_chat_wanted(self, event: ChatWanted) -> None:
+        event.stop()
+        self.desk.new(event.model)
+        self.show_pane("chat")
+
+    # --- actions ---
+
+    def action_show_pane(self, name: str) -> None:
+        """Go to a pane."""
+        self.show_pane(name)
+
+    def action_last_pane(self) -> None:
+        """Go back to the pane before."""
+        self.show_pane(self._last)
+
+    def action_zoom(self) -> None:
+        """Hide the parts beside the main pane, or show them again."""
+        self.toggle_class("-zoomed")
+        self.call_after_refresh(self._refresh_all, frozenset(("status",)))
+
+    def action_help(self) -> None:
+        """Show help for what has the focus."""
+        self.dialogs.show_help()
+
+    def action_palette(self) -> None:
+        """Open the command palette."""
+        self.app.action_command_palette()

@@ -1,0 +1,125 @@
+"""Dialogs in which one line of a list is chosen: a model, or a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input
+
+from olla_tui.state.rows import Row, Span, row
+from olla_tui.widgets.table import Column, LineTable
+
+
+class PickerScreen(ModalScreen[str]):
+    """A filter and a list; the result is the key of the chosen line, "" for none.
+
+    Typing filters, up and down move, enter chooses, escape leaves.
+    """
+
+    DEFAULT_CSS = """
+    PickerScreen { align: center middle; background: $background 60%; }
+    PickerScreen #picker {
+        width: 88; max-width: 96%; height: 24; max-height: 90%;
+        padding: 0 1; background: $surface; border: round $primary; border-title-color: $primary;
+        border-title-style: bold; border-subtitle-color: $olla-muted;
+    }
+    PickerScreen #picker-filter { height: 1; border: none; padding: 0; background: $panel; margin-bottom: 1; }
+    PickerScreen #picker-filter:focus { border: none; }
+    PickerScreen LineTable { background: $surface; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,ctrl+c", "leave", "Leave", show=False, priority=True, id="picker.leave"),
+        Binding("up", "move(-1)", "Up", show=False, priority=True, id="picker.up"),
+        Binding("down", "move(1)", "Down", show=False, priority=True, id="picker.down"),
+        Binding("pageup", "page(-1)", "Page up", show=False, priority=True, id="picker.page_up"),
+        Binding("pagedown", "page(1)", "Page down", show=False, priority=True, id="picker.page_down"),
+        Binding("enter", "choose", "Choose", show=False, priority=True, id="picker.choose"),
+    ]
+
+    def __init__(
+        self,
+        title: str,
+        columns: Sequence[Column],
+        lines: Sequence[tuple[str, Sequence[Row]]],
+        *,
+        current: str = "",
+        subtitle: str = "enter chooses, esc leaves",
+        empty: str = "Nothing matches.",
+    ) -> None:
+        """Make the dialog.
+
+        Args:
+            lines: (key, cells) in order; the filter searches the text of all cells.
+            current: key that the cursor stands on at first.
+        """
+        super().__init__()
+        self._title = title
+        self._columns = tuple(columns)
+        self._lines = {key: tuple(cells) for key, cells in lines}
+        self._hay = {
+            key: " ".join(span.text for cell in cells for span in cell).lower() for key, cells in lines
+        }
+        self._current = current
+        self._subtitle = subtitle
+        self._empty = empty
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="picker") as box:
+            box.border_title = f" {self._title} "
+            box.border_subtitle = f" {self._subtitle} "
+            yield Input(placeholder="type to filter", id="picker-filter")
+            yield LineTable(self._columns, id="picker-table")
+
+    def on_mount(self) -> None:
+        self._show("")
+        self.table.go_to(self._current)
+        self.query_one("#picker-filter", Input).focus()
+
+    @property
+    def table(self) -> LineTable:
+        """The list."""
+        return self.query_one("#picker-table", LineTable)
+
+    def _show(self, text: str) -> None:
+        words = text.lower().split()
+        keys = [key for key in self._lines if all(word in self._hay[key] for word in words)]
+        self.table.show(keys, self._lines.__getitem__, empty=[row(Span(f"  {self._empty}", "muted"))])
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._show(event.value)
+
+    def on_line_table_highlighted(self, event: LineTable.Highlighted) -> None:
+        event.stop()
+
+    def on_line_table_chosen(self, event: LineTable.Chosen) -> None:
+        event.stop()
+        self.action_choose()
+
+    def on_click(self, event: events.Click) -> None:
+        if event.widget is self:
+            self.action_leave()
+
+    def action_move(self, step: int) -> None:
+        """Move by lines."""
+        self.table.action_move(step)
+
+    def action_page(self, step: int) -> None:
+        """Move by pages."""
+        self.table.action_page(step)
+
+    def action_choose(self) -> None:
+        """Take the line under the cursor."""
+        if self.table.key:
+            self.dismiss(self.table.key)
+
+    def action_leave(self) -> None:
+        """Take none."""
+        self.dismiss("")

@@ -1,0 +1,100 @@
+"""Settings of the screen alone, drawn from `server.settings.Settings` and the `[keys]` table of its file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from server.settings import Settings
+
+
+@dataclass(frozen=True)
+class TuiSettings:
+    """What the workstation needs to know.
+
+    Attributes:
+        theme: name of a theme.
+        mouse: take the mouse at the start.
+        low_bandwidth: fewer redraws and colours.
+        ascii_only: the terminal shows no UTF-8.
+        no_color: the user wants no colours.
+        keys: action id to key, list of keys, or "none".
+        editor: command line of the user's editor.
+        themes_dir: the user's own themes.
+        history_file: where chats are kept; None keeps them nowhere.
+        save_dir: where logs are saved.
+    """
+
+    theme: str = "olla-dark"
+    mouse: bool = True
+    low_bandwidth: bool = False
+    ascii_only: bool = False
+    no_color: bool = False
+    keys: Mapping[str, str | list[str]] = field(default_factory=dict)
+    editor: str = "vi"
+    themes_dir: Path | None = None
+    history_file: Path | None = None
+    save_dir: Path = Path(".")
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between two snapshots of the server."""
+        return 1.0 if self.low_bandwidth else 0.4
+
+    @property
+    def frames_per_s(self) -> float:
+        """Most changes of the screen in a second while an answer comes."""
+        return 8.0 if self.low_bandwidth else 15.0
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> TuiSettings:
+        """The screen's part of all settings; a bad `[keys]` table becomes a warning."""
+        keys, warnings = read_keys(settings.config_file)
+        return cls(
+            theme=settings.theme,
+            mouse=settings.mouse,
+            low_bandwidth=settings.low_bandwidth,
+            ascii_only=not speaks_utf8(settings.terminal),
+            no_color=bool(settings.terminal.get("NO_COLOR")),
+            keys=keys,
+            editor=settings.editor,
+            themes_dir=settings.config_file.parent / "themes",
+            history_file=None if settings.no_history else settings.olla_dir / "chats.sqlite",
+            save_dir=settings.olla_dir,
+            warnings=(*settings.warnings, *warnings),
+        )
+
+
+def speaks_utf8(terminal: Mapping[str, str]) -> bool:
+    """Whether the locale is a UTF-8 one; the first of LC_ALL, LC_CTYPE and LANG that is set decides."""
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        value = terminal.get(name, "")
+        if value:
+            # "C" and "POSIX" are what a bare container has, and its terminal is nearly always a UTF-8 one.
+            return value in ("C", "POSIX") or "utf" in value.lower()
+    return True
+
+
+def read_keys(config_file: Path) -> tuple[dict[str, str | list[str]], list[str]]:
+    """The `[keys]` table of the configuration, and sentences on what was wrong with it."""
+    try:
+        with config_file.open("rb") as file:
+            table = tomllib.load(file).get("keys", {})
+    except FileNotFoundError:
+        return {}, []
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        return {}, [f"{config_file} cannot be read: {error}"]
+    if not isinstance(table, dict):
+        return {}, [f"{config_file}: [keys] must be a table"]
+    keys: dict[str, str | list[str]] = {}
+    problems: list[str] = []
+    for action_id, value in table.items():
+        is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        if isinstance(value, str) or is_list:
+            keys[action_id] = value
+        else:
+            problems.append(f'{config_file}: keys."{action_id}" must be a key or a list of keys')
+    return keys, problems

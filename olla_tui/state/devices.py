@@ -1,0 +1,176 @@
+"""GPUs and the processor: histories, one-line meters and graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from olla_tui.state.graphs import UNICODE, Glyphs, bar, braille_graph, level_role, stacked_bar
+from olla_tui.state.metrics import Ring
+from olla_tui.state.numbers import bytes_text, gib_text, percent_text
+from olla_tui.state.rows import Row, Span, fit, fit_row, row
+from server.types.models import RunningModel
+from server.types.status import DeviceSnapshot
+
+WINDOWS_S = (60, 120, 600, 3600)
+"""Time windows of the graphs, in seconds."""
+PERIOD_S = 1.0
+MAX_DEVICES = 64
+
+
+@dataclass
+class DeviceHistory:
+    """Utilization and memory of one device over time, one sample a second."""
+
+    utilization: Ring = field(default_factory=lambda: Ring(WINDOWS_S[-1], PERIOD_S))
+    memory: Ring = field(default_factory=lambda: Ring(WINDOWS_S[-1], PERIOD_S))
+
+    def add(self, device: DeviceSnapshot, now_s: float) -> None:
+        """Take one sample."""
+        self.utilization.add(device.utilization, now_s)
+        self.memory.add(memory_fraction(device), now_s)
+
+
+@dataclass(frozen=True)
+class DeviceView:
+    """A device with its short label ("GPU0", "CPU") and its history."""
+
+    label: str
+    device: DeviceSnapshot
+    history: DeviceHistory
+
+
+def memory_fraction(device: DeviceSnapshot) -> float:
+    """Share of the device's memory that is in use."""
+    return device.memory_used_bytes / device.memory_total_bytes if device.memory_total_bytes else 0.0
+
+
+def label_devices(devices: Sequence[DeviceSnapshot]) -> list[str]:
+    """Short labels in the order of the devices: "GPU0", "GPU1", "CPU"."""
+    labels: list[str] = []
+    n_gpus = 0
+    for device in devices[:MAX_DEVICES]:
+        if device.kind == "gpu":
+            labels.append(f"GPU{n_gpus}")
+            n_gpus += 1
+        else:
+            labels.append("CPU")
+    return labels
+
+
+def shown(views: Sequence[DeviceView]) -> list[DeviceView]:
+    """The GPUs, or the processor where there is none."""
+    gpus = [view for view in views if view.device.kind == "gpu"]
+    return gpus or list(views[:1])
+
+
+def memory_word(device: DeviceSnapshot) -> str:
+    """"VRAM" for a GPU, "RAM" for the processor."""
+    return "VRAM" if device.kind == "gpu" else "RAM"
+
+
+def meter_spans(view: DeviceView, bar_width: int, *, memory: bool, glyphs: Glyphs = UNICODE) -> Row:
+    """One meter for the header: label, bar, percent, and the memory when there is room."""
+    device = view.device
+    spans: list[Span] = [Span(f"{view.label} ", "muted")]
+    if bar_width:
+        spans += [*bar(device.utilization, bar_width, glyphs), Span(" ")]
+    spans.append(Span(percent_text(device.utilization), level_role(device.utilization)))
+    if memory:
+        used = gib_text(device.memory_used_bytes)
+        spans.append(Span(f" {used:>4}/{gib_text(device.memory_total_bytes)}G"))
+    return tuple(spans)
+
+
+def facts_text(device: DeviceSnapshot) -> str:
+    """Temperature, power and clock, as far as the device tells them."""
+    facts: list[str] = []
+    if device.temperature_c is not None:
+        facts.append(f"{device.temperature_c:.0f} °C")
+    if device.power_w is not None:
+        limit = f"/{device.power_limit_w:.0f}" if device.power_limit_w else ""
+        facts.append(f"{device.power_w:.0f}{limit} W")
+    if device.clock_mhz is not None:
+        facts.append(f"{device.clock_mhz / 1000:.1f} GHz")
+    return "  ".join(facts)
+
+
+def graph_rows(
+    view: DeviceView, width: int, height: int, window_s: int, glyphs: Glyphs = UNICODE
+) -> list[Row]:
+    """The utilization over the window, with a scale at the left and the peak at the right."""
+    side = 10
+    inner = max(1, width - 4 - side)
+    samples = view.history.utilization.window(window_s, 2 * inner)
+    lines = braille_graph(samples, inner, height, braille=glyphs.braille)
+    notes = [
+        (f"util {percent_text(view.device.utilization)}", level_role(view.device.utilization)),
+        (f"peak {percent_text(max(samples, default=0.0))}", "muted"),
+    ]
+    if height > 2:
+        notes.append((window_text(window_s), "muted"))
+    rows: list[Row] = []
+    for index, line in enumerate(lines):
+        scale = "100" if index == 0 else "  0" if index == height - 1 else "   "
+        note, role = notes[index] if index < len(notes) else ("", "")
+        # One colour per line: the share that the line stands for decides it.
+        reached = (height - index) / height
+        rows.append(
+            row(
+                Span(scale + glyphs.bar, "faint"),
+                Span(line, level_role(reached - 0.01)),
+                Span(fit(note, side, "right"), role),
+            )
+        )
+    return rows
+
+
+def window_text(window_s: int) -> str:
+    """"1 min", "2 min", "10 min", "1 h"."""
+    return f"{window_s // 3600} h" if window_s >= 3600 else f"{window_s // 60} min"
+
+
+def memory_rows(
+    view: DeviceView, models: Sequence[RunningModel], width: int, glyphs: Glyphs = UNICODE
+) -> list[Row]:
+    """The device's memory as a stack of weights, KV cache, the rest and what is free; then the numbers.
+
+    Which GPU holds which part of a model is not told, so every GPU shows the parts of all models, cut at what
+    it has in use.
+    """
+    device = view.device
+    total = device.memory_total_bytes
+    on_gpu = device.kind == "gpu"
+    weights = sum(_part(model, model.weights_bytes, on_gpu) for model in models)
+    kv = sum(_part(model, model.kv_bytes, on_gpu) for model in models)
+    used = device.memory_used_bytes
+    weights = min(weights, used)
+    kv = min(kv, used - weights)
+    other = max(0, used - weights - kv)
+    word = memory_word(device)
+    numbers = f" {gib_text(used)}/{gib_text(total)} G"
+    bar_width = max(4, width - 5 - len(numbers))
+    stack = stacked_bar(
+        (
+            (weights / total if total else 0.0, glyphs.weights, "vram.weights"),
+            (kv / total if total else 0.0, glyphs.kv, "vram.kv"),
+            (other / total if total else 0.0, glyphs.other, "vram.other"),
+        ),
+        bar_width,
+        glyphs,
+    )
+    legend = (
+        Span("     "),
+        Span(glyphs.weights, "vram.weights"),
+        Span(f" weights {bytes_text(weights)}  ", "muted"),
+        Span(glyphs.kv, "vram.kv"),
+        Span(f" kv {bytes_text(kv)}  ", "muted"),
+        Span(glyphs.other, "vram.other"),
+        Span(f" other {bytes_text(other)}", "muted"),
+    )
+    return [fit_row((Span(fit(word, 5), "muted"), *stack, Span(numbers)), width), fit_row(legend, width)]
+
+
+def _part(model: RunningModel, n_bytes: int, on_gpu: bool) -> int:
+    share = model.size_vram_bytes / model.size_bytes if model.size_bytes else 0.0
+    return int(n_bytes * (share if on_gpu else 1.0 - share))

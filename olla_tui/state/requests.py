@@ -1,0 +1,106 @@
+"""The list of requests: glyphs, columns, details."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from olla_tui.state.graphs import UNICODE, Glyphs
+from olla_tui.state.numbers import count_text, rate_text, seconds_text
+from olla_tui.state.rows import Row, Span, fit, fit_row
+from server.types.status import RequestSnapshot, RequestState
+
+OPEN_STATES: frozenset[RequestState] = frozenset(("queued", "loading", "prefill", "decode"))
+
+_ROLES: dict[RequestState, str] = {
+    "queued": "muted",
+    "loading": "warn",
+    "prefill": "accent",
+    "decode": "good",
+    "done": "muted",
+    "failed": "bad",
+    "cancelled": "muted",
+}
+
+
+def is_open(request: RequestSnapshot) -> bool:
+    """Whether the request has not ended."""
+    return request.state in OPEN_STATES
+
+
+def glyph_for(request: RequestSnapshot, glyphs: Glyphs = UNICODE) -> Span:
+    """The mark of the request's state."""
+    marks: dict[RequestState, str] = {
+        "queued": glyphs.waiting,
+        "loading": glyphs.half,
+        "prefill": glyphs.half,
+        "decode": glyphs.busy,
+        "done": glyphs.ok,
+        "failed": glyphs.failed,
+        "cancelled": "-",
+    }
+    return Span(marks[request.state], _ROLES[request.state])
+
+
+def state_text(request: RequestSnapshot) -> str:
+    """The state in a word or two: "queued #2", "decoding"."""
+    if request.state == "queued":
+        return f"queued #{request.queue_position}" if request.queue_position else "queued"
+    words: dict[RequestState, str] = {"prefill": "reading", "decode": "writing"}
+    return words.get(request.state, request.state)
+
+
+def in_order(requests: Sequence[RequestSnapshot]) -> list[RequestSnapshot]:
+    """Open requests first, oldest first; then ended ones, newest first."""
+    opened = sorted((r for r in requests if is_open(r)), key=lambda r: (r.queue_position, r.started_at))
+    return opened + sorted((r for r in requests if not is_open(r)), key=lambda r: r.started_at, reverse=True)
+
+
+def rail_rows(
+    requests: Sequence[RequestSnapshot], width: int, n_rows: int, glyphs: Glyphs = UNICODE
+) -> list[Row]:
+    """The newest of the list in `n_rows` narrow lines: glyph, route, model, and time or reason."""
+    rows: list[Row] = []
+    tail_width = 14
+    for request in in_order(requests)[:n_rows]:
+        if request.state == "queued":
+            tail = state_text(request)
+        elif request.state == "failed":
+            tail = request.error or "failed"
+        elif is_open(request):
+            tail = f"{seconds_text(request.duration_s)} {rate_text(request.tokens_per_s)}/s"
+        else:
+            tail = seconds_text(request.duration_s)
+        route_width = min(13, max(5, (width - tail_width - 4) // 2))
+        model_width = max(0, width - tail_width - route_width - 4)
+        rows.append(
+            fit_row(
+                (
+                    glyph_for(request, glyphs),
+                    Span(" " + fit(request.route, route_width) + " "),
+                    Span(fit(request.model, model_width) + " ", "muted"),
+                    Span(fit(tail, tail_width, "right"), "bad" if request.state == "failed" else "muted"),
+                ),
+                width,
+            )
+        )
+    return rows
+
+
+def detail_lines(request: RequestSnapshot) -> list[tuple[str, str]]:
+    """Label and text of everything known about a request."""
+    lines = [
+        ("state", state_text(request)),
+        ("route", request.route),
+        ("model", request.model),
+        ("client", request.client or "not known"),
+        ("time", seconds_text(request.duration_s)),
+        ("first token", "–" if request.first_token_s is None else seconds_text(request.first_token_s)),
+        ("tokens in", count_text(request.n_prompt_tokens)),
+        ("tokens out", count_text(request.n_output_tokens)),
+        ("tokens/s", rate_text(request.tokens_per_s)),
+    ]
+    if request.wait_reason:
+        lines.insert(1, ("waits for", request.wait_reason))
+    if request.error:
+        lines.insert(1, ("error", request.error))
+    return lines

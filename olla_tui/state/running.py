@@ -1,0 +1,77 @@
+"""Loaded models as lines."""
+
+from __future__ import annotations
+
+import math
+
+from olla_tui.state.graphs import UNICODE, Glyphs, bar
+from olla_tui.state.numbers import bytes_text, count_text, countdown_text, rate_text
+from olla_tui.state.rows import Row, Span, fit, join_ends, row
+from server.types.models import RunningModel
+
+KEEP_ALIVE_STEPS_S = (60.0, 300.0, 900.0, 1800.0, 3600.0, 4 * 3600.0, 24 * 3600.0, math.inf)
+"""What `+` and `-` step through."""
+
+
+def device_text(model: RunningModel) -> str:
+    """Where the model lives: "GPU", "CPU", or the share that is on GPUs."""
+    if model.size_vram_bytes <= 0 or model.size_bytes <= 0:
+        return "CPU"
+    share = model.size_vram_bytes / model.size_bytes
+    return "GPU" if share > 0.995 else f"{share:.0%} GPU"
+
+
+def remaining_s(model: RunningModel, now: float) -> float:
+    """Seconds until the model is unloaded, inf for never."""
+    return max(0.0, model.expires_at - now)
+
+
+def stepped_keep_alive_s(model: RunningModel, now: float, step: int) -> float:
+    """The next longer (1) or shorter (-1) keep-alive than what is left now."""
+    left = remaining_s(model, now)
+    if step > 0:
+        return next((value for value in KEEP_ALIVE_STEPS_S if value > left + 1), math.inf)
+    return next((value for value in reversed(KEEP_ALIVE_STEPS_S) if value < left - 1), KEEP_ALIVE_STEPS_S[0])
+
+
+def activity_text(model: RunningModel, now: float) -> str:
+    """What the model does: loading with its progress, a rate, or the time it will stay idle."""
+    if model.state in ("starting", "loading"):
+        return f"loading {model.load_fraction:.0%}"
+    if model.state == "stopping":
+        return "unloading"
+    if model.n_busy_slots:
+        return f"{rate_text(model.tokens_per_s)} tok/s"
+    return "idle"
+
+
+def keep_alive_text(model: RunningModel, now: float) -> str:
+    """How long the model stays; a busy one stays as long as it is busy."""
+    return "busy" if model.n_busy_slots else countdown_text(remaining_s(model, now))
+
+
+def context_text(model: RunningModel) -> str:
+    """Tokens in use of the tokens that fit, over all slots: "3.1k/32k"."""
+    return f"{count_text(model.n_kv_tokens)}/{count_text(model.n_ctx * max(1, model.n_slots))}"
+
+
+def rail_rows(model: RunningModel, width: int, now: float, glyphs: Glyphs = UNICODE) -> list[Row]:
+    """Two lines for the rail: name, device and rate; memory, context and time left."""
+    activity = activity_text(model, now)
+    busy = "good" if model.n_busy_slots else "muted"
+    mark = Span((glyphs.busy if model.n_busy_slots else glyphs.waiting) + " ", busy)
+    right = row(Span(f"{device_text(model)}  ", "muted"), Span(fit(activity, 11, "right"), busy))
+    room = max(4, width - 2 - sum(len(span.text) for span in right) - 1)
+    first = join_ends(row(mark, Span(fit(model.name, room), "strong")), right, width)
+    second = join_ends(
+        row(Span(f"  {bytes_text(model.size_bytes)}  ctx {context_text(model)}", "muted")),
+        row(Span(keep_alive_text(model, now), "muted")),
+        width,
+    )
+    return [first, second]
+
+
+def slot_bar(model: RunningModel, width: int, glyphs: Glyphs = UNICODE) -> Row:
+    """How full the context of all slots is."""
+    total = model.n_ctx * max(1, model.n_slots)
+    return bar(model.n_kv_tokens / total if total else 0.0, width, glyphs)

@@ -1,0 +1,181 @@
+"""What stands around a turn: the words of its header, of its fold, and of the cards in an empty chat."""
+
+from __future__ import annotations
+
+import time
+
+from olla_tui.state.conversation import Conversation, Turn, think_text
+from olla_tui.state.graphs import bar
+from olla_tui.state.numbers import bytes_text, count_text, percent_text, rate_text, seconds_text
+from olla_tui.state.rows import Row, Span, join_ends, row
+from olla_tui.state.workstation import Workstation
+
+EXAMPLES = (
+    "Tell me a short story about a lighthouse.",
+    "Explain what a hash table is, in three sentences.",
+    "Write a friendly greeting.",
+)
+"""Prompts that an empty chat offers."""
+
+
+def title_of(turn: Turn) -> str:
+    """Left of the header: "you", or who answers."""
+    return {"user": "you", "assistant": turn.model or "assistant"}.get(turn.role, turn.role)
+
+
+def stats_of(turn: Turn) -> str:
+    """Right of the header: a clock time for a question, counts for an answer."""
+    if turn.role != "assistant":
+        return time.strftime("%H:%M", time.localtime(turn.at)) if turn.at else ""
+    if turn.state == "waiting":
+        return "waiting"
+    parts: list[str] = []
+    if turn.n_output_tokens:
+        parts.append(f"{count_text(turn.n_output_tokens)} tok")
+    if turn.tokens_per_s > 0:
+        parts.append(f"{rate_text(turn.tokens_per_s)}/s")
+    if turn.first_token_s is not None:
+        parts.append(f"first {seconds_text(turn.first_token_s)}")
+    if turn.state == "stopped":
+        parts.append("stopped")
+    if turn.done_reason == "length":
+        parts.append("cut at the limit")
+    if turn.n_dropped_messages:
+        parts.append(f"{turn.n_dropped_messages} old messages left out")
+    return " · ".join(parts)
+
+
+def thinking_note_of(turn: Turn) -> str:
+    """The words on the fold of the reasoning."""
+    if not turn.thinking:
+        return ""
+    if not turn.content and turn.state == "streaming":
+        return "thinking"
+    return f"thought for {seconds_text(turn.thought_s)}"
+
+
+def error_of(turn: Turn) -> str:
+    """The sentence below a failed answer."""
+    return f"{turn.error} {turn.hint}".strip() if turn.error else ""
+
+
+def context_limit(state: Workstation, chat: Conversation) -> int:
+    """Tokens that fit the chat's context: of the loaded model, else of the file; 0 when unknown."""
+    running = state.running_model(chat.model)
+    if running is not None:
+        return running.n_ctx
+    model = state.model(chat.model)
+    return model.details.context_length if model else 0
+
+
+def gauge_row(state: Workstation, chat: Conversation, bar_width: int) -> Row:
+    """How full the context is: "ctx 3.1k/32k ██░░ 10%"."""
+    limit = context_limit(state, chat)
+    if not limit:
+        return ()
+    used = chat.n_context_tokens
+    share = used / limit
+    return row(
+        Span("ctx ", "muted"),
+        Span(f"{count_text(used)}/{count_text(limit)} "),
+        *bar(share, bar_width, state.glyphs),
+        Span(percent_text(share), "muted"),
+        Span(" "),
+    )
+
+
+def chips_row(state: Workstation, chat: Conversation, width: int) -> Row:
+    """The model, how it thinks and its temperature, each to be clicked; the context gauge at the right."""
+    down = state.glyphs.down
+    model = state.model(chat.model)
+    can_think = model is None or "thinking" in model.capabilities
+    temperature = "auto" if chat.temperature is None else f"{chat.temperature:.1f}"
+    spans = [
+        Span(" "),
+        Span(f" {chat.model or 'no model'} {down} ", "chip", "chat.model"),
+        Span(" "),
+    ]
+    if can_think and width >= 60:
+        spans += [Span(f" think {think_text(chat.think)} {down} ", "chip", "chat.think"), Span(" ")]
+    if width >= 50:
+        words = "temperature" if width >= 100 else "T"
+        spans.append(Span(f" {words} {temperature} {down} ", "chip", "chat.temperature"))
+    gauge = gauge_row(state, chat, 10 if width >= 100 else 5) if width >= 60 else ()
+    return join_ends(spans, gauge, width)
+
+
+def title_row(state: Workstation, chat: Conversation, width: int) -> Row:
+    """The chat's title in a rule, and how many chats are open."""
+    line = state.glyphs.rule
+    busy = [known for known in state.chats if known.is_answering and known is not chat]
+    note = f" {len(busy)} more answering " if busy else ""
+    title = f" {chat.display_title} "
+    title = title if len(title) < width - len(note) - 4 else title[: max(0, width - len(note) - 6)] + "… "
+    filler = line * max(0, width - len(title) - len(note) - 2)
+    return row(
+        Span(line, "faint"),
+        Span(title, "strong", "chat.switch"),
+        Span(filler, "faint"),
+        Span(note, "good", "chat.switch"),
+        Span(line, "faint"),
+    )
+
+
+def welcome_rows(state: Workstation, chat: Conversation) -> list[Row]:
+    """What an empty chat shows: how to get a model, or the model with a few prompts to start from."""
+    if state.models is None:
+        words = "Starting." if state.connection != "down" else state.problem
+        return [(), row(Span(f"  {words}", "muted"))]
+    if not chat.model:
+        return _no_model_rows(state)
+    model = state.model(chat.model)
+    rows: list[Row] = [(), row(Span(f"  {chat.model}", "title"))]
+    if model is not None:
+        details = model.details
+        facts = [
+            details.parameter_size and f"{details.parameter_size} parameters",
+            details.quantization_level,
+            f"context {count_text(details.context_length)}" if details.context_length else "",
+            bytes_text(model.size_bytes),
+        ]
+        rows.append(row(Span("  " + " · ".join(fact for fact in facts if fact), "muted")))
+    rows += [(), row(Span("  Write below, or begin with one of these:", "muted"))]
+    rows += [
+        row(Span(f"  {state.glyphs.prompt} ", "accent"), Span(text, "", f"chat.example{number}"))
+        for number, text in enumerate(EXAMPLES)
+    ]
+    return rows
+
+
+def _no_model_rows(state: Workstation) -> list[Row]:
+    rows: list[Row] = [(), row(Span("  There is no model yet.", "strong")), ()]
+    for bundled in state.bundled:
+        size = bytes_text(bundled.size_bytes)
+        rows.append(row(Span(f"  {bundled.name}", "title"), Span(f", bundled, {size}", "muted")))
+        if bundled.title:
+            rows.append(row(Span(f"  {bundled.title}", "muted")))
+        rows.append(())
+        rows.append(
+            row(
+                Span("  enter", "key", "chat.bundled"),
+                Span(f"  start chatting with {bundled.name}, no network needed", "", "chat.bundled"),
+            )
+        )
+    rows.append(row(Span("  olla create", "key"), Span("  makes a model from a GGUF file on disk", "muted")))
+    rows.append(row(Span("  OLLAMA_MODELS", "key"), Span("  opens another store", "muted")))
+    return rows
+
+
+def blocked_reason(state: Workstation, chat: Conversation) -> str:
+    """Why nothing can be sent now, "" when it can."""
+    if state.connection == "down":
+        return state.problem or "the server does not answer"
+    if state.models is None:
+        return "starting"
+    if not chat.model:
+        return "no model yet: press enter above" if state.bundled else "no model yet"
+    if chat.is_answering:
+        return ""
+    if state.models and state.model(chat.model) is None:
+        return f"{chat.model} is not in the store: choose another model"
+    return ""

@@ -1,0 +1,148 @@
+"""Everything that the panes show, gathered in one place; folded from snapshots, never from tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from olla_tui.state.conversation import Conversation
+from olla_tui.state.devices import DeviceHistory, DeviceView, label_devices
+from olla_tui.state.graphs import UNICODE, Glyphs
+from olla_tui.state.logs import LogBook
+from server.types.models import BundledModel, ModelSummary, RunningModel
+from server.types.status import LogLine, RequestSnapshot, StatusSnapshot
+
+Part = Literal["status", "models", "logs", "chat", "chats", "link"]
+"""What a change touched."""
+
+Connection = Literal["starting", "up", "down"]
+
+MAX_OPEN_CHATS = 50
+"""Chats held in memory; the longest unused one that does not answer is put away first."""
+
+
+@dataclass
+class Workstation:
+    """The state of the screen. The bridge alone changes it, on the screen's loop.
+
+    Attributes:
+        address: host and port for the header, such as "127.0.0.1:11434".
+        attached: the server is another process.
+        link_bytes_per_s: what the screen sends to the terminal; None when it is not measured.
+        now: Unix time of the latest tick, seconds.
+    """
+
+    address: str = ""
+    attached: bool = False
+    connection: Connection = "starting"
+    problem: str = ""
+    glyphs: Glyphs = UNICODE
+    now: float = 0.0
+    snapshot: StatusSnapshot | None = None
+    devices: list[DeviceView] = field(default_factory=list)
+    models: tuple[ModelSummary, ...] | None = None
+    bundled: tuple[BundledModel, ...] = ()
+    logs: LogBook = field(default_factory=LogBook)
+    chats: list[Conversation] = field(default_factory=list)
+    chat: Conversation | None = None
+    link_bytes_per_s: float | None = None
+    slow_link: bool = False
+    _histories: dict[tuple[str, str], DeviceHistory] = field(default_factory=dict)
+
+    @property
+    def running(self) -> tuple[RunningModel, ...]:
+        """Loaded models, by name so that lines keep their places."""
+        models = self.snapshot.running if self.snapshot else ()
+        return tuple(sorted(models, key=lambda model: model.name))
+
+    @property
+    def requests(self) -> tuple[RequestSnapshot, ...]:
+        """Open and lately ended requests."""
+        return self.snapshot.requests if self.snapshot else ()
+
+    @property
+    def device_note(self) -> str:
+        """Why there are no GPUs to see, "" when there are."""
+        return self.snapshot.device_note if self.snapshot else ""
+
+    def running_model(self, name: str) -> RunningModel | None:
+        """The loaded model of that name."""
+        return next((model for model in self.running if model.name == name), None)
+
+    def model(self, name: str) -> ModelSummary | None:
+        """The model of that name in the store."""
+        return next((model for model in self.models or () if model.name == name), None)
+
+    def fold_snapshot(self, snapshot: StatusSnapshot) -> bool:
+        """Take a snapshot; False when nothing that is shown changed but the clock."""
+        before = self.snapshot
+        self.snapshot = snapshot
+        was_up = self.connection == "up"
+        self.connection, self.problem = "up", ""
+        views: list[DeviceView] = []
+        for label, device in zip(label_devices(snapshot.devices), snapshot.devices, strict=False):
+            history = self._histories.setdefault((label, device.name), DeviceHistory())
+            history.add(device, snapshot.taken_at)
+            views.append(DeviceView(label, device, history))
+        self.devices = views
+        return before is None or not was_up or not _same_but_clock(before, snapshot)
+
+    def fold_failure(self, sentence: str) -> bool:
+        """The server did not answer; False when that was known."""
+        changed = (self.connection, self.problem) != ("down", sentence)
+        self.connection, self.problem = "down", sentence
+        return changed
+
+    def fold_models(self, models: Sequence[ModelSummary], bundled: Sequence[BundledModel]) -> bool:
+        """Take the list of the store; False when it is the same as before."""
+        changed = (self.models, self.bundled) != (tuple(models), tuple(bundled))
+        self.models, self.bundled = tuple(models), tuple(bundled)
+        return changed
+
+    def fold_logs(self, lines: Sequence[LogLine]) -> bool:
+        """Take new log lines; False when there were none."""
+        return self.logs.extend(lines)
+
+    def open_chat(self, chat: Conversation) -> None:
+        """Show a chat, keeping it among the open ones."""
+        if all(known.id != chat.id for known in self.chats):
+            self.chats.append(chat)
+        self.chat = chat
+        idle = [known for known in self.chats if known is not chat and not known.is_answering]
+        for known in idle[: max(0, len(self.chats) - MAX_OPEN_CHATS)]:
+            self.chats.remove(known)
+
+    def forget_chat(self, chat_id: str) -> None:
+        """Drop a chat; the latest of the others is shown in its place."""
+        self.chats = [known for known in self.chats if known.id != chat_id]
+        if self.chat is not None and self.chat.id == chat_id:
+            self.chat = self.chats[-1] if self.chats else None
+
+    def default_model(self) -> str:
+        """The model for a new chat: a loaded one, else the newest in the store that can chat, else ""."""
+        can_chat = [
+            model
+            for model in self.models or ()
+            if not model.capabilities or "completion" in model.capabilities
+        ]
+        names = {model.name for model in can_chat}
+        for running in self.running:
+            if running.name in names:
+                return running.name
+        newest = max(can_chat, key=lambda model: model.modified_at, default=None)
+        return newest.name if newest else ""
+
+
+def _same_but_clock(before: StatusSnapshot, after: StatusSnapshot) -> bool:
+    """Whether two snapshots of an idle server differ in nothing but the time they were taken."""
+    return (
+        before.devices == after.devices
+        and before.running == after.running
+        and before.requests == after.requests
+        and (before.n_active, before.n_queued, before.tokens_per_s)
+        == (after.n_active, after.n_queued, after.tokens_per_s)
+        and (before.device_note, before.version, before.host)
+        == (after.device_note, after.version, after.host)
+        and not any(running.expires_at < float("inf") for running in after.running)
+    )
