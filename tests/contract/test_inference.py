@@ -69,7 +69,9 @@ async def test_a_new_store_has_spark_and_it_answers(services: ServerServices) ->
     assert [model.name for model in await services.models.list_models()] == ["spark:latest"]
     got = await events(
         services,
-        ChatRequest(model="spark", messages=user("What is the capital of France?"), options=GREEDY, think=False),
+        ChatRequest(
+            model="spark", messages=user("What is the capital of France?"), options=GREEDY, think=False
+        ),
     )
     assert joined(got).content == "The capital of France is Paris."
     end = got[-1]
@@ -138,7 +140,10 @@ async def test_fill_in_the_middle_and_its_context(services: ServerServices) -> N
     got = await events(
         services,
         GenerateRequest(
-            model="spark", prompt="def add(a, b):\n    return ", suffix="\n", options={**GREEDY, "num_predict": 24}
+            model="spark",
+            prompt="def add(a, b):\n    return ",
+            suffix="\n",
+            options={**GREEDY, "num_predict": 24},
         ),
     )
     assert joined(got).content == " a + "
@@ -182,7 +187,9 @@ async def test_rendering_alone(services: ServerServices) -> None:
 async def test_loading_and_unloading(services: ServerServices) -> None:
     assert await events(services, ChatRequest(model="spark")) == [Completed(reason="load")]
     assert len(await services.status.running()) == 1
-    assert await events(services, GenerateRequest(model="spark", keep_alive_s=0)) == [Completed(reason="unload")]
+    assert await events(services, GenerateRequest(model="spark", keep_alive_s=0)) == [
+        Completed(reason="unload")
+    ]
     async with asyncio.timeout(10):
         while await services.status.running():
             await asyncio.sleep(0)

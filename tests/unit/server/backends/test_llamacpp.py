@@ -1,0 +1,306 @@
+"""Crashes, hangs, retries and the circuit, with a real worker process that misbehaves as told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from server.backends.base import Backend, GenerationDone, GenerationJob, TextDelta
+from server.backends.llamacpp import LlamaCppBackend
+from server.backends.spare import SpareWorker
+from server.errors import (
+    BadModelFile,
+    EngineCrashed,
+    EngineError,
+    EngineHung,
+    InvalidRequest,
+    LoadFailed,
+    OutOfMemory,
+    ShuttingDown,
+)
+from server.types.generation import LoadParams, ModelPaths, SamplingParams
+from tests.support.fake_engine import Script, command
+from tests.support.until import until
+
+FILE = ModelPaths(model=__file__)
+PARAMS = LoadParams(n_ctx=1000, n_slots=4)
+JOB = GenerationJob(prompt=("abc",), sampling=SamplingParams(n_predict=6))
+ENDLESS = GenerationJob(prompt=("abc",), sampling=SamplingParams(n_predict=1_000_000))
+
+Make = Callable[..., LlamaCppBackend]
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Make]:
+    """Makes backends on a fake worker; they are closed at the end."""
+    made: list[LlamaCppBackend] = []
+
+    def build(script: Script | None = None, **arguments: object) -> LlamaCppBackend:
+        def ignore(level: str, text: str) -> None:
+            pass
+
+        backend = LlamaCppBackend(
+            "fake:1",
+            command=command(script),
+            **{"on_log": ignore, **arguments},  # type: ignore[arg-type]
+        )
+        made.append(backend)
+        return backend
+
+    yield build
+    for backend in made:
+        await backend.close()
+
+
+async def load(backend: Backend) -> None:
+    await backend.load(FILE, PARAMS, lambda fraction: None)
+
+
+async def text_of(backend: Backend, job: GenerationJob = JOB) -> str:
+    async with aclosing(backend.generate(job)) as events:
+        *deltas, done = [event async for event in events]
+    assert isinstance(done, GenerationDone)
+    return "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+
+
+def kill(backend: Backend) -> int:
+    """Kill -9 the worker; returns its process id."""
+    pid = backend.stats().pid
+    assert pid > 0
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+async def test_crash_before_the_first_token_is_not_noticed(make: Make, tmp_path: Path) -> None:
+    backend = make(Script(crash_after_tokens=0, once=str(tmp_path / "crashed")))
+    await load(backend)
+    first_pid = backend.stats().pid
+    assert await text_of(backend) == "abcabc"
+    assert (tmp_path / "crashed").exists()
+    assert backend.stats().pid != first_pid
+
+
+async def test_crash_after_the_first_token_is_one_error_with_the_log(make: Make, tmp_path: Path) -> None:
+    backend = make(Script(crash_after_tokens=3, token_s=0.02, once=str(tmp_path / "crashed")))
+    await load(backend)
+    text = ""
+    with pytest.raises(EngineCrashed, match=r"unexpectedly stopped.*SIGKILL") as caught:
+        async with aclosing(backend.generate(JOB)) as events:
+            async for event in events:
+                assert isinstance(event, TextDelta)
+                text += event.text
+    assert text == "abc"
+    assert caught.value.exit_code == -signal.SIGKILL
+    assert "crashing as scripted" in caught.value.log_tail
+    assert await text_of(backend) == "abcabc"
+
+
+async def test_second_crash_over_the_same_call_is_reported(make: Make) -> None:
+    backend = make(Script(crash_after_tokens=0))
+    await load(backend)
+    with pytest.raises(EngineCrashed):
+        await text_of(backend)
+    assert backend.is_usable
+
+
+@pytest.mark.parametrize("message", ["Embed", "Tokenize", "Detokenize"])
+async def test_other_calls_are_asked_again_once(make: Make, tmp_path: Path, message: str) -> None:
+    backend = make(Script(crash_on=message, once=str(tmp_path / "crashed")))
+    await load(backend)
+    answers = {
+        "Embed": await backend.embed(("ab",), truncate=True),
+        "Tokenize": await backend.tokenize(("ab",)),
+        "Detokenize": await backend.detokenize((97, 98)),
+    }
+    assert answers["Embed"][1] == (2,)
+    assert answers["Tokenize"] == ((256, 97, 98),)
+    assert answers["Detokenize"] == "ab"
+    assert (tmp_path / "crashed").exists()
+
+
+async def test_killed_worker_fails_each_open_call_once_and_serves_the_next(make: Make) -> None:
+    backend = make(Script(token_s=0.01))
+    await load(backend)
+    streams = [backend.generate(ENDLESS) for _ in range(4)]
+    for stream in streams:
+        await anext(stream)
+    waiting = [asyncio.create_task(text_of(backend)) for _ in range(3)]  # no slot is free for these
+    await until(lambda: backend.stats().n_queued == 3)
+    pid = kill(backend)
+
+    async def drain(stream: object) -> None:
+        async for _ in stream:  # type: ignore[attr-defined]
+            pass
+
+    ends = await asyncio.gather(*(drain(stream) for stream in streams), return_exceptions=True)
+    assert [type(end) for end in ends] == [EngineCrashed] * 4
+    assert len({id(end) for end in ends}) == 4
+    assert await asyncio.gather(*waiting) == ["abcabc"] * 3
+    assert backend.stats().pid != pid
+
+
+async def test_worker_killed_while_idle_is_replaced(make: Make) -> None:
+    backend = make()
+    await load(backend)
+    kill(backend)
+    assert await text_of(backend) == "abcabc"
+
+
+async def test_three_crashes_open_the_circuit_until_the_model_is_loaded_anew(make: Make) -> None:
+    backend = make()
+    await load(backend)
+    for _ in range(3):
+        assert await text_of(backend) == "abcabc"
+        kill(backend)
+    await until(lambda: not backend.stats().pid)
+    for _ in range(2):
+        with pytest.raises(EngineCrashed, match="several times") as caught:
+            await text_of(backend)
+        assert "unload the model" in caught.value.hint
+        assert backend.is_usable
+    await load(backend)
+    assert await text_of(backend) == "abcabc"
+
+
+async def test_replacement_that_does_not_load_ends_the_backend(make: Make, tmp_path: Path) -> None:
+    model = tmp_path / "model.gguf"
+    model.touch()
+    backend = make()
+    await backend.load(ModelPaths(model=str(model)), PARAMS, lambda fraction: None)
+    model.unlink()
+    kill(backend)
+    for _ in range(2):
+        with pytest.raises(LoadFailed, match="no such file"):
+            await text_of(backend)
+        assert not backend.is_usable
+
+
+async def test_silent_worker_is_killed_and_reported(make: Make, tmp_path: Path) -> None:
+    backend = make(Script(hang_on="Tokenize", once=str(tmp_path / "hung")), hang_timeout_s=0.3)
+    await load(backend)
+    pid = backend.stats().pid
+    with pytest.raises(EngineHung, match="stopped answering"):
+        await backend.tokenize(("ab",))
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert await backend.tokenize(("ab",)) == ((256, 97, 98),)
+
+
+async def test_silence_without_work_is_no_hang(make: Make) -> None:
+    backend = make(Script(token_s=0.001), hang_timeout_s=0.1)
+    await load(backend)
+    pid = backend.stats().pid
+    assert await text_of(backend) == "abcabc"
+    done = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.25, done.set)
+    await done.wait()
+    assert await text_of(backend) == "abcabc"
+    assert backend.stats().pid == pid
+
+
+async def test_bytes_that_are_no_frame_count_as_a_crash(make: Make) -> None:
+    backend = make(Script(garbage_on="Detokenize"))
+    await load(backend)
+    with pytest.raises(EngineCrashed, match="longer than the bound"):
+        await backend.detokenize((97,))
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [("out_of_memory", OutOfMemory), ("bad_model_file", BadModelFile), ("load_failed", LoadFailed)],
+)
+async def test_load_failure_has_its_class(make: Make, kind: str, error: type[Exception]) -> None:
+    backend = make(Script(load_failure=(kind, "it does not work")))  # type: ignore[arg-type]
+    with pytest.raises(error, match="it does not work"):
+        await load(backend)
+    assert not backend.is_usable
+
+
+async def test_worker_that_dies_in_the_load_is_a_failed_load(make: Make) -> None:
+    with pytest.raises(LoadFailed, match="SIGKILL") as caught:
+        await load(make(Script(crash_on="Load")))
+    assert "crashing as scripted" in caught.value.hint
+
+
+async def test_other_version_of_the_protocol_is_refused(make: Make) -> None:
+    with pytest.raises(LoadFailed, match="version 999"):
+        await load(make(Script(version=999)))
+
+
+async def test_command_that_does_not_exist_is_a_failed_load() -> None:
+    backend = LlamaCppBackend("x", command=("/does/not/exist",), on_log=lambda level, text: None)
+    with pytest.raises(LoadFailed, match="cannot be started"):
+        await load(backend)
+
+
+async def test_refused_request_keeps_the_worker(make: Make) -> None:
+    backend = make(Script(fail=("invalid_request", "no")))
+    await load(backend)
+    pid = backend.stats().pid
+    with pytest.raises(InvalidRequest, match="no"):
+        await text_of(backend)
+    assert backend.stats().pid == pid
+
+
+async def test_log_lines_arrive_with_their_level(make: Make) -> None:
+    lines: list[tuple[str, str]] = []
+    backend = make(on_log=lambda level, text: lines.append((level, text)))
+    await load(backend)
+    assert ("info", "fake engine: started") in lines
+
+
+async def test_close_while_a_worker_is_replaced_ends_the_waiting_call(make: Make) -> None:
+    backend = make(Script(load_step_s=0.05))
+    await load(backend)
+    kill(backend)
+    await until(lambda: not backend.stats().pid)
+    call = asyncio.create_task(text_of(backend))
+    await asyncio.sleep(0)
+    await backend.close()
+    with pytest.raises(ShuttingDown):
+        await call
+
+
+async def test_rate_counts_tokens_of_the_last_seconds(make: Make) -> None:
+    backend = make(Script(token_s=0.005))
+    await load(backend)
+    assert backend.stats().tokens_per_s == 0.0
+    await text_of(backend, GenerationJob(prompt=("abc",), sampling=SamplingParams(n_predict=50)))
+    assert 20 < backend.stats().tokens_per_s < 250
+
+
+async def test_spare_is_taken_and_followed_by_another(make: Make) -> None:
+    spare = SpareWorker(command(), ready_after_s=0.0)
+    spare.prepare()
+    first, second = make(spare=spare), make(spare=spare)
+    await load(first)
+    await load(second)
+    assert first.stats().pid != second.stats().pid
+    assert await text_of(second) == "abcabc"
+    await spare.close()
+
+
+async def test_dead_spare_is_not_handed_out(make: Make) -> None:
+    spare = SpareWorker(command())
+    spare.prepare()
+    worker = await spare.take(lambda line: None)  # what `take` hands out can be killed from here
+    worker.kill()
+    await worker.reap()
+    assert worker.has_exited
+    backend = make(spare=spare)
+    await load(backend)
+    assert await text_of(backend) == "abcabc"
+    await spare.close()
+
+
+async def test_call_of_a_failed_engine_error_is_an_engine_error(make: Make) -> None:
+    backend = make(Script(fail=("engine", "decode failed")))
+    await load(backend)
+    with pytest.raises(EngineError, match="decode failed"):
+        await backend.tokenize(("a",))

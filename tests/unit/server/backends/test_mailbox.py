@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.backends.base import TextDelta
+from server.backends.mailbox import End, Mailbox, SessionEnd
+from server.ipc.messages import EngineTimings, Finished, TokenDelta
+from tests.support.clock import run_virtual
+
+FINISHED = Finished(request_id=1, reason="stop", timings=EngineTimings())
+
+
+def delta(text: str, n_tokens: int = 1) -> TokenDelta:
+    return TokenDelta(request_id=1, tokens=tuple(range(n_tokens)), text=text)
+
+
+@given(st.lists(st.one_of(st.text(max_size=4), st.just(None)), max_size=30))
+def test_nothing_is_lost_however_puts_and_takes_alternate(script: list[str | None]) -> None:
+    async def scenario() -> None:
+        box = Mailbox(1)
+        taken: list[TextDelta] = []
+        waiting = 0
+        for step in script:
+            if step is not None:
+                box.put(delta(step))
+                waiting += 1
+            elif waiting:
+                item = await box.take()
+                assert isinstance(item, TextDelta)
+                taken.append(item)
+                waiting = 0
+        box.end(FINISHED)
+        while isinstance(item := await box.take(), TextDelta):
+            taken.append(item)
+        assert item is FINISHED
+        puts = [step for step in script if step is not None]
+        assert "".join(item.text for item in taken) == "".join(puts)
+        assert sum(item.n_tokens for item in taken) == len(puts)
+
+    run_virtual(scenario())
+
+
+def test_first_end_counts_and_stays() -> None:
+    async def scenario() -> None:
+        box = Mailbox(1)
+        box.end(FINISHED)
+        box.end(SessionEnd(cause="crashed"))
+        box.put(delta("late"))
+        assert [await box.take(), await box.take()] == [FINISHED, FINISHED]
+
+    run_virtual(scenario())
+
+
+def test_take_waits_for_news() -> None:
+    async def scenario() -> None:
+        box = Mailbox(1)
+        loop = asyncio.get_running_loop()
+        loop.call_later(5.0, box.put, delta("a"))
+        start_s = loop.time()
+        assert await box.take() == TextDelta(text="a", n_tokens=1)
+        assert loop.time() - start_s >= 5.0
+
+    run_virtual(scenario())
+
+
+def test_waiting_for_the_end_drops_what_comes_before() -> None:
+    async def scenario() -> None:
+        box = Mailbox(1)
+        box.put(delta("a"))
+        waiter: asyncio.Task[End] = asyncio.create_task(box.wait_end())
+        await asyncio.sleep(1)
+        box.put(delta("b"))
+        box.end(FINISHED)
+        assert await waiter is FINISHED
+        assert await box.take() is FINISHED
+
+    run_virtual(scenario())
