@@ -62,6 +62,7 @@ class Context:
 
     Attributes:
         n_ctx: tokens per sequence as llama.cpp made it, which may be more than asked for.
+        has_memory: tokens stay in memory between batches; an encoder keeps none.
         can_shift: a sequence's positions can be moved, so a full context can slide.
         can_copy: a sequence can be copied over another and then cut.
     """
@@ -76,6 +77,7 @@ class Context:
         self.n_ctx = native.n_ctx_seq(self._address) if not params.unified else native.n_ctx(self._address)
         self.pooling = native.pooling_type(self._address)
         self._memory = native.get_memory(self._address)
+        self.has_memory = self._memory is not None
         self._streams = not params.unified
         self.needs_whole_input = params.embeddings and (model.has_encoder or self._memory is None)
         self.n_outputs_max = params.n_outputs_max or self.n_batch

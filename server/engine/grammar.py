@@ -16,6 +16,7 @@ from server.engine import native
 from server.engine.batch import TokenArray
 from server.engine.candidates import Candidates
 from server.engine.failures import BadGrammar
+from server.engine.gbnf import check_gbnf
 from server.engine.model import Model
 
 
@@ -23,14 +24,13 @@ class Grammar:
     """The state of a grammar in one generation."""
 
     def __init__(self, model: Model, gbnf: str, triggers: Sequence[str], candidates: Candidates) -> None:
-        if "\0" in gbnf:
-            raise BadGrammar("the grammar contains a NUL character")
+        check_gbnf(gbnf)
         self._model = model
         self._candidates = candidates
-        self._triggers = tuple(trigger.encode() for trigger in triggers if trigger)
+        self._triggers = tuple(trigger.encode("utf-8", "replace") for trigger in triggers if trigger)
         self._is_awake = not self._triggers
         self._asleep_text = b""
-        self._pointer = native.sampler_init_grammar(model.vocab, gbnf.encode(), b"root")
+        self._pointer = native.sampler_init_grammar(model.vocab, gbnf.encode("utf-8", "replace"), b"root")
         if not self._pointer:
             raise BadGrammar("the grammar cannot be parsed, or has no rule named root")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from server.engine.context import Context, ContextParams
@@ -17,10 +19,13 @@ from server.engine.threads import n_compute_threads
 from server.ipc.messages import Loaded
 from server.types.generation import LoadParams
 
-_POOLING_NONE, _POOLING_MEAN, _POOLING_RANK = 0, 1, 4
+_POOLING_NONE, _POOLING_MEAN, _POOLING_RANK = 0, 1, 4  # llama_pooling_type
 
-_N_EMBED_SEQUENCES = 64
+_N_EMBED_SEQUENCES: Final = 64
 """Inputs in one batch, at most."""
+
+MAX_SLOTS: Final = 256
+"""LLAMA_MAX_SEQ of llama.cpp."""
 
 
 class Engine(msgspec.Struct, frozen=True):
@@ -42,6 +47,8 @@ def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) ->
     """Make the context. Raises: LoadRefused, NoMemory."""
     if params.n_ctx < 1 or params.n_slots < 1 or params.n_batch < 1:
         raise LoadRefused("a model needs at least one token of context, one slot and a batch of one token")
+    if params.n_slots > MAX_SLOTS:
+        raise LoadRefused(f"a model has at most {MAX_SLOTS} slots, not {params.n_slots}")
     n_threads = params.n_threads if params.n_threads > 0 else n_compute_threads()
     n_ctx = min(params.n_ctx, model.n_ctx_train) if model.n_ctx_train > 0 else params.n_ctx
     gpus = [device.name for device in list_devices() if device.kind in ("gpu", "igpu")]
@@ -58,8 +65,11 @@ def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) ->
         n_slots = 1
     else:
         if not model.has_decoder or model.has_encoder:
-            raise LoadRefused("the model only embeds texts, or needs an encoder, and cannot generate")
+            raise LoadRefused("the model has an encoder of its own, which is not supported for generation")
         context = _generation_context(model, params, n_ctx, n_threads, log)
+        if not context.has_memory:
+            context.close()
+            raise LoadRefused("the model only embeds texts and cannot generate")
         n_ctx = min(n_ctx, context.n_ctx)
         pace = Pace.guess(model.n_params, n_threads, on_gpu=on_gpu)
         generator = Generator(model, context, n_ctx=n_ctx, pace=pace, inbox=inbox)

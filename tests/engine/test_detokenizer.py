@@ -77,7 +77,8 @@ def test_released_tokens_stand_for_the_released_text(
 ) -> None:
     pieces = pieces_of(text.encode(), cuts)
     detokenizer = Detokenizer(stops)
-    shown, tokens = "", []
+    shown = ""
+    tokens: list[int] = []
     for token, piece in enumerate(pieces[:n_fed]):
         released = detokenizer.feed(token, piece)
         if detokenizer.stop_text:

@@ -149,7 +149,12 @@ def test_a_prompt_waits_for_another_prompts_long_common_beginning() -> None:
         cache.append(first.slot, first.tokens[start : start + chunk.n_tokens])
         scheduler.prefilled(chunk)
     placements: list[Placement] = []
-    scheduler.admit(lambda placement: (placements.append(placement), placement.n_keep)[1])
+
+    def record(placement: Placement) -> int:
+        placements.append(placement)
+        return placement.n_keep
+
+    scheduler.admit(record)
     assert placements == [Placement(second.slot, 600, first.slot)]
     assert second.n_cached == 600
 
