@@ -26,10 +26,13 @@ from server.wire.ollama.messages import (
     message_from_body,
     tool_body,
     tool_from_body,
-    with_tool_names,
 )
 
 MAX_TOP_LOGPROBS = 20
+
+
+class UnknownFormat(InvalidFormat):
+    """A `format` that is neither "json" nor an object, so no schema at all."""
 
 
 class ChatCall(NamedTuple):
@@ -61,9 +64,7 @@ def chat_from_body(body: bytes, origin: Origin) -> ChatCall:
     format_, late_error = _format(fields)
     request = ChatRequest(
         model=fields.text("model"),
-        messages=with_tool_names(
-            tuple(message_from_body(message) for message in fields.children("messages", "api.Message"))
-        ),
+        messages=tuple(message_from_body(item) for item in fields.children("messages", "api.Message")),
         tools=tuple(tool_from_body(tool) for tool in fields.children("tools", "api.Tool")),
         format=format_,
         think=think_from_body(fields.raw("think")),
@@ -107,8 +108,6 @@ def generate_from_body(body: bytes, origin: Origin) -> GenerateCall:
         render_only=fields.flag("_debug_render_only"),
         origin=origin,
     )
-    if request.raw and (request.system or request.template or request.context):
-        late_error = InvalidRequest("raw mode does not support template, system, or context")
     return GenerateCall(request, fields.flag("stream", True), extra.flag("details"), late_error)
 
 
@@ -164,13 +163,13 @@ def think_from_body(value: object) -> Think:
 
 
 def format_from_body(value: Any) -> Format:
-    """Raises: InvalidFormat with Ollama's text for what is neither "json" nor an object."""
+    """Raises: UnknownFormat with Ollama's text for what is neither "json" nor an object."""
     if value is None or value == "":
         return None
     if value == "json" or isinstance(value, dict):
         return value  # type: ignore[no-any-return]
     raw = encode(value).decode()
-    raise InvalidFormat(
+    raise UnknownFormat(
         f'invalid format: {go_quote(raw)}; expected "json" or a valid JSON Schema object',
         hint='Leave `format` out, or send "json" or a JSON schema as an object.',
     )
@@ -179,7 +178,7 @@ def format_from_body(value: Any) -> Format:
 def _format(fields: GoObject) -> tuple[Format, OllaError | None]:
     try:
         return format_from_body(fields.raw("format")), None
-    except InvalidFormat as error:
+    except UnknownFormat as error:
         return None, error
 
 

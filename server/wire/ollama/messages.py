@@ -212,15 +212,3 @@ def logprobs_from_bodies(items: Iterable[GoObject]) -> tuple[TokenLogprob, ...]:
         )
         for item in items
     )
-
-
-def with_tool_names(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """`messages` where each tool result that only carries the id of its call also names the function."""
-    names: dict[str, str] = {}
-    result: list[Message] = []
-    for message in messages:
-        names.update((call.id, call.name) for call in message.tool_calls if call.id)
-        if message.role == "tool" and not message.tool_name and message.tool_call_id in names:
-            message = msgspec.structs.replace(message, tool_name=names[message.tool_call_id])
-        result.append(message)
-    return tuple(result)

@@ -55,6 +55,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     queue_duration: int = 0
     stop_text: str = ""
     n_dropped_messages: int = 0
+    n_dropped_tokens: int = 0
 
 
 class ChatReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -220,6 +221,7 @@ def _details(completed: Completed) -> Details:
         queue_duration=completed.timings.queue_duration_ns,
         stop_text=completed.stop_text,
         n_dropped_messages=completed.n_dropped_messages,
+        n_dropped_tokens=completed.n_dropped_tokens,
     )
 
 
@@ -330,6 +332,7 @@ def _completed(fields: GoObject, tool_calls: tuple[ToolCall, ...]) -> Completed:
         context=fields.integers("context"),
         stop_text=extra.text("stop_text"),
         n_dropped_messages=extra.integer("n_dropped_messages") or 0,
+        n_dropped_tokens=extra.integer("n_dropped_tokens") or 0,
     )
 
 

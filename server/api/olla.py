@@ -1,0 +1,119 @@
+"""olla's own routes, below `/olla`: what a workstation in another process needs beyond Ollama's API."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+from server.api.endpoint import Call, Endpoint
+from server.api.ollama.inference import require_model
+from server.api.replies import Reply
+from server.api.routing import Route
+from server.errors import InvalidRequest
+from server.services.protocols import Services
+from server.types.durations import parse_keep_alive
+from server.wire.codec import GoObject, decode
+from server.wire.olla import status_body
+
+DEFAULT_LOG_LINES = 1000
+MAX_LOG_LINES = 10_000
+
+
+def routes(services: Services) -> list[Route]:
+    """The routes of this module."""
+    return [
+        Route("GET", "/olla/status", Endpoint(services, _nothing, _status)),
+        Route("GET", "/olla/logs", Endpoint(services, _decode_logs, _logs)),
+        Route("POST", "/olla/requests/{id}/cancel", Endpoint(services, _decode_cancel, _cancel)),
+        Route("POST", "/olla/unload", Endpoint(services, _decode_unload, _unload)),
+        Route("POST", "/olla/keep-alive", Endpoint(services, _decode_keep_alive, _keep_alive)),
+        Route("GET", "/olla/bundled", Endpoint(services, _nothing, _bundled)),
+        Route("POST", "/olla/bundled/{name}", Endpoint(services, _decode_bundled, _install)),
+        Route("POST", "/olla/tokenize", Endpoint(services, _decode_tokenize, _tokenize)),
+    ]
+
+
+def _nothing(call: Call) -> None:
+    """Decode nothing: these routes take no body."""
+
+
+async def _status(call: Call, _: None) -> Reply:
+    return Reply.of(status_body(await call.services.status.snapshot()))
+
+
+def _decode_logs(call: Call) -> tuple[int, int]:
+    """The lines wanted: after which number, and how many at most."""
+    query = parse_qs(call.query)
+    after = _count(query, "after", 0)
+    return after, min(_count(query, "limit", DEFAULT_LOG_LINES), MAX_LOG_LINES)
+
+
+def _count(query: dict[str, list[str]], name: str, default: int) -> int:
+    text = query.get(name, [str(default)])[-1]
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InvalidRequest(f"{name} must be a number")
+    return int(text)
+
+
+async def _logs(call: Call, wanted: tuple[int, int]) -> Reply:
+    after, limit = wanted
+    return Reply.of(await call.services.status.logs(after, limit))
+
+
+def _decode_cancel(call: Call) -> int:
+    return _count({"id": [call.path["id"]]}, "id", 0)
+
+
+async def _cancel(call: Call, request_id: int) -> Reply:
+    await call.services.status.cancel_request(request_id)
+    return Reply.of({})
+
+
+def _decode_unload(call: Call) -> str:
+    model = GoObject(decode(call.body), "UnloadRequest").text("model")
+    require_model(model)
+    return model
+
+
+async def _unload(call: Call, model: str) -> Reply:
+    await call.services.status.unload(model)
+    return Reply.of({})
+
+
+def _decode_keep_alive(call: Call) -> tuple[str, float]:
+    fields = GoObject(decode(call.body), "KeepAliveRequest")
+    model = fields.text("model")
+    require_model(model)
+    keep_alive_s = parse_keep_alive(fields.raw("keep_alive"))
+    if keep_alive_s is None:
+        raise InvalidRequest("keep_alive is required")
+    return model, keep_alive_s
+
+
+async def _keep_alive(call: Call, wanted: tuple[str, float]) -> Reply:
+    model, keep_alive_s = wanted
+    await call.services.status.set_keep_alive(model, keep_alive_s)
+    return Reply.of({})
+
+
+async def _bundled(call: Call, _: None) -> Reply:
+    return Reply.of(await call.services.models.bundled())
+
+
+def _decode_bundled(call: Call) -> str:
+    return call.path["name"]
+
+
+async def _install(call: Call, name: str) -> Reply:
+    await call.services.models.install_bundled(name)
+    return Reply.of({})
+
+
+def _decode_tokenize(call: Call) -> tuple[str, str]:
+    fields = GoObject(decode(call.body), "TokenizeRequest")
+    model = fields.text("model")
+    require_model(model)
+    return model, fields.text("text")
+
+
+async def _tokenize(call: Call, wanted: tuple[str, str]) -> Reply:
+    return Reply.of({"tokens": await call.services.inference.tokenize(*wanted)})

@@ -1,0 +1,208 @@
+"""Requests of `/v1/chat/completions`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from server.errors import InvalidRequest, OllaError
+from server.types.generation import ChatRequest, Format, Origin
+from server.types.messages import Message, Tool, ToolCall
+from server.wire.codec import EOF, GoObject, decode, decode_base64, go_type_of
+from server.wire.ollama.inference import (
+    UnknownFormat,
+    format_from_body,
+    logit_bias_from_body,
+    top_logprobs,
+)
+from server.wire.ollama.messages import tool_from_body
+from server.wire.openai.options import sampling_options, stop_texts, think_from_effort, wants_usage
+
+MAX_CHOICES = 16
+"""Most answers to one request; each takes a slot of its own."""
+
+_IMAGE_PREFIXES = (
+    "data:;base64,",
+    *(f"data:image/{kind};base64," for kind in ("jpeg", "jpg", "png", "webp")),
+)
+
+
+class ChatCall(NamedTuple):
+    """A chat request with what concerns only its transport; `n`: answers wanted.
+
+    `late_error` is a fault that Ollama reports only when it has found the model.
+    """
+
+    request: ChatRequest
+    stream: bool = False
+    include_usage: bool = False
+    n: int = 1
+    late_error: OllaError | None = None
+
+
+def chat_from_body(body: bytes, origin: Origin) -> ChatCall:
+    """Raises: InvalidRequest."""
+    fields = GoObject(decode(body, when_empty=EOF), "ChatCompletionRequest")
+    items = fields.children("messages", "openai.Message")
+    if not items:
+        raise InvalidRequest("[] is too short - 'messages'")
+    messages = tuple(message for item in items for message in _messages(item))
+    options = sampling_options(fields)
+    if (stop := stop_texts(fields.raw("stop"), strict=False)) is not None:
+        options["stop"] = stop
+    # The newer name for max_tokens; current clients send only this one, and Ollama drops it.
+    if (n_predict := fields.integer("max_completion_tokens")) is not None:
+        options["num_predict"] = n_predict
+    format_, late_error = _format(fields)
+    request = ChatRequest(
+        model=fields.text("model"),
+        messages=messages,
+        tools=_tools(fields),
+        format=format_,
+        think=think_from_effort(_effort(fields)),
+        options=options,
+        logprobs=fields.flag("logprobs"),
+        n_top_logprobs=top_logprobs(fields),
+        logit_bias=logit_bias_from_body(fields),
+        render_only=fields.flag("_debug_render_only"),
+        origin=origin,
+    )
+    return ChatCall(request, fields.flag("stream"), wants_usage(fields), _n_choices(fields), late_error)
+
+
+def _n_choices(fields: GoObject) -> int:
+    n = fields.integer("n")
+    if n is not None and not 1 <= n <= MAX_CHOICES:
+        raise InvalidRequest(f"n must be between 1 and {MAX_CHOICES}")
+    return n or 1
+
+
+def _effort(fields: GoObject) -> str:
+    if "reasoning" in fields:
+        return fields.child("reasoning", "openai.Reasoning").text("effort")
+    return fields.text("reasoning_effort")
+
+
+def _format(fields: GoObject) -> tuple[Format, OllaError | None]:
+    wanted = fields.child("response_format", "openai.ResponseFormat")
+    kind = wanted.text("type").strip().lower()
+    if kind == "json_object":
+        return "json", None
+    if kind == "json_schema":
+        schema = wanted.child("json_schema", "openai.JsonSchema").raw("schema")
+        try:
+            return format_from_body(schema), None
+        except UnknownFormat as error:
+            return None, error
+    return None, None
+
+
+def _tools(fields: GoObject) -> tuple[Tool, ...]:
+    """The tools that the model may call: none, all, or the one that `tool_choice` names."""
+    tools = tuple(tool_from_body(tool) for tool in fields.children("tools", "api.Tool"))
+    choice = fields.raw("tool_choice")
+    if choice == "none":
+        return ()
+    if not isinstance(choice, dict):
+        return tools
+    name = GoObject(choice, "ToolChoice").child("function", "openai.Function").text("name")
+    named = tuple(tool for tool in tools if tool.name == name)
+    if not named:
+        raise InvalidRequest("tool_choice names a function that is not among the tools")
+    return named
+
+
+def _messages(item: GoObject) -> list[Message]:
+    """Messages for one of OpenAI's: a list of parts becomes one message for each part, as in Ollama."""
+    role = item.text("role").lower()
+    whole = Message(
+        # Models know no role above "system"; a template without it would drop the instructions.
+        role="system" if role == "developer" else role,
+        thinking=item.text("reasoning"),
+        tool_calls=_tool_calls(item),
+        tool_name=item.text("name") if role == "tool" else "",
+        tool_call_id=item.text("tool_call_id"),
+    )
+    content = item.raw("content")
+    if isinstance(content, str):
+        return [_with(whole, content=content)]
+    if isinstance(content, list):
+        return _from_parts(whole, content)
+    if "tool_calls" not in item:
+        raise InvalidRequest(f"invalid message content type: {go_type_of(content)}")
+    return [whole]
+
+
+def _from_parts(whole: Message, parts: list[Any]) -> list[Message]:
+    """A message for each part; what is not content stays with the last, a tool's name and id with all."""
+    bare = Message(role=whole.role, tool_name=whole.tool_name, tool_call_id=whole.tool_call_id)
+    messages = [_with_part(bare, part) for part in parts]
+    if whole.tool_calls or whole.thinking:
+        last = messages.pop() if messages else bare
+        messages.append(_with(whole, content=last.content, images=last.images))
+    return messages
+
+
+def _with_part(message: Message, part: Any) -> Message:
+    if not isinstance(part, dict):
+        raise InvalidRequest("invalid message format")
+    kind = part.get("type")
+    if kind == "text" and isinstance(part.get("text"), str):
+        return _with(message, content=part["text"])
+    if kind == "image_url":
+        url = part.get("image_url")
+        url = url.get("url") if isinstance(url, dict) else url
+        if isinstance(url, str):
+            return _with(message, images=(_image(url),))
+    if kind == "input_audio":
+        return _with(message, images=(_audio(part.get("input_audio")),))
+    raise InvalidRequest("invalid message format")
+
+
+def _image(url: str) -> bytes:
+    if url.startswith(("http://", "https://")):
+        raise InvalidRequest("image URLs are not currently supported, please use base64 encoded data instead")
+    for prefix in _IMAGE_PREFIXES:
+        if url.startswith(prefix):
+            try:
+                return decode_base64(url[len(prefix) :])
+            except InvalidRequest:
+                break
+    raise InvalidRequest("invalid image input")
+
+
+def _audio(value: object) -> bytes:
+    if not isinstance(value, dict):
+        raise InvalidRequest("invalid input_audio format")
+    data = value.get("data")
+    if not isinstance(data, str):
+        raise InvalidRequest("invalid input_audio format: missing data")
+    try:
+        return decode_base64(data)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"invalid input_audio base64 data: {error.message}") from None
+
+
+def _tool_calls(item: GoObject) -> tuple[ToolCall, ...]:
+    calls = []
+    for index, call in enumerate(item.children("tool_calls", "openai.ToolCall")):
+        function = call.child("function", "openai.Function")
+        try:
+            arguments = decode(function.text("arguments").encode())
+        except InvalidRequest:
+            arguments = ()
+        if not isinstance(arguments, dict):
+            raise InvalidRequest("invalid tool call arguments")
+        calls.append(ToolCall(function.text("name"), arguments, call.text("id"), index))
+    return tuple(calls)
+
+
+def _with(message: Message, *, content: str = "", images: tuple[bytes, ...] = ()) -> Message:
+    return Message(
+        role=message.role,
+        content=content,
+        thinking=message.thinking,
+        images=images,
+        tool_calls=message.tool_calls,
+        tool_name=message.tool_name,
+        tool_call_id=message.tool_call_id,
+    )
