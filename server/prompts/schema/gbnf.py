@@ -10,7 +10,7 @@ MAX_REPEAT = 1000
 
 JSON_RULES: dict[str, str] = {
     # Blanks are bounded so that a model cannot fill its answer with them.
-    "ws": r'| " " | "\n" [ \t]{0,20}',
+    "ws": r'| " " | "\n"{1,2} [ \t]{0,20}',
     "hex": "[0-9a-fA-F]",
     "char": r'[^"\\\x00-\x1F\x7F] | "\\" (["\\/bfnrt] | "u" hex{4})',
     # One character of text each, for strings of bounded length: no halves of surrogate pairs.
