@@ -1,0 +1,1 @@
+"""Markdown to lines of a terminal: pure, incremental, and free of the application."""
