@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
-from server.errors import InvalidRequest
+from server.errors import InvalidImage
 from server.runners.pool import Lease, RunnerPool
 from server.services.generation_run import GenerationRun
 from server.services.prompting import PreparedPrompt, chat_prompt, generate_prompt
@@ -97,7 +97,7 @@ class Inference:
             yield Rendered(prompt=prompt.text, n_images=prompt.n_images)
             return
         if prompt.n_images and not {"vision", "audio"} & set(model.capabilities):
-            raise InvalidRequest(
+            raise InvalidImage(
                 "Multimodal data provided, but model does not support multimodal requests.",
                 hint="Send the images to a model with the capability `vision`.",
             )
