@@ -54,8 +54,8 @@ def require_model(model: str) -> None:
         raise InvalidRequest("model is required")
 
 
-async def require_installed(services: Services, model: str, error: OllaError) -> None:
-    """Tell a missing model before `error`, which Ollama looks for only in requests to a model it has.
+async def late(services: Services, model: str, error: OllaError) -> AsyncGenerator[GenerationEvent, None]:
+    """The events of a request with a fault that Ollama looks for only when it has found the model: none.
 
     Raises: ModelNotFound, or `error`.
     """
@@ -64,6 +64,7 @@ async def require_installed(services: Services, model: str, error: OllaError) ->
     except ModelNotFound:
         raise ModelNotFound(model) from None
     raise error
+    yield
 
 
 def pull_first(error: OllaError) -> OllaError:
@@ -81,9 +82,9 @@ def _decode_chat(call: Call) -> ChatCall:
 
 async def _chat(call: Call, decoded: ChatCall) -> Reply | StreamReply:
     request, details = decoded.request, decoded.details
-    if decoded.late_error is not None:
-        await require_installed(call.services, request.model, decoded.late_error)
     events = call.services.inference.chat(request)
+    if decoded.late_error is not None:
+        events = late(call.services, request.model, decoded.late_error)
     if decoded.stream and request.messages and not request.render_only:
         return StreamReply(_chat_lines(events, request.model, details), NDJSON)
     async with aclosing(events):
@@ -108,9 +109,9 @@ def _decode_generate(call: Call) -> GenerateCall:
 
 async def _generate(call: Call, decoded: GenerateCall) -> Reply | StreamReply:
     request, details = decoded.request, decoded.details
-    if decoded.late_error is not None:
-        await require_installed(call.services, request.model, decoded.late_error)
     events = call.services.inference.generate(request)
+    if decoded.late_error is not None:
+        events = late(call.services, request.model, decoded.late_error)
     if decoded.stream and request.prompt and not request.render_only:
         return StreamReply(_generate_lines(events, request.model, details), NDJSON)
     async with aclosing(events):
