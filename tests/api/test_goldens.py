@@ -1,6 +1,7 @@
 """Every recorded exchange with a real Ollama, asked of the whole server on a real socket.
 
-What differs on purpose stands in `tests/golden/known_differences.toml` and, for people, in `docs/api-compat.md`.
+What differs on purpose stands in `tests/golden/known_differences.toml` and, for people, in
+`docs/api-compat.md`.
 """
 
 from __future__ import annotations

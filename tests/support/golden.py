@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 VOLATILE = frozenset(
-    "created_at modified_at expires_at created completed_at version id request_id item_id call_id tool_use_id "
-    "message_id digest size size_vram obfuscation".split()
+    "created_at modified_at expires_at created completed_at version id request_id item_id call_id "
+    "tool_use_id message_id digest size size_vram obfuscation".split()
 )
 _DIGEST = re.compile(r"sha256[:-][0-9a-f]{64}")
 _MIN_COSINE = 0.999
@@ -58,7 +58,7 @@ def _event(block: str) -> dict[str, Any]:
 
 
 def differences(recorded: dict[str, Any], got: Response, store: str = "") -> list[str]:
-    """What differs, each as "path: recorded -> got". `store`: path of our model store, as it shows in texts."""
+    """What differs, each as "path: recorded -> got". `store`: path of the model store, as texts show it."""
     found = []
     if recorded["status"] != got.status:
         found.append(f"status: {recorded['status']} -> {got.status}")
@@ -211,11 +211,10 @@ def normal_text(key: str, text: str, store: str) -> str:
 
 def json_type(value: Any) -> str:
     """JSON's name for the type of a value: whole and other numbers are alike."""
-    if isinstance(value, bool) or value is None:
-        return "bool" if value is not None else "null"
-    if isinstance(value, int | float):
-        return "number"
-    return {str: "string", list: "array", dict: "object"}[type(value)]
+    if value is None:
+        return "null"
+    names = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+    return names[type(value)]
 
 
 def _is_vector(items: list[Any]) -> bool:

@@ -54,17 +54,27 @@ def require_model(model: str) -> None:
         raise InvalidRequest("model is required")
 
 
-async def late(services: Services, model: str, error: OllaError) -> AsyncGenerator[GenerationEvent, None]:
-    """The events of a request with a fault that Ollama looks for only when it has found the model: none.
+async def _checked(
+    events: AsyncGenerator[GenerationEvent, None], services: Services, model: str, fault: OllaError | None
+) -> AsyncGenerator[GenerationEvent, None]:
+    """`events`, unless there is a fault, which Ollama looks for only when it has found the model.
 
-    Raises: ModelNotFound, or `error`.
+    Raises: ModelNotFound, or the fault; and what `events` raises.
     """
+    if fault is not None:
+        await require_installed(services, model)
+        raise fault
+    async with aclosing(events):
+        async for event in events:
+            yield event
+
+
+async def require_installed(services: Services, model: str) -> None:
+    """Raises: ModelNotFound, under the name that the caller wrote."""
     try:
         await services.models.show(ShowRequest(model=model))
     except ModelNotFound:
         raise ModelNotFound(model) from None
-    raise error
-    yield
 
 
 def pull_first(error: OllaError) -> OllaError:
@@ -84,7 +94,7 @@ async def _chat(call: Call, decoded: ChatCall) -> Reply | StreamReply:
     request, details = decoded.request, decoded.details
     events = call.services.inference.chat(request)
     if decoded.late_error is not None:
-        events = late(call.services, request.model, decoded.late_error)
+        events = _checked(events, call.services, request.model, decoded.late_error)
     if decoded.stream and request.messages and not request.render_only:
         return StreamReply(_chat_lines(events, request.model, details), NDJSON)
     async with aclosing(events):
@@ -111,7 +121,7 @@ async def _generate(call: Call, decoded: GenerateCall) -> Reply | StreamReply:
     request, details = decoded.request, decoded.details
     events = call.services.inference.generate(request)
     if decoded.late_error is not None:
-        events = late(call.services, request.model, decoded.late_error)
+        events = _checked(events, call.services, request.model, decoded.late_error)
     if decoded.stream and request.prompt and not request.render_only:
         return StreamReply(_generate_lines(events, request.model, details), NDJSON)
     async with aclosing(events):

@@ -12,7 +12,7 @@ import msgspec
 
 from server.api.endpoint import Call, Endpoint
 from server.api.errors import JSON, OPENAI
-from server.api.ollama.inference import late, require_model
+from server.api.ollama.inference import require_installed, require_model
 from server.api.replies import SSE, Reply, StreamReply
 from server.api.routing import Route
 from server.services.protocols import Services
@@ -36,8 +36,8 @@ async def _chat(call: Call, decoded: ChatCall) -> Reply | StreamReply:
     request = decoded.request
     require_model(request.model)
     if decoded.late_error is not None:
-        async with aclosing(late(call.services, request.model, decoded.late_error)) as nothing:
-            await anext(nothing)
+        await require_installed(call.services, request.model)
+        raise decoded.late_error
     id_ = f"chatcmpl-{secrets.token_hex(12)}"
     if decoded.stream and not request.render_only:
         return StreamReply(_stream(call.services, decoded, id_), SSE)
