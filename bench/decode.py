@@ -192,9 +192,11 @@ def main() -> None:
                     flush=True,
                 )
             ratio = statistics.median(a / b for a, b in rounds)
+            mine = statistics.median(a for a, _ in rounds)
+            peers = statistics.median(b for _, b in rounds)
             print(
-                f"{args.model.name}, {n_clients} clients: olla {statistics.median(a for a, _ in rounds):.1f} tok/s, "
-                f"llama-server {statistics.median(b for _, b in rounds):.1f} tok/s, ratio {ratio:.3f}",
+                f"{args.model.name}, {n_clients} clients: olla {mine:.1f} tok/s, "
+                f"llama-server {peers:.1f} tok/s, ratio {ratio:.3f}",
                 flush=True,
             )
 
