@@ -100,7 +100,7 @@ class Generator:
                 n_prompt_tokens=len(prompt),
                 n_ctx=self._n_ctx,
             )
-        tokens = self._fitted(np.concatenate([prompt, emitted]), params)
+        tokens = self._fitted(np.concatenate([prompt, emitted]), params, len(prompt))
         sampler = Sampler(self._model, params, self._n_ctx, self._candidates)
         try:
             sampler.accept_prompt(prompt)
@@ -283,14 +283,14 @@ class Generator:
         slot = generation.sequence.slot
         n = self._cache.length(slot)
         if generation.params.context_shift and self._context.can_shift and n + 1 >= self._n_ctx:
-            n_keep, n_discard = self._shift_sizes(n, generation.params)
+            n_keep, n_discard = self._shift_sizes(n, generation.params, generation.n_prompt)
             if n_discard > 0 and self._context.shift(slot, n_keep, n_discard):
                 self._cache.shift(slot, n_keep, n_discard)
         return self._cache.length(slot) < self._n_ctx
 
-    def _shift_sizes(self, n_tokens: int, params: SamplingParams) -> tuple[int, int]:
-        """Tokens to keep at the start, and to discard after them."""
-        n_keep = params.n_keep if params.n_keep >= 0 else self._n_ctx
+    def _shift_sizes(self, n_tokens: int, params: SamplingParams, n_prompt: int) -> tuple[int, int]:
+        """Tokens to keep at the start (the whole prompt when `n_keep` is negative), and to discard then."""
+        n_keep = params.n_keep if params.n_keep >= 0 else n_prompt
         n_keep = max(0, min(self._n_ctx - 4, n_keep + self._model.adds_bos, n_tokens))
         return n_keep, (n_tokens - n_keep) // 2
 
@@ -366,10 +366,10 @@ class Generator:
 
     # Requests.
 
-    def _fitted(self, tokens: TokenArray, params: SamplingParams) -> TokenArray:
+    def _fitted(self, tokens: TokenArray, params: SamplingParams, n_prompt: int) -> TokenArray:
         """A prompt with what was generated before, as it is after the shifts that it went through."""
         while len(tokens) >= self._n_ctx:
-            n_keep, n_discard = self._shift_sizes(self._n_ctx - 1, params)
+            n_keep, n_discard = self._shift_sizes(self._n_ctx - 1, params, n_prompt)
             if not (params.context_shift and self._context.can_shift and n_discard > 0):
                 raise ContextFull(
                     "the generation cannot be continued: its context is full",

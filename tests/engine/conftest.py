@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# As the server sets it for a worker; read when llama.cpp's libraries load, which the imports below do.
+os.environ["GOMP_SPINCOUNT"] = "200"
+
 from collections.abc import Callable, Iterator
 
 import pytest

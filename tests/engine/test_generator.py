@@ -1,0 +1,397 @@
+"""Generation on real models, step by step, without a process around it."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+from server.engine.failures import BadGrammar, BadRequest, ContextFull, DecodeFailed
+from server.engine.generator import Generator
+from server.engine.loading import Engine
+from server.engine.model import Model
+from server.ipc.messages import Failed, Finished, Step, Submit, TokenDelta
+from server.types.generation import SamplingParams
+from tests.engine.conftest import MakeEngine
+
+FRANCE = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+STORY = "<|im_start|>user\nTell me a story.<|im_end|>\n<|im_start|>assistant\n"
+EOG = ((0, -math.inf), (2, -math.inf))
+"""Biases against every token that ends a generation."""
+
+
+class Player:
+    """Runs a generator and collects what it says."""
+
+    def __init__(self, engine: Engine) -> None:
+        assert engine.generator is not None
+        self.generator: Generator = engine.generator
+        self.deltas: dict[int, list[TokenDelta]] = {}
+        self.ends: dict[int, Finished | Failed] = {}
+        self.steps: list[Step] = []
+        self._n_requests = 0
+
+    def submit(self, *prompt: str | tuple[int, ...], emitted: tuple[int, ...] = (), **options: object) -> int:
+        self._n_requests += 1
+        params = SamplingParams(**{"temperature": 0.0, **options})  # type: ignore[arg-type]
+        self.generator.submit(
+            Submit(request_id=self._n_requests, prompt=prompt, sampling=params, emitted=emitted)
+        )
+        return self._n_requests
+
+    def step(self) -> None:
+        for message in self.generator.step():
+            if isinstance(message, Step):
+                self.steps.append(message)
+                for delta in message.deltas:
+                    self.deltas.setdefault(delta.request_id, []).append(delta)
+            elif isinstance(message, Finished | Failed):
+                assert message.request_id not in self.ends
+                self.ends[message.request_id] = message
+
+    def run(self, *prompt: str | tuple[int, ...], **options: object) -> tuple[str, Finished]:
+        """Run one request to its end."""
+        request_id = self.submit(*prompt, **options)  # type: ignore[arg-type]
+        while request_id not in self.ends:
+            self.step()
+        end = self.ends[request_id]
+        assert isinstance(end, Finished), end
+        return self.text(request_id), end
+
+    def text(self, request_id: int) -> str:
+        return "".join(delta.text for delta in self.deltas.get(request_id, ()))
+
+    def tokens(self, request_id: int) -> tuple[int, ...]:
+        return tuple(token for delta in self.deltas.get(request_id, ()) for token in delta.tokens)
+
+
+@pytest.fixture
+def player(make_engine: MakeEngine, spark: Model) -> Player:
+    return Player(make_engine(spark))
+
+
+def test_f16_and_q8_answer_alike(make_engine: MakeEngine, spark: Model, spark_f16: Model) -> None:
+    for model in (spark, spark_f16):
+        assert Player(make_engine(model)).run(FRANCE)[0] == "The capital of France is Paris."
+
+
+@pytest.mark.parametrize(
+    ("kv_cache_type", "flash_attention"),
+    [("f16", None), ("f16", True), ("f16", False), ("q8_0", None), ("q8_0", True), ("q4_0", None)],
+)
+def test_every_kind_of_cache_answers(
+    make_engine: MakeEngine, spark: Model, flash_attention: bool | None, kv_cache_type: str
+) -> None:
+    engine = make_engine(spark, kv_cache_type=kv_cache_type, flash_attention=flash_attention)
+    text, _ = Player(engine).run(FRANCE)
+    assert text.startswith("The capital of")
+
+
+def test_requests_at_once_answer_as_alone(make_engine: MakeEngine, spark: Model) -> None:
+    questions = [f"Count from {n} to {n + 9}." for n in range(6)]
+    prompts = [f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n" for question in questions]
+    alone = [Player(make_engine(spark, n_slots=1)).run(prompt)[0] for prompt in prompts]
+    player = Player(make_engine(spark, n_slots=4))
+    ids = [player.submit(prompt) for prompt in prompts]
+    while len(player.ends) < len(ids):
+        player.step()
+    assert [player.text(request_id) for request_id in ids] == alone
+
+
+def test_tokens_of_the_deltas_are_the_answer(player: Player, spark: Model) -> None:
+    text, end = player.run(FRANCE)
+    tokens = player.tokens(1)
+    assert b"".join(spark.piece(token) for token in tokens).decode() == text
+    assert end.timings.n_output_tokens == len(tokens) + 1
+    assert end.timings.n_prompt_tokens == len(spark.tokenize(FRANCE))
+
+
+def test_pieces_and_token_runs_make_one_prompt(player: Player, spark: Model) -> None:
+    tokens = tuple(int(token) for token in spark.tokenize(FRANCE))
+    assert player.run(tokens)[0] == "The capital of France is Paris."
+    cut = FRANCE.index("What")
+    head = tuple(int(token) for token in spark.tokenize(FRANCE[:cut]))
+    assert player.run(head, FRANCE[cut:])[0] == "The capital of France is Paris."
+
+
+def test_an_empty_prompt_starts_from_bos(player: Player) -> None:
+    _, end = player.run("", n_predict=3)
+    assert end.timings.n_prompt_tokens == 1
+
+
+@pytest.mark.parametrize("n_predict", [0, 1, 5])
+def test_the_number_of_tokens_is_bounded(player: Player, n_predict: int) -> None:
+    text, end = player.run(STORY, n_predict=n_predict)
+    assert end.reason == "length"
+    assert end.timings.n_output_tokens == len(player.tokens(1)) == n_predict
+    assert bool(text) == (n_predict > 0)
+
+
+def test_a_stop_text_ends_and_is_not_shown(player: Player) -> None:
+    text, end = player.run(FRANCE, stop=("France is", "never"))
+    assert (text, end.reason, end.stop_text) == ("The capital of ", "stop", "France is")
+    text, end = player.run(FRANCE, stop=(" is P",))
+    assert text == "The capital of France"
+
+
+def test_a_stop_text_that_names_a_control_token_ends(player: Player, spark: Model) -> None:
+    text, end = player.run(FRANCE, stop=("<|im_start|>",), logit_bias=(*EOG, (1, 100.0)))
+    assert (text, end.reason, end.stop_text) == ("", "stop", "<|im_start|>")
+
+
+def test_control_tokens_are_shown_only_when_asked_for(player: Player) -> None:
+    forced = {"logit_bias": (*EOG, (1, 100.0)), "n_predict": 2}
+    assert player.run(FRANCE, **forced)[0] == ""
+    assert player.run(FRANCE, **forced, preserved_tokens=("<|im_start|>",))[0] == "<|im_start|>" * 2
+
+
+def test_tokens_that_the_user_defined_are_shown(player: Player, spark: Model) -> None:
+    (think,) = (int(token) for token in spark.tokenize("<think>"))
+    assert player.run(FRANCE, logit_bias=((think, 100.0),), n_predict=1)[0] == "<think>"
+
+
+# Context.
+
+
+def test_the_context_is_the_requested_one(make_engine: MakeEngine, spark: Model) -> None:
+    engine = make_engine(spark, n_ctx=128)
+    assert engine.loaded.n_ctx == 128
+    assert engine.context.n_ctx >= 128
+    assert make_engine(spark, n_ctx=9999).loaded.n_ctx == spark.n_ctx_train
+
+
+def test_a_prompt_must_be_shorter_than_the_context(make_engine: MakeEngine, spark: Model) -> None:
+    player = Player(make_engine(spark, n_ctx=64))
+    player.run((5,) * 63, n_predict=1)
+    with pytest.raises(ContextFull) as caught:
+        player.submit((5,) * 64)
+    assert (caught.value.n_prompt_tokens, caught.value.n_ctx) == (64, 64)
+
+
+def test_without_a_shift_a_full_context_ends_with_length(make_engine: MakeEngine, spark: Model) -> None:
+    player = Player(make_engine(spark, n_ctx=64))
+    _, end = player.run(STORY, context_shift=False, logit_bias=EOG)
+    assert end.reason == "length"
+    assert end.timings.n_prompt_tokens + end.timings.n_output_tokens == 65
+
+
+def test_a_full_context_slides_and_keeps_its_beginning(make_engine: MakeEngine, spark: Model) -> None:
+    engine = make_engine(spark, n_ctx=64, n_slots=1)
+    player = Player(engine)
+    _, end = player.run(STORY, logit_bias=EOG, n_predict=120, n_keep=5)
+    assert end.timings.n_output_tokens == 120
+    assert end.reason == "length"
+    cache = player.generator._cache
+    assert cache.tokens(0)[:5].tolist() == spark.tokenize(STORY)[:5].tolist()
+    assert cache.length(0) == engine.context.n_cached(0) < 64
+
+
+def test_an_unbounded_generation_ends_after_ten_contexts(make_engine: MakeEngine, spark: Model) -> None:
+    player = Player(make_engine(spark, n_ctx=16))
+    _, end = player.run("Hi", logit_bias=EOG)
+    assert (end.reason, end.timings.n_output_tokens) == ("length", 160)
+
+
+@pytest.mark.parametrize("n_keep", [-1, 1000])
+def test_at_most_the_context_less_four_tokens_are_kept(
+    make_engine: MakeEngine, spark: Model, n_keep: int
+) -> None:
+    player = Player(make_engine(spark, n_ctx=32, n_slots=1))
+    _, end = player.run(STORY, logit_bias=EOG, n_keep=n_keep, n_predict=60)
+    assert (end.reason, end.timings.n_output_tokens) == ("length", 60)
+    prompt = spark.tokenize(STORY).tolist()
+    assert player.generator._cache.tokens(0)[: len(prompt)].tolist() == prompt
+
+
+# Memory of earlier requests.
+
+
+def test_a_second_turn_decodes_only_what_is_new(make_engine: MakeEngine, spark: Model) -> None:
+    player = Player(make_engine(spark))
+    answer, first = player.run(FRANCE)
+    assert first.timings.n_cached_tokens == 0
+    more = FRANCE + answer + "<|im_end|>\n<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
+    text, second = player.run(more)
+    assert text.startswith("I am Spark")
+    assert second.timings.n_cached_tokens == len(spark.tokenize(FRANCE + answer))
+    fresh, _ = Player(make_engine(spark)).run(more)
+    assert text == fresh
+
+
+def test_a_running_request_lends_its_long_beginning(make_engine: MakeEngine, spark_f16: Model) -> None:
+    system = "<|im_start|>system\n" + "You are a helpful model. " * 40 + "<|im_end|>\n"
+    player = Player(make_engine(spark_f16, n_slots=3, n_batch=128))
+    ids = [player.submit(system + FRANCE, n_predict=8), player.submit(system + STORY, n_predict=8)]
+    while len(player.ends) < 2:
+        player.step()
+    third = player.submit(system + FRANCE, n_predict=8)
+    while third not in player.ends:
+        player.step()
+    n_shared = len(spark_f16.tokenize(system))
+    cached = [player.ends[i].timings.n_cached_tokens for i in (*ids, third)]  # type: ignore[union-attr]
+    assert sorted(cached)[0] == 0
+    assert cached[2] >= n_shared
+    assert max(cached[:2]) >= 64
+    alone, _ = Player(make_engine(spark_f16, n_slots=1)).run(system + STORY, n_predict=8)
+    assert player.text(ids[1]) == alone
+
+
+def test_an_aborted_prompt_leaves_a_sound_memory(make_engine: MakeEngine, spark: Model) -> None:
+    player = Player(make_engine(spark, n_slots=1, n_batch=32))
+    request_id = player.submit((7,) * 300)
+    player.step()
+    (message,) = player.generator.abort(request_id)
+    assert isinstance(message, Finished)
+    assert message.reason == "cancelled"
+    assert player.generator.is_idle
+    assert player.run(FRANCE)[0] == "The capital of France is Paris."
+
+
+def test_a_step_that_was_aborted_leaves_a_sound_memory(
+    make_engine: MakeEngine, spark: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The abort flag is set before the step, as a reader thread would during it."""
+    engine = make_engine(spark, n_slots=1)
+    player = Player(engine)
+    request_id = player.submit((7,) * 400)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.context, "reset_abort", engine.context.abort_step)
+        player.step()
+    assert player.deltas == {}
+    player.generator.abort(request_id)
+    assert player.run(FRANCE)[0] == "The capital of France is Paris."
+
+
+# A worker that takes over.
+
+
+@pytest.mark.parametrize("n_emitted", [1, 3, 6])
+def test_a_generation_goes_on_from_what_was_emitted(
+    make_engine: MakeEngine, spark: Model, n_emitted: int
+) -> None:
+    player = Player(make_engine(spark))
+    text, end = player.run(FRANCE)
+    tokens = player.tokens(1)
+    other = Player(make_engine(spark))
+    rest, again = other.run(FRANCE, emitted=tokens[:n_emitted])
+    assert spark.detokenize(np.array(tokens[:n_emitted], np.int32)) + rest == text
+    assert again.timings.n_output_tokens == end.timings.n_output_tokens
+    assert again.timings.n_prompt_tokens == end.timings.n_prompt_tokens
+
+
+def test_emitted_tokens_count_for_limit_grammar_and_shift(make_engine: MakeEngine, spark: Model) -> None:
+    player = Player(make_engine(spark, n_ctx=64))
+    tokens = tuple(int(token) for token in spark.tokenize("The capital"))
+    _, end = player.run(FRANCE, emitted=tokens, n_predict=len(tokens) + 1)
+    assert end.timings.n_output_tokens == len(tokens) + 1
+    with pytest.raises(BadGrammar):
+        player.submit(FRANCE, emitted=tokens, grammar='root ::= "no"')
+    _, end = player.run(FRANCE, emitted=(9,) * 150, n_predict=160, logit_bias=EOG)
+    assert end.timings.n_output_tokens == 160
+    with pytest.raises(ContextFull):
+        player.submit(FRANCE, emitted=(9,) * 150, context_shift=False)
+
+
+# Sampling through the whole engine.
+
+
+def test_equal_seeds_give_equal_texts(make_engine: MakeEngine, spark_f16: Model) -> None:
+    options = {"temperature": 1.0, "seed": 5, "n_predict": 24}
+    texts = {Player(make_engine(spark_f16, n_slots=1)).run(STORY, **options)[0] for _ in range(2)}
+    assert len(texts) == 1
+    other = Player(make_engine(spark_f16, n_slots=1)).run(STORY, **{**options, "seed": 6})[0]
+    assert {other} != texts
+
+
+def test_a_grammar_shapes_the_answer(player: Player) -> None:
+    text, end = player.run(FRANCE, grammar='root ::= "[" [0-9]{3} ("," [0-9]{3}){2} "]"')
+    assert re.fullmatch(r"\[\d{3}(,\d{3}){2}\]", text)
+    assert end.reason == "stop"
+
+
+def test_a_bad_grammar_fails_only_its_request(player: Player) -> None:
+    with pytest.raises(BadGrammar):
+        player.submit(FRANCE, grammar="root ::= (")
+    assert player.generator.is_idle
+    assert player.run(FRANCE)[0] == "The capital of France is Paris."
+
+
+def test_a_grammar_that_allows_nothing_fails_only_its_request(player: Player) -> None:
+    stuck = player.submit(FRANCE, grammar='root ::= "a" [z-a]')
+    fine = player.submit(FRANCE)
+    while len(player.ends) < 2:
+        player.step()
+    failed = player.ends[stuck]
+    assert isinstance(failed, Failed)
+    assert failed.kind == "invalid_grammar"
+    assert player.text(fine) == "The capital of France is Paris."
+
+
+def test_log_probabilities_are_those_of_the_model(player: Player, spark: Model) -> None:
+    text, _ = player.run(FRANCE, logprobs=True, n_top_logprobs=3, repeat_penalty=1.05)
+    logprobs = [item for delta in player.deltas[1] for item in delta.logprobs]
+    assert "".join(item.token for item in logprobs) == text
+    assert [item.token_bytes for item in logprobs] == [spark.piece(token) for token in player.tokens(1)]
+    for item in logprobs:
+        assert len(item.top) == 3
+        values = [alternative.logprob for alternative in item.top]
+        assert values == sorted(values, reverse=True)
+        assert max(values) <= 0.0
+        assert sum(math.exp(value) for value in values) <= 1.0 + 1e-6
+        assert item.logprob <= values[0] + 1e-6
+        assert all(alternative.token for alternative in item.top)
+
+
+def test_log_probabilities_of_part_characters_have_their_bytes(player: Player) -> None:
+    prompt = "<|im_start|>user\nShow me an emoji.<|im_end|>\n<|im_start|>assistant\n"
+    text, _ = player.run(prompt, logprobs=True)
+    logprobs = [item for delta in player.deltas[1] for item in delta.logprobs]
+    assert b"".join(item.token_bytes for item in logprobs).decode() == text
+    assert all(item.token and item.top == () for item in logprobs)
+
+
+# Faults.
+
+
+def test_token_ids_out_of_range_are_refused(player: Player, spark: Model) -> None:
+    for bad in (-1, spark.n_vocab, 2**40):
+        with pytest.raises(BadRequest, match="vocabulary"):
+            player.submit((1, bad))
+        with pytest.raises(BadRequest, match="vocabulary"):
+            player.submit("x", emitted=(bad,))
+    assert player.generator.is_idle
+
+
+@pytest.mark.parametrize("error", [DecodeFailed("broken"), MemoryError()], ids=["decode", "memory"])
+def test_a_failed_step_fails_its_requests_and_the_engine_goes_on(
+    make_engine: MakeEngine, spark: Model, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    engine = make_engine(spark, n_slots=2)
+    player = Player(engine)
+    ids = [player.submit(FRANCE) for _ in range(3)]
+
+    def fail() -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.context, "decode", fail)
+        player.step()
+    assert sorted(player.ends) == ids[:2]
+    kinds = {end.kind for end in player.ends.values() if isinstance(end, Failed)}
+    assert kinds == {"engine" if isinstance(error, DecodeFailed) else "out_of_memory"}
+    while ids[2] not in player.ends:
+        player.step()
+    assert isinstance(player.ends[ids[2]], Finished)
+    assert player.run(FRANCE)[0] == "The capital of France is Paris."
+
+
+def test_each_step_tells_how_far_prompts_are(make_engine: MakeEngine, spark: Model) -> None:
+    player = Player(make_engine(spark, n_slots=1, n_batch=64))
+    player.submit((7,) * 200, n_predict=1)
+    while not player.ends:
+        player.step()
+    progress = [step.stats.prefilling for step in player.steps]
+    assert progress == [((1, 64, 200),), ((1, 128, 200),), ((1, 192, 200),), ()]
+    assert player.steps[-1].stats.n_kv_tokens == 200
