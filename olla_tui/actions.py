@@ -82,7 +82,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("chat.edit", "Take the last question back to edit it", "alt+e", "chat", "edit", priority=True),
     Action("chat.stop", "Stop the answer", "escape", "chat", "stop", "stop"),
     Action("chat.read", "Move between prompt and transcript", "ctrl+t", "chat", "read", priority=True),
-    Action("chat.bundled", "Chat with the model in the package", "alt+b", "chat", "bundled", priority=True),
+    Action("chat.bundled", "Chat with the model in the package", "alt+g", "chat", "bundled", priority=True),
     Action("models.run", "Chat with the model", "r,enter", "models", "run", "chat"),
     Action("models.unload", "Unload the model", "u", "models", "unload", "unload"),
     Action("models.delete", "Delete the model", "d", "models", "delete", "delete"),

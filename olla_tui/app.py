@@ -6,8 +6,9 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual.app import App
 from textual.binding import Binding, BindingType
 
@@ -70,6 +71,7 @@ class OllaApp(App[QuitChoice]):
             clock: Unix time in seconds.
         """
         self.settings = settings
+        teach_alt_digits()
         super().__init__()
         self.animation_level = "none"
         self.state = Workstation(
@@ -222,6 +224,17 @@ class OllaApp(App[QuitChoice]):
         self._mouse = not self._mouse
         owner = "workstation" if self._mouse else "terminal"
         self.notice(f"the {owner} has the mouse", "information", "")
+
+
+def teach_alt_digits() -> None:
+    """Make alt+1 to alt+9 keys of their own in terminals without the kitty protocol.
+
+    Textual reads their escape sequences as what Option and a digit type on a Mac ("™" for alt+2). A terminal
+    that sends the escape sequence means the key, and one that means the character sends the character.
+    """
+    sequences = cast(dict[str, object], ANSI_SEQUENCES_KEYS)
+    for digit in "0123456789":
+        sequences.pop(f"\x1b{digit}", None)
 
 
 def write_private(path: Path, text: str) -> None:

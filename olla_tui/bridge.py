@@ -18,7 +18,7 @@ from olla_tui.state.requests import is_open
 from olla_tui.state.workstation import Part, Workstation
 from server.errors import OllaError
 from server.services.protocols import Services
-from server.types.generation import Chunk, Completed
+from server.types.generation import ChatRequest, Chunk, Completed
 
 log = logging.getLogger("olla.screen")
 
@@ -179,18 +179,19 @@ class Bridge:
         """Let the model answer the chat as it stands."""
         if chat.id in self._answers:
             return
-        task = asyncio.create_task(self._answer(chat), name=f"olla-answer-{chat.id}")
+        request = chat.begin_answer(self.clock())
+        task = asyncio.create_task(self._answer(chat, request), name=f"olla-answer-{chat.id}")
         self._answers[chat.id] = task
-        task.add_done_callback(lambda _: self._answers.pop(chat.id, None))
+        # In a callback, because a task that is cancelled before its first step runs none of its own code.
+        task.add_done_callback(lambda _: self._answer_ended(chat))
+        self._touch("chat", "chats")
 
     def stop(self, chat: Conversation) -> bool:
         """Stop the answer under way; False when there is none."""
         task = self._answers.get(chat.id)
         return task is not None and task.cancel()
 
-    async def _answer(self, chat: Conversation) -> None:
-        request = chat.begin_answer(self.clock())
-        self._touch("chat")
+    async def _answer(self, chat: Conversation, request: ChatRequest) -> None:
         try:
             async with aclosing(self.services.inference.chat(request)) as stream:
                 async for event in stream:
@@ -199,19 +200,19 @@ class Bridge:
                     elif isinstance(event, Completed):
                         chat.complete(event, self.clock())
                     self._touch("chat")
-        except asyncio.CancelledError:
-            chat.end_with(None, self.clock())
-            raise
+            chat.end_with(OllaError("the answer ended without its last part"), self.clock())
         except OllaError as error:
             chat.end_with(error, self.clock())
         except Exception as error:
             log.exception("an answer failed")
             chat.end_with(OllaError(f"the answer failed: {error}", hint="See the log."), self.clock())
-        finally:
-            chat.end_with(OllaError("the answer ended without its last part"), self.clock())
-            self._touch("chat", "chats")
-            if self._listener is not None:
-                self._listener.chat_ended(chat)
+
+    def _answer_ended(self, chat: Conversation) -> None:
+        self._answers.pop(chat.id, None)
+        chat.end_with(None, self.clock())
+        self._touch("chat", "chats")
+        if self._listener is not None:
+            self._listener.chat_ended(chat)
 
     # --- orders ---
 

@@ -8,7 +8,9 @@ from textual.widget import Widget
 
 from olla_tui.actions import PANES
 from olla_tui.bridge import Bridge
+from olla_tui.state.rail import rule
 from olla_tui.state.workstation import Workstation
+from olla_tui.widgets.board import LineBoard
 
 
 class Pane(Widget):
@@ -39,6 +41,15 @@ class Pane(Widget):
     def state(self) -> Workstation:
         """What there is to show."""
         return self.bridge.state
+
+    def on_resize(self) -> None:
+        """Fit what is shown to the new size."""
+        self.refresh_from(frozenset())
+
+    def show_title(self, note: str = "") -> None:
+        """Show the pane's title in a rule, with a note beside it."""
+        board = self.query_one(".pane-title", LineBoard)
+        board.show([rule(self.pane_title, max(0, self.size.width), note, line=self.state.glyphs.rule)])
 
     def refresh_from(self, parts: frozenset[str]) -> None:
         """Show the state; `parts` says what changed. Called only while the pane is visible."""

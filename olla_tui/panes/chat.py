@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from olla_tui.actions import bindings_for
 from olla_tui.bridge import Bridge
-from olla_tui.messages import DialogWanted, Noticed
+from olla_tui.messages import ActionChosen, DialogWanted, Noticed
 from olla_tui.panes.base import Pane
 from olla_tui.panes.chat_desk import ChatDesk
 from olla_tui.state import turns
@@ -31,9 +31,9 @@ class WelcomeBoard(LineBoard, can_focus=True):
         Binding("enter,b", "bundled", "Chat with the model in the package", id="welcome.start")
     ]
 
-    async def action_bundled(self) -> None:
+    def action_bundled(self) -> None:
         """As the chat's own action."""
-        await self.run_action("pane.bundled")
+        self.post_message(ActionChosen("chat.bundled"))
 
 
 class ChatPane(Pane):
@@ -99,9 +99,6 @@ class ChatPane(Pane):
             self.query_one("#welcome").focus()
         else:
             self.composer.focus()
-
-    def on_resize(self) -> None:
-        self._show_lines()
 
     def refresh_from(self, parts: frozenset[str]) -> None:
         if "models" in parts:

@@ -45,9 +45,6 @@ class GpusPane(Pane):
     def focus_inside(self) -> None:
         self.query_one("#devices").focus()
 
-    def on_resize(self) -> None:
-        self.refresh_from(frozenset())
-
     def refresh_from(self, parts: frozenset[str]) -> None:
         self.query_one("#devices", LineBoard).show(self._rows(self.size.width - 1, self.size.height))
 
@@ -76,8 +73,9 @@ class GpusPane(Pane):
             graph_height = min(14, max(2, per_device - 4 - bool(facts)))
             rows.append(rule(view.label, width, view.device.name, line=state.glyphs.rule))
             rows += devices.graph_rows(view, width, graph_height, self.window_s, state.glyphs)
-            rows += devices.memory_rows(view, state.running, width, state.glyphs)
+            share = devices.share_of(view, views)
+            rows += devices.memory_rows(view, state.running, width, state.glyphs, share=share)
             if facts:
-                rows.append(row(Span(f"     {facts}", "muted")))
+                rows.append(row(Span(f" {facts}", "muted")))
             rows.append(())
         return [*rows[: height - len(note)], *note]

@@ -13,7 +13,7 @@ from olla_tui.actions import bindings_for
 from olla_tui.messages import TextSaved
 from olla_tui.panes.base import Pane
 from olla_tui.state.logs import LEVELS, role_for
-from olla_tui.state.rows import Row, Span, join_ends, row
+from olla_tui.state.rows import Row, Span, row
 from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.filter import FilterInput
 from olla_tui.widgets.table import Column, LineTable
@@ -40,7 +40,7 @@ class LogsPane(Pane):
     _level = 1
 
     def compose(self) -> ComposeResult:
-        yield LineBoard(id="logs-head")
+        yield LineBoard(classes="pane-title")
         yield FilterInput(placeholder="search the log", id="logs-search")
         yield LineTable(COLUMNS, titles=False, follow=True, id="logs-table")
 
@@ -63,13 +63,8 @@ class LogsPane(Pane):
         self.table.show(
             list(lines), lambda key: self._cells(lines[key]), empty=[row(Span(f"  {words}", "muted"))]
         )
-        follows = Span("following", "good") if self.table.following else Span("f: follow", "muted")
-        left = row(Span(" level ", "muted"), Span(f"{LEVELS[self._level]} and above", "", "logs.level"))
-        right = row(Span(f"{len(lines)} lines  ", "muted"), follows, Span(" "))
-        self.query_one("#logs-head", LineBoard).show([join_ends(left, right, self.size.width)])
-
-    def on_resize(self) -> None:
-        self.refresh_from(frozenset())
+        follows = " · following" if self.table.following else ""
+        self.show_title(f"{LEVELS[self._level]} and above · {len(lines)} lines{follows}")
 
     def on_line_table_highlighted(self, event: LineTable.Highlighted) -> None:
         event.stop()

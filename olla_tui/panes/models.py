@@ -15,7 +15,7 @@ from olla_tui.messages import ActionChosen, ChatWanted, DialogWanted
 from olla_tui.panes.base import Pane
 from olla_tui.state import models
 from olla_tui.state.models import ModelQuery
-from olla_tui.state.numbers import age_text, bytes_text, count_text
+from olla_tui.state.numbers import age_text, bytes_text, context_length_text
 from olla_tui.state.rail import rule
 from olla_tui.state.rows import Row, Span, fit, row
 from olla_tui.widgets.board import LineBoard
@@ -26,6 +26,8 @@ from server.types.models import ModelInfo, ModelSummary, ShowRequest
 
 LABEL_WIDTH = 13
 SORT_COLUMNS: dict[str, int] = {"name": 0, "size": 1, "params": 3, "modified": 7}
+
+SORT_WORDS: dict[str, str] = {"name": "name", "size": "size", "params": "parameters", "modified": "date"}
 
 
 class ModelsPane(Pane):
@@ -52,6 +54,7 @@ class ModelsPane(Pane):
         self._info: dict[str, ModelInfo] = {}
 
     def compose(self) -> ComposeResult:
+        yield LineBoard(classes="pane-title")
         yield FilterInput(placeholder="filter: name, family, size, quantization", id="models-filter")
         with Container():
             yield LineTable(self._columns(), id="models-table")
@@ -64,7 +67,7 @@ class ModelsPane(Pane):
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < 90, "-below")
-        self.refresh_from(frozenset())
+        super().on_resize()
 
     def focus_inside(self) -> None:
         self.table.focus()
@@ -74,6 +77,9 @@ class ModelsPane(Pane):
         by_name = {model.name: model for model in chosen}
         self.table.set_columns(self._columns())
         self.table.show(list(by_name), lambda name: self._cells(by_name[name]), empty=self._empty())
+        total = len(self.state.models or ())
+        n_shown = f"{len(chosen)} of {total}" if len(chosen) != total else str(total)
+        self.show_title(f"{n_shown} · by {SORT_WORDS[self._query.sort]}" if total else "")
         self._show_detail()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -171,7 +177,7 @@ class ModelsPane(Pane):
             row(Span(fit_words, fit_role)),
             row(Span(details.parameter_size or "–")),
             row(Span(details.quantization_level or "–", "muted")),
-            row(Span(count_text(details.context_length) if details.context_length else "–", "muted")),
+            row(Span(context_length_text(details.context_length) if details.context_length else "–", "muted")),
             row(Span(models.capability_text(model), "muted")),
             row(Span(age_text(self.state.now - model.modified_at), "muted")),
         ]
@@ -191,9 +197,9 @@ class ModelsPane(Pane):
         return rows
 
     def _show_detail(self) -> None:
-        if not self.has_class("-detail"):
-            return
         board = self.query_one("#model-detail", LineBoard)
+        if not board.display:
+            return
         model = self.state.model(self.table.key)
         if model is None:
             board.show([])

@@ -19,11 +19,11 @@ from server.types.status import RequestSnapshot
 
 COLUMNS = (
     Column("", 1),
-    Column("route", 18, "left", 60),
+    Column("route", 0, "left", 60),
     Column("model", 0),
     Column("client", 20, "left", 110),
     Column("state", 11),
-    Column("in", 5, "right", 76),
+    Column("in", 5, "right", 90),
     Column("out", 5, "right", 76),
     Column("first", 7, "right", 90),
     Column("tok/s", 6, "right", 60),
@@ -48,6 +48,7 @@ class RequestsPane(Pane):
     """
 
     def compose(self) -> ComposeResult:
+        yield LineBoard(classes="pane-title")
         yield LineTable(COLUMNS, id="requests-table")
         yield LineBoard(id="request-detail")
 
@@ -57,6 +58,8 @@ class RequestsPane(Pane):
         return self.query_one("#requests-table", LineTable)
 
     def refresh_from(self, parts: frozenset[str]) -> None:
+        n_open = sum(map(requests.is_open, self.state.requests))
+        self.show_title(f"{n_open} open" if n_open else "")
         found = {str(request.id): request for request in requests.in_order(self.state.requests)}
         self.table.show(
             list(found),

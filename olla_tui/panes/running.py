@@ -13,6 +13,7 @@ from olla_tui.panes.base import Pane
 from olla_tui.state import running
 from olla_tui.state.numbers import bytes_text, rate_text
 from olla_tui.state.rows import Row, Span, row
+from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.table import Column, LineTable
 from server.types.models import RunningModel
 
@@ -24,7 +25,7 @@ COLUMNS = (
     Column("kv cache", 9, "right", 110),
     Column("context", 11, "right", 60),
     Column("full", 10, "left", 90),
-    Column("slots", 6, "right", 70),
+    Column("slots", 6, "right", 84),
     Column("tok/s", 6, "right", 60),
     Column("stays", 9, "right"),
 )
@@ -41,6 +42,7 @@ class RunningPane(Pane):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("running", "list")]
 
     def compose(self) -> ComposeResult:
+        yield LineBoard(classes="pane-title")
         yield LineTable(COLUMNS, id="running-table")
 
     @property
@@ -49,6 +51,7 @@ class RunningPane(Pane):
         return self.query_one("#running-table", LineTable)
 
     def refresh_from(self, parts: frozenset[str]) -> None:
+        self.show_title(f"{len(self.state.running)} loaded" if self.state.running else "")
         models = {model.name: model for model in self.state.running}
         self.table.show(
             list(models),

@@ -29,8 +29,7 @@ class ChoiceScreen(ModalScreen[str]):
     ChoiceScreen #dialog-input { margin-top: 1; }
     ChoiceScreen #dialog-buttons { height: auto; margin-top: 1; align-horizontal: left; }
     ChoiceScreen Button {
-        margin-right: 1; min-width: 8; height: 1; border: none; padding: 0 2;
-        background: $panel; color: $foreground;
+        margin-right: 1; min-width: 8; padding: 0 1; background: $panel; color: $foreground;
     }
     ChoiceScreen Button:focus { background: $primary; color: $olla-tab-text; text-style: bold; }
     ChoiceScreen Button.-error:focus { background: $error; color: $background; }
@@ -67,7 +66,7 @@ class ChoiceScreen(ModalScreen[str]):
             with Horizontal(id="dialog-buttons"):
                 for answer, label in self._answers:
                     variant = "error" if answer == self._danger else "default"
-                    yield Button(label, id=f"answer-{answer}", variant=variant)  # type: ignore[arg-type]
+                    yield Button(label, id=f"answer-{answer}", variant=variant, compact=True)  # type: ignore[arg-type]
 
     def compose_input(self) -> ComposeResult:
         """Fields between the lines and the answers; none here."""

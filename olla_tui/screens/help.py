@@ -34,7 +34,8 @@ def live_sections(screen: Screen[object]) -> list[HelpSection]:
     found: dict[str, dict[str, list[str]]] = {}
     for key, active in screen.active_bindings.items():
         binding = active.binding
-        if not active.enabled or binding.system or not binding.description or key == "none":
+        named = binding.id is not None or binding.show
+        if not (active.enabled and named and binding.description) or binding.system or key == "none":
             continue
         node = active.node
         title = "Everywhere" if node is screen or node is screen.app else _title_of(node)
@@ -89,8 +90,8 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll() as box:
-            box.border_title = f" Help: {self._title} "
-            box.border_subtitle = " esc closes "
+            box.border_title = f"Help: {self._title}"
+            box.border_subtitle = "esc closes"
             yield Static(self._text, markup=False)
             yield LineBoard(id="help-keys")
 

@@ -133,7 +133,7 @@ class MainScreen(Screen[None]):
         self.bridge.watch_logs(self.active == "logs" or self._rail_has_log())
 
     def _rail_has_log(self) -> bool:
-        return self._layout_choice.size == "huge"
+        return self._layout_choice.rail > 0 and not self.has_class("-zoomed")
 
     # --- showing the state ---
 

@@ -72,8 +72,8 @@ class PickerScreen(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="picker") as box:
-            box.border_title = f" {self._title} "
-            box.border_subtitle = f" {self._subtitle} "
+            box.border_title = self._title
+            box.border_subtitle = self._subtitle
             yield Input(placeholder="type to filter", id="picker-filter")
             yield LineTable(self._columns, id="picker-table")
 

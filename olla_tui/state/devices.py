@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from olla_tui.state.graphs import UNICODE, Glyphs, bar, braille_graph, level_role, stacked_bar
 from olla_tui.state.metrics import Ring
-from olla_tui.state.numbers import bytes_text, gib_text, percent_text
+from olla_tui.state.numbers import gib_text, percent_text
 from olla_tui.state.rows import Row, Span, fit, fit_row, row
 from server.types.models import RunningModel
 from server.types.status import DeviceSnapshot
@@ -77,8 +77,8 @@ def meter_spans(view: DeviceView, bar_width: int, *, memory: bool, glyphs: Glyph
         spans += [*bar(device.utilization, bar_width, glyphs), Span(" ")]
     spans.append(Span(percent_text(device.utilization), level_role(device.utilization)))
     if memory:
-        used = gib_text(device.memory_used_bytes)
-        spans.append(Span(f" {used:>4}/{gib_text(device.memory_total_bytes)}G"))
+        used, total = gib_text(device.memory_used_bytes), gib_text(device.memory_total_bytes)
+        spans.append(Span(f" {used:>4}/{total.removesuffix('.0')}G"))
     return tuple(spans)
 
 
@@ -131,46 +131,56 @@ def window_text(window_s: int) -> str:
 
 
 def memory_rows(
-    view: DeviceView, models: Sequence[RunningModel], width: int, glyphs: Glyphs = UNICODE
+    view: DeviceView,
+    models: Sequence[RunningModel],
+    width: int,
+    glyphs: Glyphs = UNICODE,
+    *,
+    share: float = 1.0,
 ) -> list[Row]:
     """The device's memory as a stack of weights, KV cache, the rest and what is free; then the numbers.
 
-    Which GPU holds which part of a model is not told, so every GPU shows the parts of all models, cut at what
-    it has in use.
+    Args:
+        share: of what all models hold on devices of this kind; below 1 the parts are an estimate, because the
+            server does not tell which GPU holds which part of a model, and the numbers are marked by "~".
     """
     device = view.device
-    total = device.memory_total_bytes
-    on_gpu = device.kind == "gpu"
-    weights = sum(_part(model, model.weights_bytes, on_gpu) for model in models)
-    kv = sum(_part(model, model.kv_bytes, on_gpu) for model in models)
+    total = max(1, device.memory_total_bytes)
     used = device.memory_used_bytes
-    weights = min(weights, used)
-    kv = min(kv, used - weights)
-    other = max(0, used - weights - kv)
-    word = memory_word(device)
-    numbers = f" {gib_text(used)}/{gib_text(total)} G"
-    bar_width = max(4, width - 5 - len(numbers))
+    weights = min(used, _held(models, "weights_bytes", device.kind, share))
+    kv = min(used - weights, _held(models, "kv_bytes", device.kind, share))
+    parts = (
+        ("weights", weights, glyphs.weights, "vram.weights"),
+        ("kv", kv, glyphs.kv, "vram.kv"),
+        ("other", used - weights - kv, glyphs.other, "vram.other"),
+    )
+    numbers = f" {gib_text(used)}/{gib_text(total).removesuffix('.0')} G"
     stack = stacked_bar(
-        (
-            (weights / total if total else 0.0, glyphs.weights, "vram.weights"),
-            (kv / total if total else 0.0, glyphs.kv, "vram.kv"),
-            (other / total if total else 0.0, glyphs.other, "vram.other"),
-        ),
-        bar_width,
+        [(n_bytes / total, glyph, role) for _, n_bytes, glyph, role in parts],
+        max(4, width - 5 - len(numbers)),
         glyphs,
     )
-    legend = (
-        Span("     "),
-        Span(glyphs.weights, "vram.weights"),
-        Span(f" weights {bytes_text(weights)}  ", "muted"),
-        Span(glyphs.kv, "vram.kv"),
-        Span(f" kv {bytes_text(kv)}  ", "muted"),
-        Span(glyphs.other, "vram.other"),
-        Span(f" other {bytes_text(other)}", "muted"),
-    )
-    return [fit_row((Span(fit(word, 5), "muted"), *stack, Span(numbers)), width), fit_row(legend, width)]
+    about = "~" if share < 1 else ""
+    legend: list[Span] = []
+    for name, n_bytes, glyph, role in parts:
+        if n_bytes:
+            mark = about if name != "other" else ""
+            gap = "  " if legend else " "
+            legend += [Span(gap), Span(glyph, role), Span(f" {name} {mark}{gib_text(n_bytes)}", "muted")]
+    first = (Span(fit(memory_word(device), 5), "muted"), *stack, Span(numbers))
+    return [fit_row(first, width), fit_row(legend, width)]
 
 
-def _part(model: RunningModel, n_bytes: int, on_gpu: bool) -> int:
-    share = model.size_vram_bytes / model.size_bytes if model.size_bytes else 0.0
-    return int(n_bytes * (share if on_gpu else 1.0 - share))
+def share_of(view: DeviceView, views: Sequence[DeviceView]) -> float:
+    """The share of the models' memory that this device is taken to hold: by its memory in use."""
+    same = [other.device for other in views if other.device.kind == view.device.kind]
+    used = sum(device.memory_used_bytes for device in same)
+    return view.device.memory_used_bytes / used if len(same) > 1 and used else 1.0
+
+
+def _held(models: Sequence[RunningModel], part: str, kind: str, share: float) -> int:
+    held = 0.0
+    for model in models:
+        on_gpu = model.size_vram_bytes / model.size_bytes if model.size_bytes else 0.0
+        held += getattr(model, part) * (on_gpu if kind == "gpu" else 1.0 - on_gpu)
+    return int(held * share)

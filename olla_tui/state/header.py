@@ -33,7 +33,7 @@ def _groups(state: Workstation, width: int) -> list[Row]:
     if snapshot is None:
         return groups
     if width >= 60:
-        bar_width = 10 if width >= 80 else 0
+        bar_width = 10 if width >= 100 else 8 if width >= 80 else 0
         meters = [
             tuple(
                 span._replace(action="pane.gpus")

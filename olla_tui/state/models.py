@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from olla_tui.state.numbers import age_text, bytes_text, count_text
+from olla_tui.state.numbers import age_text, bytes_text, context_length_text
 from server.types.models import ModelInfo, ModelSummary, RunningModel
 from server.types.status import DeviceSnapshot
 
@@ -107,12 +107,13 @@ def detail_lines(
 ) -> list[tuple[str, str]]:
     """Label and text of everything known about a model, for the panel beside the list."""
     details = model.details
+    length = details.context_length
     lines = [
         ("name", model.name),
         ("family", details.family or "unknown"),
         ("parameters", details.parameter_size or "unknown"),
         ("quantization", details.quantization_level or "unknown"),
-        ("context", f"{count_text(details.context_length)} tokens" if details.context_length else "unknown"),
+        ("context", f"{context_length_text(length)} tokens" if length else "unknown"),
         ("on disk", bytes_text(model.size_bytes)),
         ("changed", age_text(now - model.modified_at)),
         ("can", " ".join(model.capabilities) or "unknown"),

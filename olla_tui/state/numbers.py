@@ -34,6 +34,13 @@ def count_text(count: float) -> str:
     return f"{value:.1f}{unit}" if value < 9.95 and value != int(value) else f"{value:.0f}{unit}"
 
 
+def context_length_text(n_tokens: int) -> str:
+    """A context length as its makers write it: "32k" for 32768."""
+    if n_tokens >= 1024 and n_tokens % 1024 == 0:
+        return f"{n_tokens // 1024}k"
+    return count_text(n_tokens)
+
+
 def rate_text(per_s: float) -> str:
     """Tokens a second: "41.3", "120"; "–" for none."""
     if per_s <= 0:

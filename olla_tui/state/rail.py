@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from olla_tui.state import requests as request_list
 from olla_tui.state import running as running_list
-from olla_tui.state.devices import facts_text, graph_rows, memory_rows, shown
+from olla_tui.state.devices import facts_text, graph_rows, memory_rows, share_of, shown
 from olla_tui.state.logs import role_for
 from olla_tui.state.rows import Row, Span, fit, fit_row, row
 from olla_tui.state.workstation import Workstation
@@ -64,10 +64,11 @@ def _devices(state: Workstation, width: int, graph_height: int, n_graphs: int) -
         name = view.device.name if view.device.name.lower() != view.label.lower() else ""
         rows.append(rule(view.label, width, name, "pane.gpus", state.glyphs.rule))
         rows += graph_rows(view, width, graph_height, RAIL_WINDOW_S, state.glyphs)
-        rows += memory_rows(view, state.running, width, state.glyphs)
+        share = share_of(view, state.devices)
+        rows += memory_rows(view, state.running, width, state.glyphs, share=share)
         facts = facts_text(view.device)
         if facts:
-            rows.append(fit_row((Span(f"     {facts}", "muted"),), width))
+            rows.append(fit_row((Span(f" {facts}", "muted"),), width))
     return rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from olla_tui.state.graphs import UNICODE, Glyphs, bar
-from olla_tui.state.numbers import bytes_text, count_text, countdown_text, rate_text
+from olla_tui.state.numbers import bytes_text, context_length_text, count_text, countdown_text, rate_text
 from olla_tui.state.rows import Row, Span, fit, join_ends, row
 from server.types.models import RunningModel
 
@@ -52,7 +52,8 @@ def keep_alive_text(model: RunningModel, now: float) -> str:
 
 def context_text(model: RunningModel) -> str:
     """Tokens in use of the tokens that fit, over all slots: "3.1k/32k"."""
-    return f"{count_text(model.n_kv_tokens)}/{count_text(model.n_ctx * max(1, model.n_slots))}"
+    limit = model.n_ctx * max(1, model.n_slots)
+    return f"{count_text(model.n_kv_tokens)}/{context_length_text(limit)}"
 
 
 def rail_rows(model: RunningModel, width: int, now: float, glyphs: Glyphs = UNICODE) -> list[Row]:

@@ -6,8 +6,15 @@ import time
 
 from olla_tui.state.conversation import Conversation, Turn, think_text
 from olla_tui.state.graphs import bar
-from olla_tui.state.numbers import bytes_text, count_text, percent_text, rate_text, seconds_text
-from olla_tui.state.rows import Row, Span, join_ends, row
+from olla_tui.state.numbers import (
+    bytes_text,
+    context_length_text,
+    count_text,
+    percent_text,
+    rate_text,
+    seconds_text,
+)
+from olla_tui.state.rows import Row, Span, fit, join_ends, row
 from olla_tui.state.workstation import Workstation
 
 EXAMPLES = (
@@ -16,6 +23,7 @@ EXAMPLES = (
     "Write a friendly greeting.",
 )
 """Prompts that an empty chat offers."""
+KEY_WIDTH = 17
 
 
 def title_of(turn: Turn) -> str:
@@ -77,7 +85,7 @@ def gauge_row(state: Workstation, chat: Conversation, bar_width: int) -> Row:
     share = used / limit
     return row(
         Span("ctx ", "muted"),
-        Span(f"{count_text(used)}/{count_text(limit)} "),
+        Span(f"{count_text(used)}/{context_length_text(limit)} "),
         *bar(share, bar_width, state.glyphs),
         Span(percent_text(share), "muted"),
         Span(" "),
@@ -135,7 +143,7 @@ def welcome_rows(state: Workstation, chat: Conversation) -> list[Row]:
         facts = [
             details.parameter_size and f"{details.parameter_size} parameters",
             details.quantization_level,
-            f"context {count_text(details.context_length)}" if details.context_length else "",
+            f"context {context_length_text(details.context_length)}" if details.context_length else "",
             bytes_text(model.size_bytes),
         ]
         rows.append(row(Span("  " + " · ".join(fact for fact in facts if fact), "muted")))
@@ -148,21 +156,19 @@ def welcome_rows(state: Workstation, chat: Conversation) -> list[Row]:
 
 
 def _no_model_rows(state: Workstation) -> list[Row]:
-    rows: list[Row] = [(), row(Span("  There is no model yet.", "strong")), ()]
+    rows: list[Row] = [row(Span("  There is no model yet.", "strong")), ()]
     for bundled in state.bundled:
-        size = bytes_text(bundled.size_bytes)
-        rows.append(row(Span(f"  {bundled.name}", "title"), Span(f", bundled, {size}", "muted")))
-        if bundled.title:
-            rows.append(row(Span(f"  {bundled.title}", "muted")))
-        rows.append(())
+        words = f"chat with {bundled.name}: bundled, {bytes_text(bundled.size_bytes)}, no network needed"
         rows.append(
             row(
-                Span("  enter", "key", "chat.bundled"),
-                Span(f"  start chatting with {bundled.name}, no network needed", "", "chat.bundled"),
+                Span(fit("  enter", KEY_WIDTH), "key", "chat.bundled"),
+                Span(words, "strong", "chat.bundled"),
             )
         )
-    rows.append(row(Span("  olla create", "key"), Span("  makes a model from a GGUF file on disk", "muted")))
-    rows.append(row(Span("  OLLAMA_MODELS", "key"), Span("  opens another store", "muted")))
+        rows.append(row(Span(" " * KEY_WIDTH + bundled.title, "muted")))
+    others = (("olla create", "makes a model of a GGUF file"), ("OLLAMA_MODELS", "names another store"))
+    for key, words in others:
+        rows.append(row(Span(fit(f"  {key}", KEY_WIDTH), "key"), Span(words, "muted")))
     return rows
 
 

@@ -220,9 +220,7 @@ class Script:
     models: list[ModelSummary] = field(default_factory=lambda: list(LIBRARY))
     bundled: list[BundledModel] = field(
         default_factory=lambda: [
-            BundledModel(
-                name="spark", title="A tiny chat model", size_bytes=6_200_000, installed=True
-            )
+            BundledModel(name="spark", title="A tiny chat model", size_bytes=6_200_000, installed=True)
         ]
     )
     devices: tuple[DeviceSnapshot, ...] = GPUS
