@@ -120,7 +120,7 @@ class TaggedCalls:
     def _read(self, content: list[str], calls: list[Call]) -> bool:
         held = self._held
         if not self._scanning:
-            opener = self._opener.search(held)
+            opener = self._opener.search(held, len(held) - len(self._after_tag(held)))
             if self._anchored and self._after_tag(held).lstrip(_BEFORE_ANCHORED)[:1] not in ("", "{"):
                 return self._refuse(0, content)
             if opener is None:

@@ -89,9 +89,10 @@ class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         return bounded(super().call_binop(context, operator, left, right))
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        owner = getattr(obj, "__self__", None)
+        method = getattr(obj, "__wrapped__", obj)  # Jinja wraps str.format
+        owner = getattr(method, "__self__", None)
         if isinstance(owner, str | bytes):
-            _check_widths(owner, *args)
+            _check_widths(owner, *args, *kwargs.values())
         return bounded(super().call(context, obj, *args, **kwargs))
 
 

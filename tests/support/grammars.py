@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import llama_cpp
+
+from server.prompts.grammar import grammar_for
 
 MODEL = Path(__file__).parents[2] / "server" / "bundled" / "spark.gguf"
 
@@ -24,7 +27,7 @@ def _vocabulary() -> tuple[Any, Any]:
     return llama_cpp.llama_model_get_vocab(model), model
 
 
-@llama_cpp.llama_log_callback
+@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
 def _silent(_level: int, _text: bytes, _data: ctypes.c_void_p) -> None:
     """Swallows llama.cpp's log, which names each refused grammar."""
 
@@ -61,7 +64,7 @@ class GrammarMatcher:
         candidate = (llama_cpp.llama_token_data * 1)(llama_cpp.llama_token_data(token, 0.0, 0.0))
         array = llama_cpp.llama_token_data_array(data=candidate, size=1, selected=-1, sorted=False)
         llama_cpp.llama_sampler_apply(self._sampler, ctypes.byref(array))
-        return candidate[0].logit == 0.0
+        return bool(candidate[0].logit == 0.0)
 
 
 def accepts(grammar: str, text: str) -> bool:
@@ -71,3 +74,17 @@ def accepts(grammar: str, text: str) -> bool:
         return matcher.accepts(text)
     finally:
         matcher.close()
+
+
+def check(format: Any, good: list[str], bad: list[str]) -> None:
+    """The grammar of the format accepts exactly the good texts."""
+    matcher = GrammarMatcher(grammar_for(format))
+    try:
+        assert [text for text in good if not matcher.accepts(text)] == []
+        assert [text for text in bad if matcher.accepts(text)] == []
+    finally:
+        matcher.close()
+
+
+def texts(*values: Any) -> list[str]:
+    return [json.dumps(value, ensure_ascii=False) for value in values]

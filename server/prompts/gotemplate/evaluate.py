@@ -156,6 +156,7 @@ class _Run:
         ran = False
         for key, item in rounds:
             ran = True
+            self._step(node)
             self._bind_round(node.pipe, key, item)
             try:
                 self.walk(item, node.body)

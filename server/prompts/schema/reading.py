@@ -53,7 +53,7 @@ def refused(keyword: str, path: str, why: str) -> InvalidFormat:
 
 
 def check_keywords(schema: JsonObject, path: str) -> None:
-    """Raise InvalidFormat for a keyword that would go unenforced. Unknown ones mean nothing in JSON Schema."""
+    """Raise InvalidFormat for a keyword that would go unenforced. Unknown keywords mean nothing."""
     for keyword in schema.keys() & _NOT_ENFORCED:
         value = schema[keyword]
         if keyword == "multipleOf" and value == 1 and schema.get("type") == "integer":
