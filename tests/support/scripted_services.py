@@ -1,0 +1,223 @@
+"""Services whose answers a test writes down; they run for real: streams wait, are closed and fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable
+from typing import Any
+
+from server.errors import BlobNotFound, InvalidRequest, ModelNotFound, RequestNotFound
+from server.services.protocols import InferenceService, ModelService, Services, StatusService
+from server.types.generation import (
+    ChatRequest,
+    Completed,
+    EmbedRequest,
+    EmbedResult,
+    GenerateRequest,
+    GenerationEvent,
+)
+from server.types.models import (
+    BundledModel,
+    CreateProgress,
+    CreateRequest,
+    ModelDetails,
+    ModelInfo,
+    ModelSummary,
+    RunningModel,
+    ShowRequest,
+)
+from server.types.status import LogLine, StatusSnapshot
+
+Step = GenerationEvent | Exception | asyncio.Event
+"""What a stream does next: yield, raise, or wait."""
+
+DETAILS = ModelDetails(format="gguf", family="llama", families=("llama",), parameter_size="1M")
+
+
+class ScriptedInference(InferenceService):
+    """Streams that follow `script`.
+
+    Attributes:
+        asked: requests in the order of arrival.
+        n_closed: streams that have ended, in whatever way.
+        begun: set when a stream has begun.
+        closed: set when a stream has ended.
+    """
+
+    def __init__(self) -> None:
+        self.script: list[Step] = [Completed(reason="stop")]
+        self.embedded: EmbedResult | Exception = EmbedResult(vectors=())
+        self.asked: list[Any] = []
+        self.n_closed = 0
+        self.begun = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    def chat(self, request: ChatRequest) -> AsyncGenerator[GenerationEvent, None]:
+        return self._stream(request)
+
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerationEvent, None]:
+        return self._stream(request)
+
+    async def embed(self, request: EmbedRequest) -> EmbedResult:
+        self.asked.append(request)
+        if isinstance(self.embedded, Exception):
+            raise self.embedded
+        return self.embedded
+
+    async def tokenize(self, model: str, text: str) -> tuple[int, ...]:
+        return tuple(text.encode())
+
+    async def _stream(self, request: ChatRequest | GenerateRequest) -> AsyncGenerator[GenerationEvent, None]:
+        self.asked.append(request)
+        self.begun.set()
+        try:
+            for step in self.script:
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                elif isinstance(step, Exception):
+                    raise step
+                else:
+                    yield step
+        finally:
+            self.n_closed += 1
+            self.closed.set()
+
+
+class ScriptedModels(ModelService):
+    """A store in memory; models are names."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, ModelInfo] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.progress: list[CreateProgress | Exception] = [CreateProgress("success")]
+        self.created: list[CreateRequest] = []
+
+    def add(self, name: str) -> None:
+        """Have a model."""
+        self.names[name] = ModelInfo(name=name, modelfile="FROM x", details=DETAILS, modified_at=1.0)
+
+    async def list_models(self) -> tuple[ModelSummary, ...]:
+        return tuple(
+            ModelSummary(
+                name=name,
+                namespace="library",
+                digest="0" * 64,
+                size_bytes=1,
+                modified_at=1.0,
+                details=DETAILS,
+            )
+            for name in self.names
+        )
+
+    async def show(self, request: ShowRequest) -> ModelInfo:
+        if request.model not in self.names:
+            raise ModelNotFound(f"{request.model}:latest")
+        return self.names[request.model]
+
+    async def copy(self, source: str, destination: str) -> None:
+        self._require(source)
+        self.names[destination] = self.names[source]
+
+    async def delete(self, name: str) -> None:
+        self._require(name)
+        del self.names[name]
+
+    async def create(self, request: CreateRequest) -> AsyncGenerator[CreateProgress, None]:
+        self.created.append(request)
+        for step in self.progress:
+            if isinstance(step, Exception):
+                raise step
+            yield step
+
+    async def has_blob(self, digest: str) -> bool:
+        if not digest.startswith("sha256:"):
+            raise InvalidRequest("invalid digest format")
+        return digest in self.blobs
+
+    async def put_blob(self, digest: str, body: AsyncIterable[bytes]) -> bool:
+        data = b"".join([piece async for piece in body])
+        if digest in self.blobs:
+            return False
+        if digest == "sha256:gone":
+            raise BlobNotFound("gone")
+        self.blobs[digest] = data
+        return True
+
+    async def bundled(self) -> tuple[BundledModel, ...]:
+        return (BundledModel(name="spark:latest", title="Tiny", size_bytes=1, installed=False),)
+
+    async def install_bundled(self, name: str) -> None:
+        if name != "spark":
+            raise ModelNotFound(name)
+        self.add(name)
+
+    def _require(self, name: str) -> None:
+        if name not in self.names:
+            raise ModelNotFound(name)
+
+
+class ScriptedStatus(StatusService):
+    """One loaded model without an expiry, one log, and a note of every switch that was used."""
+
+    def __init__(self) -> None:
+        self.used: list[tuple[Any, ...]] = []
+
+    async def version(self) -> str:
+        return "1.2.3"
+
+    async def running(self) -> tuple[RunningModel, ...]:
+        return (
+            RunningModel(
+                name="m:latest",
+                digest="0" * 64,
+                details=DETAILS,
+                size_bytes=2,
+                size_vram_bytes=1,
+                expires_at=float("inf"),
+                n_ctx=64,
+            ),
+        )
+
+    async def snapshot(self) -> StatusSnapshot:
+        return StatusSnapshot(
+            version="1.2.3", started_at=0.0, taken_at=1.0, host="http://h", running=await self.running()
+        )
+
+    async def unload(self, name: str) -> None:
+        self.used.append(("unload", name))
+
+    async def set_keep_alive(self, name: str, keep_alive_s: float) -> None:
+        self.used.append(("keep_alive", name, keep_alive_s))
+
+    async def cancel_request(self, request_id: int) -> None:
+        if request_id != 7:
+            raise RequestNotFound(f"no open request {request_id}")
+        self.used.append(("cancel", request_id))
+
+    async def logs(self, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
+        self.used.append(("logs", after, limit))
+        return (LogLine(after + 1, 1.0, "info", "server", "hello"),)
+
+
+class ScriptedServices(Services):
+    """All three."""
+
+    def __init__(self) -> None:
+        self.scripted_inference = ScriptedInference()
+        self.scripted_models = ScriptedModels()
+        self.scripted_status = ScriptedStatus()
+
+    @property
+    def inference(self) -> InferenceService:
+        return self.scripted_inference
+
+    @property
+    def models(self) -> ModelService:
+        return self.scripted_models
+
+    @property
+    def status(self) -> StatusService:
+        return self.scripted_status
+
+    async def aclose(self) -> None:
+        """Hold nothing."""

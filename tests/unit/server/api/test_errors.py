@@ -1,0 +1,72 @@
+"""The table of statuses, and the bodies that errors get."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from server import errors
+from server.api.errors import JOB, NATIVE, OPENAI, TABLE, Phase, as_olla_error, row_of
+from server.wire.ollama.inference import UnknownFormat
+
+
+def subclasses(kind: type[errors.OllaError]) -> Iterator[type[errors.OllaError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from subclasses(child)
+
+
+def test_every_class_of_the_tree_has_a_row() -> None:
+    tree = {kind for kind in subclasses(errors.OllaError) if kind.__module__ == errors.__name__}
+    assert {kind.__name__ for kind in tree} == set(errors.__all__)
+    assert tree - TABLE.keys() == set()
+
+
+def test_a_class_without_a_row_takes_its_ancestors() -> None:
+    class Rare(errors.QueueFull):
+        """For this test."""
+
+    assert row_of(Rare("full")).status == 503
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.InvalidOption("x"), 500),
+        (UnknownFormat("x"), 500),
+        (errors.InvalidFormat("x"), 400),
+        (errors.ModelNotFound("x"), 404),
+        (errors.Cancelled("x"), 499),
+        (errors.OutOfMemory("x"), 500),
+        (errors.DigestMismatch("x"), 400),
+    ],
+)
+def test_statuses(error: errors.OllaError, status: int) -> None:
+    assert row_of(error).status == status
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, "invalid_request_error"), (404, "not_found_error"), (500, "api_error"), (503, "api_error")],
+)
+def test_openais_envelope(status: int, kind: str) -> None:
+    body = json.loads(OPENAI.body(errors.OllaError("x"), status))
+    assert body == {"error": {"message": "x", "type": kind, "param": None, "code": None}}
+
+
+def test_content_types() -> None:
+    early, late = errors.ModelNotFound("x"), errors.EngineHung("x")
+    assert NATIVE.content_type(late, Phase.ANSWER) == "application/json; charset=utf-8"
+    assert NATIVE.content_type(early, Phase.STREAM) == "application/json; charset=utf-8"
+    assert NATIVE.content_type(late, Phase.STREAM) == "application/json"
+    assert JOB.content_type(early, Phase.STREAM) == "application/json"
+    assert JOB.content_type(early, Phase.ANSWER) == "application/json; charset=utf-8"
+    assert OPENAI.content_type(early, Phase.DECODE) == "application/json; charset=utf-8"
+    assert OPENAI.content_type(early, Phase.ANSWER) == "application/json"
+
+
+def test_errors_for_users_stay_as_they_are() -> None:
+    error = errors.BlobNotFound("x")
+    assert as_olla_error(error, "/") is error
