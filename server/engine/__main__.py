@@ -44,7 +44,7 @@ def main() -> None:
     from server.engine.logs import LogSink
     from server.engine.loop import Loop, Outbox
     from server.engine.model import load_model
-    from server.ipc.messages import VERSION, Hello, Load, LoadFailed, LoadProgress
+    from server.ipc.messages import VERSION, Bye, Hello, Load, LoadFailed, LoadProgress
 
     inbox = Inbox(0)
     outbox = Outbox(output_fd)
@@ -72,6 +72,9 @@ def main() -> None:
         model = load_model(message.paths, message.params, log, on_progress)
         engine = open_engine(model, message.params, inbox, log)
     except (EngineFailure, MemoryError) as error:
+        if inbox.is_closing:
+            outbox.send(Bye())
+            os._exit(0)
         kind = error.kind if isinstance(error, EngineFailure) else "out_of_memory"
         outbox.send(LoadFailed(kind, str(error) or "there is not enough memory for the model"))
         os._exit(1)

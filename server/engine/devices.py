@@ -36,3 +36,8 @@ def list_devices() -> tuple[DeviceInfo, ...]:
             )
         )
     return tuple(devices)
+
+
+def gpu_names() -> list[str]:
+    """Names of the devices that have a graphics processor, such as "CUDA0"."""
+    return [device.name for device in list_devices() if device.kind in ("gpu", "igpu")]

@@ -80,7 +80,6 @@ class Generator:
         self._candidates = Candidates(model.n_vocab)
         self._generations: dict[int, Generation] = {}
         self._n_prompt_tokens_max = context.n_batch
-        self._stats = StepStats()
 
     @property
     def is_idle(self) -> bool:
@@ -161,10 +160,6 @@ class Generator:
         seconds = time.perf_counter() - begin
         self._pace.measured(plan.n_prompt_tokens, seconds)
         return [Step(tuple(deltas), self._step_stats(seconds)), *ended]
-
-    def stats(self) -> StepStats:
-        """The worker now, as in the last step."""
-        return self._stats
 
     # The parts of a step.
 
@@ -351,7 +346,7 @@ class Generator:
 
     def _step_stats(self, seconds: float) -> StepStats:
         running = self._scheduler.running
-        self._stats = StepStats(
+        return StepStats(
             n_busy_slots=len(running),
             n_queued=self._scheduler.n_queued,
             n_kv_tokens=self._cache.n_tokens,
@@ -362,7 +357,6 @@ class Generator:
                 if sequence.phase is Phase.PREFILL
             ),
         )
-        return self._stats
 
     # Requests.
 

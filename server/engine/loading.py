@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from server.engine.context import Context, ContextParams
-from server.engine.devices import list_devices
+from server.engine.devices import gpu_names
 from server.engine.embedder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Embedder
 from server.engine.failures import LoadRefused
 from server.engine.generator import Generator
@@ -51,7 +51,7 @@ def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) ->
         raise LoadRefused(f"a model has at most {MAX_SLOTS} slots, not {params.n_slots}")
     n_threads = params.n_threads if params.n_threads > 0 else n_compute_threads()
     n_ctx = min(params.n_ctx, model.n_ctx_train) if model.n_ctx_train > 0 else params.n_ctx
-    gpus = [device.name for device in list_devices() if device.kind in ("gpu", "igpu")]
+    gpus = gpu_names()
     on_gpu = params.n_gpu_layers != 0 and bool(gpus)
     generator: Generator | None = None
     embedder: Embedder | None = None

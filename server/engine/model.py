@@ -12,14 +12,25 @@ import numpy as np
 
 from server.engine import native
 from server.engine.batch import TokenArray
+from server.engine.devices import gpu_names
 from server.engine.failures import BadModel, BadRequest, EngineFailure, LoadRefused, NoMemory
 from server.engine.logs import LogSink
 from server.types.generation import LoadParams, ModelPaths
 
-_LOAD_MODES: Final = {None: -1, False: 0, True: 1}
-"""llama_load_mode by `use_mmap`: chosen by llama.cpp, read into memory, mapped."""
+_SPLIT_NONE: Final = 0
+_LOAD_MODE_READ: Final = 0
+_LOAD_MODE_MMAP: Final = 1
+
+_REPACKED_FILE_TYPES: Final = {2: "Q4_0", 10: "Q2_K", 14: "Q4_K_S", 15: "Q4_K_M", 25: "IQ4_NL"}
+"""general.file_type of weights that llama.cpp repacks for a CPU."""
+
+_HEAD_BYTES: Final = 1 << 16
+"""The keys named general.* stand at the start of a GGUF file."""
 
 _NO_MEMORY_SIGNS: Final = ("failed to allocate", "unable to allocate", "out of memory", "bad_alloc")
+
+_UINT32: Final = 4
+"""gguf_type of an unsigned 32-bit value."""
 
 _MAX_TEXT_BYTES: Final = 1 << 30  # llama_tokenize takes the length as an int32
 
@@ -145,22 +156,14 @@ def load_model(
 
     Raises: BadModel, NoMemory, LoadRefused.
     """
-    _check_file(Path(paths.model), b"GGUF")
-    for adapter in paths.adapters:
-        _check_file(Path(adapter), b"GGUF")
-    native_params = native.model_default_params()
-    native_params.n_gpu_layers = params.n_gpu_layers
-    native_params.main_gpu = params.main_gpu
-    native_params.load_mode = _LOAD_MODES[params.use_mmap]
-    # Weights in AMX buffers crash llama.cpp's AMX multiplication (ggml-org/llama.cpp issue 20824). AMX is
-    # one of the extra buffer types and comes before repacking, so on a build with AMX all extra types are
-    # left out.
-    native_params.use_extra_bufts = b"AMX_INT8 = 1" not in native.system_info()
+    for path in (paths.model, *paths.adapters):
+        _check_file(Path(path), b"GGUF")
 
     @native.ProgressCallback  # type: ignore[untyped-decorator]
     def progress(fraction: float, _user_data: object) -> bool:
         return on_progress(fraction)
 
+    native_params = _native_params(Path(paths.model), params)
     native_params.progress_callback = progress
     log.errors.clear()
     address = native.model_load_from_file(os.fsencode(paths.model), native_params)
@@ -175,6 +178,24 @@ def load_model(
     return model
 
 
+def _native_params(path: Path, params: LoadParams) -> Any:
+    native_params = native.model_default_params()
+    native_params.n_gpu_layers = params.n_gpu_layers
+    native_params.main_gpu = params.main_gpu
+    if params.main_gpu > 0:
+        native_params.split_mode = _SPLIT_NONE
+    # llama.cpp's multiplication of weights in AMX buffers crashes. These buffers are one of the extra types
+    # and come before repacking, so on a build with AMX all extra types are left out.
+    repacks = b"AMX_INT8 = 1" not in native.system_info()
+    native_params.use_extra_bufts = repacks
+    use_mmap = params.use_mmap
+    if use_mmap is None:
+        on_gpu = params.n_gpu_layers != 0 and bool(gpu_names())
+        use_mmap = on_gpu or not (repacks and _is_repacked(path))
+    native_params.load_mode = _LOAD_MODE_MMAP if use_mmap else _LOAD_MODE_READ
+    return native_params
+
+
 def load_failure(what: str, log: LogSink, otherwise: type[EngineFailure] = LoadRefused) -> EngineFailure:
     """The failure that llama.cpp's last error lines describe."""
     detail = log.errors[0] if log.errors else "llama.cpp gave no reason"
@@ -182,6 +203,14 @@ def load_failure(what: str, log: LogSink, otherwise: type[EngineFailure] = LoadR
     if any(sign in text for sign in _NO_MEMORY_SIGNS):
         return NoMemory(f"there is not enough memory for {Path(what).name}: {detail}")
     return otherwise(f"{Path(what).name} cannot be loaded: {detail}")
+
+
+def _is_repacked(path: Path) -> bool:
+    """Whether llama.cpp copies the weights into another layout; mapped, they would be in memory twice."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    _, found, value = head.partition(b"general.file_type" + _UINT32.to_bytes(4, "little"))
+    return bool(found) and int.from_bytes(value[:4], "little") in _REPACKED_FILE_TYPES
 
 
 def _check_file(path: Path, magic: bytes) -> None:

@@ -48,7 +48,6 @@ Address = int
 """A model, vocabulary, context or memory."""
 
 # Structures. They are ctypes classes without type information.
-ModelParams: Any = _c.llama_model_params
 TokenDataArray: Any = _c.llama_token_data_array
 TokenData: Any = _c.llama_token_data
 LogitBias: Any = _c.llama_logit_bias
@@ -76,9 +75,7 @@ model_has_encoder: Fn[[Address], bool] = _c.llama_model_has_encoder
 model_has_decoder: Fn[[Address], bool] = _c.llama_model_has_decoder
 model_is_recurrent: Fn[[Address], bool] = _c.llama_model_is_recurrent
 model_is_hybrid: Fn[[Address], bool] = _c.llama_model_is_hybrid
-model_is_diffusion: Fn[[Address], bool] = _c.llama_model_is_diffusion
 vocab_n_tokens: Fn[[Address], int] = _c.llama_vocab_n_tokens
-vocab_type: Fn[[Address], int] = _c.llama_vocab_type
 vocab_bos: Fn[[Address], int] = _c.llama_vocab_bos
 vocab_eos: Fn[[Address], int] = _c.llama_vocab_eos
 vocab_get_add_bos: Fn[[Address], bool] = _c.llama_vocab_get_add_bos
@@ -111,8 +108,6 @@ memory_can_shift: Fn[[Address], bool] = _c.llama_memory_can_shift
 batch_init: Fn[[int, int, int], Any] = _c.llama_batch_init
 batch_free: Fn[[Any], None] = _c.llama_batch_free
 decode: Fn[[Address, Any], int] = _c.llama_decode
-encode: Fn[[Address, Any], int] = _c.llama_encode
-synchronize: Fn[[Address], None] = _c.llama_synchronize
 set_abort_callback: Fn[[Address, Any, Any], None] = _c.llama_set_abort_callback
 get_embeddings_seq: Fn[[Address, int], Any] = _c.llama_get_embeddings_seq
 get_embeddings_ith: Fn[[Address, int], Any] = _c.llama_get_embeddings_ith
