@@ -38,7 +38,7 @@ def chat_template(
 
 
 def _jinja_can_more(go: PromptTemplate, jinja: PromptTemplate) -> bool:
-    """Jinja wins with strictly more capabilities, or with equal ones and a better tool round trip (Ollama's rule).
+    """Ollama's rule: Jinja wins with strictly more capabilities, or equal ones and a better tool round trip.
 
     A round trip is a template that renders both the model's calls and their results.
     """

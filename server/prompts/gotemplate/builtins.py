@@ -33,11 +33,15 @@ class Builtin(NamedTuple):
 
 def index(item: Value, *keys: Value) -> Value:
     """`index x 1 2` is x[1][2]; a missing map entry is nil."""
+    if item is None:
+        raise CallFault("index of untyped nil")
     for key in keys:
         if item is None:
             raise CallFault("index of untyped nil")
         if isinstance(item, dict):
-            if key is not None and not isinstance(key, str):
+            if key is None:
+                raise CallFault("value is nil; should be of type string")
+            if not isinstance(key, str):
                 raise CallFault(f"value has type {type_name(key)}; should be string")
             item = item.get(key)
         elif isinstance(item, str | bytes | list | tuple):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from server.errors import InvalidTemplate
 from server.prompts.gotemplate.json_text import go_json, plain_digits, shortest_digits
 from server.prompts.gotemplate.values import (
     JsonList,
@@ -21,6 +22,8 @@ from server.types.quoting import go_quote
 
 MAX_WIDTH = 1_000_000
 """Widths and precisions beyond this are refused by Go's fmt too."""
+
+MAX_TEXT_CHARS = 32 << 20
 
 _VERB = re.compile(r"%([-+# 0]*)(\*|\d+)?(?:\.(\*|\d*))?(.?)", re.DOTALL)
 
@@ -97,6 +100,7 @@ class _Printer:
     def __init__(self, args: tuple[Value, ...]) -> None:
         self._args = args
         self._next = 0
+        self._n_chars = 0
 
     def run(self, template: str) -> str:
         text = _VERB.sub(self._verb, template)
@@ -133,26 +137,50 @@ class _Printer:
             return f"{complaint}%!{verb}(MISSING)"
         value = self._args[self._next]
         self._next += 1
-        return complaint + _formatted(verb, flags, width, precision, value)
+        text = _formatted(verb, flags, width, precision, value)
+        self._n_chars += len(text)
+        if self._n_chars > MAX_TEXT_CHARS:
+            raise InvalidTemplate("printf is asked for a text that is too long")
+        return complaint + text
 
 
 def _formatted(verb: str, flags: str, width: int | None, precision: int | None, value: Value) -> str:
+    if isinstance(value, dict | list | tuple) and not isinstance(value, JsonMap | JsonList | TypeNames):
+        return _composite(verb, flags, width, precision, value)
     text = _body(verb, flags, precision, value)
     if text is None:
-        return f"%!{verb}({_typed(value)})"
+        padded = "" if value is None else f"{type_name(value)}={_padded(shown(value), flags, width, value)}"
+        return f"%!{verb}({padded or '<nil>'})"
+    return _padded(text, flags, width, value)
+
+
+def _composite(
+    verb: str, flags: str, width: int | None, precision: int | None, value: dict[str, Value] | Sequence[Value]
+) -> str:
+    """A list or map: each part is formatted by itself."""
+    if (width or 0) * len(value) > MAX_TEXT_CHARS:
+        raise InvalidTemplate("printf is asked for a text that is too long")
+    if verb == "T":
+        return _padded(type_name(value), flags, width, "")
+
+    def part(item: Value) -> str:
+        return "<nil>" if item is None else _formatted(verb, flags, width, precision, item)
+
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{part(key)}:{part(value[key])}" for key in sorted(value, key=encode)) + "]"
+    return "[" + " ".join(part(item) for item in value) + "]"
+
+
+def _padded(text: str, flags: str, width: int | None, value: Value) -> str:
     if width is None or len(text) >= width:
         return text
     if "-" in flags:
         return text.ljust(width)
+    if "0" not in flags:
+        return text.rjust(width)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if "0" in flags and (is_number or verb in "sq"):
-        sign = text[0] if is_number and text[:1] in ("+", "-") else ""
-        return sign + text[len(sign) :].rjust(width - len(sign), "0")
-    return text.rjust(width)
-
-
-def _element(verb: str, flags: str, precision: int | None, item: Value) -> str:
-    return "<nil>" if item is None else _formatted(verb, flags, None, precision, item)
+    sign = text[0] if is_number and text[:1] in ("+", "-") else ""
+    return sign + text[len(sign) :].rjust(width - len(sign), "0")
 
 
 def _typed(value: Value) -> str:
@@ -162,8 +190,6 @@ def _typed(value: Value) -> str:
 def _body(verb: str, flags: str, precision: int | None, value: Value) -> str | None:
     if verb == "T":
         return type_name(value)
-    if isinstance(value, list | tuple) and verb != "v" and not isinstance(value, JsonList | TypeNames):
-        return f"[{' '.join(_element(verb, flags, precision, item) for item in value)}]"
     if verb == "v":
         return _signed(shown(value), flags.replace("+", ""), value)
     if verb == "t":

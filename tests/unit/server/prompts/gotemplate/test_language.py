@@ -91,6 +91,9 @@ def test_dates() -> None:
         "{{ range 2000 }}{{ range 2000 }}{{ end }}{{ end }}",
         '{{ $x := "aaaaaaaaaaaaaaaa" }}{{ range 40 }}{{ $x = print $x $x }}{{ end }}',
         '{{ range 2000 }}{{ printf "%900000d" 1 }}{{ end }}',
+        '{{ printf "' + "%900000d" * 50 + '"' + " 1" * 50 + " }}",
+        '{{ range 40 }}{{ printf "%99999d" $ }}{{ end }}',
+        "{{ range 1000000000000 }}{{ end }}",
     ],
 )
 def test_a_hostile_template_is_stopped(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
