@@ -25,6 +25,9 @@ EOF = "EOF"
 _MAX_INT = 2**63 - 1
 _SPACE = " \t\r\n"
 _LITERALS = ("true", "false", "null")
+_NUMBER_ENDS = frozenset(("-", ".", "e", "E", "e+", "E+", "e-", "E-"))
+"""What can stand behind the digits of a number only when more digits follow."""
+_HEX = re.compile("[0-9A-Fa-f]{0,4}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _encoder = msgspec.json.Encoder()
@@ -97,7 +100,7 @@ def _syntax_error(text: str, error: json.JSONDecodeError) -> str:
     if found.startswith("Illegal trailing comma"):
         at = _skip_space(text, at + 1)
     if found.startswith("Invalid \\"):
-        at = text.find("\\", at) + 1 if text[at : at + 1] != "\\" else at + 1
+        at = _bad_escape(text, at)
     if at >= len(text):
         return "unexpected EOF"
     place = "looking for beginning of value"
@@ -109,17 +112,28 @@ def _syntax_error(text: str, error: json.JSONDecodeError) -> str:
         place = "after array element or object key:value pair"
     elif found.startswith("Invalid control character"):
         place = "in string literal"
+    elif found.startswith("Invalid \\u"):
+        place = "in \\u hexadecimal character escape"
     elif found.startswith("Invalid \\"):
         place = "in string escape code"
     shown = text[at].encode("unicode_escape").decode() if text[at] != "'" else "\\'"
     return f"invalid character '{shown}' {place}"
 
 
+def _bad_escape(text: str, at: int) -> int:
+    """Where the escape near `at` goes wrong; the length of the text when it only ends too early."""
+    start = text.rfind("\\", 0, at + 1) + 1
+    if text[start : start + 1] != "u":
+        return start
+    digits = _HEX.match(text, start + 1)
+    return start + 1 + (len(digits[0]) if digits else 0)
+
+
 def _is_cut_short(text: str, at: int) -> bool:
     """Whether the text ends at `at`, or in the middle of a word or number that starts there."""
     at = _skip_space(text, at)
     rest = text[at:].rstrip(_SPACE)
-    return not rest or rest == "-" or any(word.startswith(rest) for word in _LITERALS)
+    return not rest or rest in _NUMBER_ENDS or any(word.startswith(rest) for word in _LITERALS)
 
 
 def _skip_space(text: str, at: int) -> int:

@@ -179,14 +179,19 @@ def go_numbers(value: Any) -> Any:
 
 def _shortest_float32(value: float) -> float:
     """The float64 with the fewest digits that is `value` in float32; `value` itself when it is no float32."""
-    try:
-        single = struct.pack("<f", value)
-    except OverflowError:
-        return value
-    if struct.unpack("<f", single)[0] != value:
+    single = _float32(value)
+    if single is None or struct.unpack("<f", single)[0] != value:
         return value
     candidates = (float(f"{value:.{n_digits}g}") for n_digits in range(1, 10))
-    return next(shorter for shorter in candidates if struct.pack("<f", shorter) == single)
+    return next(shorter for shorter in candidates if _float32(shorter) == single)
+
+
+def _float32(value: float) -> bytes | None:
+    """Bytes of the nearest float32, None when it would be infinite."""
+    try:
+        return struct.pack("<f", value)
+    except OverflowError:
+        return None
 
 
 def show_from_body(body: bytes) -> ShowRequest:

@@ -1,0 +1,161 @@
+"""OpenAI's text completions, embeddings and models."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.errors import InvalidRequest
+from server.types.generation import Completed, EmbedResult, Origin, Timings
+from server.types.models import ModelDetails, ModelInfo, ModelSummary
+from server.wire.codec import encode
+from server.wire.folding import Answer
+from server.wire.openai.completions import completion, completion_from_body, text_piece, usage_piece
+from server.wire.openai.embeddings import embeddings_from_body, embeddings_reply
+from server.wire.openai.models import model_reply, models_reply
+
+END = Completed(reason="length", timings=Timings(n_prompt_tokens=3, n_output_tokens=2))
+
+
+def complete(**fields: Any) -> Any:
+    return completion_from_body(json.dumps({"model": "m", **fields}).encode(), Origin())
+
+
+def embed(**fields: Any) -> Any:
+    return embeddings_from_body(json.dumps({"model": "m", **fields}).encode(), Origin())
+
+
+def test_completions_have_penalties_and_top_p_always() -> None:
+    call = complete(prompt="p", suffix="s", top_p=0, max_tokens=1)
+    assert call.request.options == {
+        "num_predict": 1,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "frequency_penalty": 0.0,
+        "presence_penalty": 0.0,
+    }
+    assert (call.request.prompt, call.request.suffix, call.stream) == ("p", "s", False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"prompt": ["a"]},
+            "json: cannot unmarshal array into Go struct field CompletionRequest.prompt of type string",
+        ),
+        ({"stop": [1]}, "invalid type for 'stop' field: float64"),
+        ({"logprobs": 21}, "top_logprobs must be between 0 and 20"),
+    ],
+)
+def test_completions_that_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        complete(**fields)
+    assert caught.value.message == message
+
+
+def test_a_completion_in_ollamas_order() -> None:
+    body = encode(completion("cmpl-1", "m", Answer(completed=END, content="a", thinking="t"), 5))
+    assert body.decode() == (
+        '{"id":"cmpl-1","object":"text_completion","created":5,"model":"m","system_fingerprint":"fp_ollama",'
+        '"choices":[{"text":"a","index":0,"finish_reason":"length"}],'
+        '"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}'
+    )
+
+
+def test_pieces_of_a_completion() -> None:
+    assert text_piece("cmpl-1", "m", 5, "a", with_usage=False) == (
+        b'data: {"id":"cmpl-1","object":"text_completion","created":5,"choices":[{"text":"a","index":0,'
+        b'"finish_reason":null}],"model":"m","system_fingerprint":"fp_ollama"}\n\n'
+    )
+    zeros = b'"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}'
+    assert zeros in text_piece("cmpl-1", "m", 5, "a", with_usage=True)
+    assert b'"choices":[]' in usage_piece("cmpl-1", "m", 5, END)
+    assert b'"total_tokens":5' in usage_piece("cmpl-1", "m", 5, END)
+
+
+@pytest.mark.parametrize(
+    ("value", "inputs"),
+    [
+        ("a", ("a",)),
+        ("", ("",)),
+        (["a", "b"], ("a", "b")),
+        ([1, 2], ((1, 2),)),
+        ([[1, 2], [3]], ((1, 2), (3,))),
+    ],
+)
+def test_inputs(value: Any, inputs: Any) -> None:
+    assert embed(input=value).request.inputs == inputs
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "invalid input"),
+        (None, "invalid input"),
+        (1, "invalid input type"),
+        (["a", 1], "invalid input type"),
+        ([[]], "invalid input type"),
+        ([1.5], "invalid input type"),
+        ([-1], "invalid input type"),
+        ([True], "invalid input type"),
+        ([2**31], "invalid input type"),
+    ],
+)
+def test_inputs_that_are_refused(value: Any, message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        embed(input=value)
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize(("name", "as_base64"), [("", False), ("float", False), ("Base64", True)])
+def test_encodings(name: str, as_base64: bool) -> None:
+    assert embed(input="a", encoding_format=name).as_base64 == as_base64
+
+
+def test_an_unknown_encoding() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        embed(input="a", encoding_format="hex")
+    expected = "Invalid value for 'encoding_format' = hex. Supported values: ['float', 'base64']."
+    assert caught.value.message == expected
+
+
+def test_vectors() -> None:
+    vector = struct.pack("<3f", 0.1, -0.2, 0.3)
+    result = EmbedResult(vectors=(vector,), n_prompt_tokens=4)
+    assert encode(embeddings_reply("m", result, as_base64=True)).decode() == (
+        '{"object":"list","data":[{"object":"embedding","embedding":"zczMPc3MTL6amZk+","index":0}],'
+        '"model":"m","usage":{"prompt_tokens":4,"total_tokens":4}}'
+    )
+    (datum,) = json.loads(encode(embeddings_reply("m", result, as_base64=False)))["data"]
+    assert struct.pack("<3f", *datum["embedding"]) == vector
+    assert base64.b64encode(vector) == b"zczMPc3MTL6amZk+"
+
+
+def test_models() -> None:
+    summary = ModelSummary(
+        name="me/m:latest", namespace="me", digest="", size_bytes=1, modified_at=5.9, details=ModelDetails()
+    )
+    assert encode(models_reply((summary,))).decode() == (
+        '{"object":"list","data":[{"id":"me/m:latest","object":"model","created":5,"owned_by":"me"}]}'
+    )
+    assert encode(models_reply(())) == b'{"object":"list","data":null}'
+    info = ModelInfo(name="m:latest", modelfile="", details=ModelDetails(), modified_at=7.0)
+    assert encode(model_reply("m", info)).decode() == (
+        '{"id":"m","object":"model","created":7,"owned_by":"library"}'
+    )
+
+
+@given(st.binary())
+def test_no_body_raises_anything_but_invalid_request(body: bytes) -> None:
+    for read in (completion_from_body, embeddings_from_body):
+        try:
+            read(body, Origin())
+        except InvalidRequest as error:
+            assert error.message
