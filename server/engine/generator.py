@@ -148,15 +148,18 @@ class Generator:
             someone_decodes=self._scheduler.someone_decodes, n_batch=self._context.n_batch
         )
         plan = self._scheduler.plan(min(n_prompt_tokens, self._n_prompt_tokens_max))
+        deltas: list[TokenDelta] = []
+        ended: list[FromEngine] = []
         try:
             self._fill(plan)
             outcome = self._decode(plan)
             if outcome is not Decoded.DONE:
                 return self._not_done(plan, outcome)
             self._n_prompt_tokens_max = self._context.n_batch
-            deltas, ended = self._after_decode(plan)
+            self._after_decode(plan, deltas, ended)
         except (EngineFailure, MemoryError) as error:
-            return self._all_failed(error)
+            ended += self._all_failed(error)
+            return [Step(tuple(deltas), self._step_stats(0.0)), *ended]
         seconds = time.perf_counter() - begin
         self._pace.measured(plan.n_prompt_tokens, seconds)
         return [Step(tuple(deltas), self._step_stats(seconds)), *ended]
@@ -194,25 +197,12 @@ class Generator:
         finally:
             self._inbox.step_ends()
 
-    def _after_decode(self, plan: Plan) -> tuple[list[TokenDelta], list[FromEngine]]:
+    def _after_decode(self, plan: Plan, deltas: list[TokenDelta], ended: list[FromEngine]) -> None:
         """Record what is in memory now, choose the next tokens, and end who has come to an end."""
-        outputs: list[Generation] = []
-        for sequence in plan.decoding:
-            generation = self._generations[sequence.request_id]
-            self._cache.append(sequence.slot, generation.last_token)
-            outputs.append(generation)
-        for chunk in plan.chunks:
-            sequence = chunk.sequence
-            start = sequence.n_prefilled
-            self._cache.append(sequence.slot, sequence.tokens[start : start + chunk.n_tokens])
-            self._scheduler.prefilled(chunk)
-            if chunk.is_last:
-                outputs.append(self._generations[sequence.request_id])
+        outputs = self._record(plan)
         if not outputs:
-            return [], []
+            return
         rows = self._context.logits()
-        deltas: list[TokenDelta] = []
-        ended: list[FromEngine] = []
         best = rows.argmax(1) if all(generation.sampler.is_greedy for generation in outputs) else None
         for index, generation in enumerate(outputs):
             try:
@@ -232,7 +222,22 @@ class Generator:
                 )
             if generation.end is not None:
                 ended.append(self._finish(generation))
-        return deltas, ended
+
+    def _record(self, plan: Plan) -> list[Generation]:
+        """Record what the step put in memory; returns the requests that have a row of logits, in order."""
+        outputs: list[Generation] = []
+        for sequence in plan.decoding:
+            generation = self._generations[sequence.request_id]
+            self._cache.append(sequence.slot, generation.last_token)
+            outputs.append(generation)
+        for chunk in plan.chunks:
+            sequence = chunk.sequence
+            start = sequence.n_prefilled
+            self._cache.append(sequence.slot, sequence.tokens[start : start + chunk.n_tokens])
+            self._scheduler.prefilled(chunk)
+            if chunk.is_last:
+                outputs.append(self._generations[sequence.request_id])
+        return outputs
 
     def _advance(self, generation: Generation, rows: Rows, index: int, guess: int) -> Released:
         """Choose a token from a row; returns what may be shown. `guess`: the row's largest, -1 not known."""
@@ -328,7 +333,8 @@ class Generator:
         """Nothing of the step counts. Aborted: the aborts are in the inbox. No room: try a smaller step."""
         if outcome is Decoded.NO_ROOM:
             if plan.n_prompt_tokens <= 1:
-                return self._all_failed(DecodeFailed("the context has no room for the next token"))
+                failed = self._all_failed(DecodeFailed("the context has no room for the next token"))
+                return [Step((), self._step_stats(0.0)), *failed]
             self._n_prompt_tokens_max = plan.n_prompt_tokens // 2
         return [Step((), self._step_stats(0.0))]
 
@@ -342,7 +348,7 @@ class Generator:
         self._context.clear()
         self._cache.clear()
         self._n_prompt_tokens_max = self._context.n_batch
-        return [Step((), self._step_stats(0.0)), *failed]
+        return failed
 
     def _step_stats(self, seconds: float) -> StepStats:
         running = self._scheduler.running

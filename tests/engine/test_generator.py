@@ -2,69 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import re
-
 import numpy as np
 import pytest
 
-from server.engine.failures import BadGrammar, BadRequest, ContextFull, DecodeFailed
-from server.engine.generator import Generator
-from server.engine.loading import Engine
+from server.engine.failures import BadGrammar, ContextFull
 from server.engine.model import Model
-from server.ipc.messages import Failed, Finished, Step, Submit, TokenDelta
-from server.types.generation import SamplingParams
+from server.ipc.messages import Finished
 from tests.engine.conftest import MakeEngine
-
-FRANCE = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
-STORY = "<|im_start|>user\nTell me a story.<|im_end|>\n<|im_start|>assistant\n"
-EOG = ((0, -math.inf), (2, -math.inf))
-"""Biases against every token that ends a generation."""
-
-
-class Player:
-    """Runs a generator and collects what it says."""
-
-    def __init__(self, engine: Engine) -> None:
-        assert engine.generator is not None
-        self.generator: Generator = engine.generator
-        self.deltas: dict[int, list[TokenDelta]] = {}
-        self.ends: dict[int, Finished | Failed] = {}
-        self.steps: list[Step] = []
-        self._n_requests = 0
-
-    def submit(self, *prompt: str | tuple[int, ...], emitted: tuple[int, ...] = (), **options: object) -> int:
-        self._n_requests += 1
-        params = SamplingParams(**{"temperature": 0.0, **options})  # type: ignore[arg-type]
-        self.generator.submit(
-            Submit(request_id=self._n_requests, prompt=prompt, sampling=params, emitted=emitted)
-        )
-        return self._n_requests
-
-    def step(self) -> None:
-        for message in self.generator.step():
-            if isinstance(message, Step):
-                self.steps.append(message)
-                for delta in message.deltas:
-                    self.deltas.setdefault(delta.request_id, []).append(delta)
-            elif isinstance(message, Finished | Failed):
-                assert message.request_id not in self.ends
-                self.ends[message.request_id] = message
-
-    def run(self, *prompt: str | tuple[int, ...], **options: object) -> tuple[str, Finished]:
-        """Run one request to its end."""
-        request_id = self.submit(*prompt, **options)  # type: ignore[arg-type]
-        while request_id not in self.ends:
-            self.step()
-        end = self.ends[request_id]
-        assert isinstance(end, Finished), end
-        return self.text(request_id), end
-
-    def text(self, request_id: int) -> str:
-        return "".join(delta.text for delta in self.deltas.get(request_id, ()))
-
-    def tokens(self, request_id: int) -> tuple[int, ...]:
-        return tuple(token for delta in self.deltas.get(request_id, ()) for token in delta.tokens)
+from tests.support.generator_player import EOG, FRANCE, STORY, Player
 
 
 @pytest.fixture
@@ -292,106 +237,3 @@ def test_emitted_tokens_count_for_limit_grammar_and_shift(make_engine: MakeEngin
     assert end.timings.n_output_tokens == 160
     with pytest.raises(ContextFull):
         player.submit(FRANCE, emitted=(9,) * 150, context_shift=False)
-
-
-# Sampling through the whole engine.
-
-
-def test_equal_seeds_give_equal_texts(make_engine: MakeEngine, spark_f16: Model) -> None:
-    options = {"temperature": 1.0, "seed": 5, "n_predict": 24}
-    texts = {Player(make_engine(spark_f16, n_slots=1)).run(STORY, **options)[0] for _ in range(2)}
-    assert len(texts) == 1
-    other = Player(make_engine(spark_f16, n_slots=1)).run(STORY, **{**options, "seed": 6})[0]
-    assert {other} != texts
-
-
-def test_a_grammar_shapes_the_answer(player: Player) -> None:
-    text, end = player.run(FRANCE, grammar='root ::= "[" [0-9]{3} ("," [0-9]{3}){2} "]"')
-    assert re.fullmatch(r"\[\d{3}(,\d{3}){2}\]", text)
-    assert end.reason == "stop"
-
-
-def test_a_bad_grammar_fails_only_its_request(player: Player) -> None:
-    with pytest.raises(BadGrammar):
-        player.submit(FRANCE, grammar="root ::= (")
-    assert player.generator.is_idle
-    assert player.run(FRANCE)[0] == "The capital of France is Paris."
-
-
-def test_a_grammar_that_allows_nothing_fails_only_its_request(player: Player) -> None:
-    stuck = player.submit(FRANCE, grammar='root ::= "a" [z-a]')
-    fine = player.submit(FRANCE)
-    while len(player.ends) < 2:
-        player.step()
-    failed = player.ends[stuck]
-    assert isinstance(failed, Failed)
-    assert failed.kind == "invalid_grammar"
-    assert player.text(fine) == "The capital of France is Paris."
-
-
-def test_log_probabilities_are_those_of_the_model(player: Player, spark: Model) -> None:
-    text, _ = player.run(FRANCE, logprobs=True, n_top_logprobs=3, repeat_penalty=1.05)
-    logprobs = [item for delta in player.deltas[1] for item in delta.logprobs]
-    assert "".join(item.token for item in logprobs) == text
-    assert [item.token_bytes for item in logprobs] == [spark.piece(token) for token in player.tokens(1)]
-    for item in logprobs:
-        assert len(item.top) == 3
-        values = [alternative.logprob for alternative in item.top]
-        assert values == sorted(values, reverse=True)
-        assert max(values) <= 0.0
-        assert sum(math.exp(value) for value in values) <= 1.0 + 1e-6
-        assert item.logprob <= values[0] + 1e-6
-        assert all(alternative.token for alternative in item.top)
-
-
-def test_log_probabilities_of_part_characters_have_their_bytes(player: Player) -> None:
-    prompt = "<|im_start|>user\nShow me an emoji.<|im_end|>\n<|im_start|>assistant\n"
-    text, _ = player.run(prompt, logprobs=True)
-    logprobs = [item for delta in player.deltas[1] for item in delta.logprobs]
-    assert b"".join(item.token_bytes for item in logprobs).decode() == text
-    assert all(item.token and item.top == () for item in logprobs)
-
-
-# Faults.
-
-
-def test_token_ids_out_of_range_are_refused(player: Player, spark: Model) -> None:
-    for bad in (-1, spark.n_vocab, 2**40):
-        with pytest.raises(BadRequest, match="vocabulary"):
-            player.submit((1, bad))
-        with pytest.raises(BadRequest, match="vocabulary"):
-            player.submit("x", emitted=(bad,))
-    assert player.generator.is_idle
-
-
-@pytest.mark.parametrize("error", [DecodeFailed("broken"), MemoryError()], ids=["decode", "memory"])
-def test_a_failed_step_fails_its_requests_and_the_engine_goes_on(
-    make_engine: MakeEngine, spark: Model, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    engine = make_engine(spark, n_slots=2)
-    player = Player(engine)
-    ids = [player.submit(FRANCE) for _ in range(3)]
-
-    def fail() -> None:
-        raise error
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.context, "decode", fail)
-        player.step()
-    assert sorted(player.ends) == ids[:2]
-    kinds = {end.kind for end in player.ends.values() if isinstance(end, Failed)}
-    assert kinds == {"engine" if isinstance(error, DecodeFailed) else "out_of_memory"}
-    while ids[2] not in player.ends:
-        player.step()
-    assert isinstance(player.ends[ids[2]], Finished)
-    assert player.run(FRANCE)[0] == "The capital of France is Paris."
-
-
-def test_each_step_tells_how_far_prompts_are(make_engine: MakeEngine, spark: Model) -> None:
-    player = Player(make_engine(spark, n_slots=1, n_batch=64))
-    player.submit((7,) * 200, n_predict=1)
-    while not player.ends:
-        player.step()
-    progress = [step.stats.prefilling for step in player.steps]
-    assert progress == [((1, 64, 200),), ((1, 128, 200),), ((1, 192, 200),), ()]
-    assert player.steps[-1].stats.n_kv_tokens == 200

@@ -316,3 +316,10 @@ def assert_timings(worker: Worker) -> None:
     timings: EngineTimings = end.timings
     assert timings.n_output_tokens == len(worker.tokens[1]) + 1  # the token that ended it counts
     assert min(timings.prompt_duration_ns, timings.output_duration_ns) > 0
+
+
+def test_shutdown_before_a_load_is_answered_with_bye() -> None:
+    with worker_process() as worker:
+        worker.send(Shutdown())
+        worker.wait_for(Bye)
+        assert worker.process.wait(timeout=5) == 0
