@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
@@ -322,4 +323,36 @@ def test_shutdown_before_a_load_is_answered_with_bye() -> None:
     with worker_process() as worker:
         worker.send(Shutdown())
         worker.wait_for(Bye)
+        assert worker.process.wait(timeout=5) == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_any_mixture_of_requests_gets_exactly_one_end_each(seed: int) -> None:
+    random = Random(seed)
+    grammars = ("", "", 'root ::= [a-z ]{1,20} "."', "root ::= (")
+    prompts = (chat("Hi"), chat("Tell me a story."), ((7,) * 100,), ((7,) * 300,), ((-1,),))
+    with worker_process() as worker:
+        worker.load(SPARK, n_ctx=128, n_slots=3, n_batch=64)
+        for request_id in range(60):
+            sampling = SamplingParams(
+                seed=request_id,
+                n_predict=random.choice((0, 1, 20, 200)),
+                temperature=random.choice((0.0, 0.8)),
+                repeat_penalty=random.choice((1.0, 1.2)),
+                mirostat=random.choice((0, 0, 0, 2)),
+                context_shift=random.choice((True, False)),
+                stop=random.choice(((), ("a",), ("e ", "the"))),
+                grammar=random.choice(grammars),
+                logprobs=random.choice((True, False)),
+                n_top_logprobs=2,
+            )
+            prompt = random.choice(prompts)
+            worker.send(Submit(request_id=request_id, prompt=prompt, sampling=sampling))
+            if random.random() < 0.3:
+                worker.send(Abort(random.randrange(request_id + 1)))
+        worker.send(Shutdown(grace_s=60.0))
+        worker.wait_for(Bye)
+        assert sorted(worker.ends) == list(range(60))
+        kinds = {type(end).__name__ for end in worker.ends.values()}
+        assert kinds == {"Finished", "Failed"}
         assert worker.process.wait(timeout=5) == 0
