@@ -125,9 +125,17 @@ class ServerThread:
         self.services = build_services(settings)
         self.loop = asyncio.new_event_loop()
 
+    def launch(self) -> None:
+        """Begin to start; whoever wants to know when requests are answered calls `wait_until_started`."""
+        self._thread.start()
+
     def start(self) -> None:
         """Start serving; returns once requests are answered. Raises: what kept the server from starting."""
-        self._thread.start()
+        self.launch()
+        self.wait_until_started()
+
+    def wait_until_started(self) -> None:
+        """Wait until requests are answered. Raises: what kept the server from starting."""
         if not self._ready.wait(START_TIMEOUT_S):
             raise OllaError("the server did not start in time")
         if self._failure is not None:

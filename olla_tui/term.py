@@ -1,0 +1,149 @@
+"""The terminal that the screen draws on: kept clean, measured, and let go of when it hangs up.
+
+Native code writes to file descriptors 1 and 2 when it likes, and Textual draws on `sys.__stderr__`. The guard
+gives the screen a descriptor of its own for the terminal and points 1 and 2 at a log file, so that nothing else
+can reach the screen. It must be entered before anything native is imported.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+RATE_WINDOW_S = 2.0
+MAX_LOG_BYTES = 4 * 1024 * 1024
+
+
+class TerminalOutput(io.TextIOBase):
+    """Writes text to the terminal and counts it.
+
+    Once the terminal is gone, what is written disappears instead of raising: the screen ends in order.
+    """
+
+    encoding = "utf-8"
+    errors = "replace"
+
+    def __init__(self, fd: int, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._fd = fd
+        self._clock = clock
+        self._written: deque[tuple[float, int]] = deque()
+        self._gone = False
+        self.n_bytes = 0
+
+    def write(self, text: str) -> int:
+        """Write all of the text; blocks while the terminal takes no more."""
+        data = memoryview(text.encode("utf-8", "replace"))
+        self._count(len(data))
+        try:
+            while data and not self._gone:
+                data = data[os.write(self._fd, data) :]
+        except OSError:
+            self._gone = True
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def isatty(self) -> bool:
+        """Whether the descriptor is a terminal."""
+        return os.isatty(self._fd)
+
+    def fileno(self) -> int:
+        """The terminal's own descriptor."""
+        return self._fd
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def bytes_per_s(self) -> float:
+        """Bytes a second over the last `RATE_WINDOW_S` seconds."""
+        self._forget(self._clock())
+        return sum(size for _, size in self._written) / RATE_WINDOW_S
+
+    def hang_up(self) -> None:
+        """Point the descriptor at nothing; a write that blocks returns, later ones disappear."""
+        self._gone = True
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self._fd)
+        os.close(null)
+
+    def _count(self, size: int) -> None:
+        now_s = self._clock()
+        self._forget(now_s)
+        self._written.append((now_s, size))
+        self.n_bytes += size
+
+    def _forget(self, now_s: float) -> None:
+        while self._written and self._written[0][0] < now_s - RATE_WINDOW_S:
+            self._written.popleft()
+
+
+class TerminalGuard:
+    """Keeps descriptors 1 and 2 away from the terminal while the screen is up.
+
+    Attributes:
+        output: what the screen draws on, for the time of the block.
+    """
+
+    def __init__(self, log_path: Path) -> None:
+        self._log_path = log_path
+        self._saved: tuple[int, int] | None = None
+        self._streams = (sys.__stdout__, sys.__stderr__)
+        self.output: TerminalOutput | None = None
+
+    def __enter__(self) -> TerminalGuard:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        log_fd = open_log(self._log_path)
+        self._saved = (os.dup(1), os.dup(2))
+        self.output = TerminalOutput(os.dup(1 if os.isatty(1) else 2))
+        os.dup2(log_fd, 1)
+        os.dup2(log_fd, 2)
+        os.close(log_fd)
+        self._streams = (sys.__stdout__, sys.__stderr__)
+        _set_terminal_streams(self.output, self.output)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._saved is not None and self.output is not None
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        _set_terminal_streams(*self._streams)
+        for fd, saved in zip((1, 2), self._saved, strict=True):
+            os.dup2(saved, fd)
+            os.close(saved)
+        self._saved = None
+
+    def hang_up(self) -> None:
+        """The terminal is gone: the screen draws on nothing, and standard input gives nothing more."""
+        if self.output is not None:
+            self.output.hang_up()
+        if self._saved is not None:
+            null = os.open(os.devnull, os.O_RDWR)
+            for fd in (0, *self._saved):
+                os.dup2(null, fd)
+            os.close(null)
+
+
+def _set_terminal_streams(stdout: object, stderr: object) -> None:
+    """Textual draws on one of them and asks the other for the size; both are declared final for type checkers."""
+    setattr(sys, "__stdout__", stdout)  # noqa: B010
+    setattr(sys, "__stderr__", stderr)  # noqa: B010
+
+
+def open_log(path: Path) -> int:
+    """A descriptor that appends to the log, for its owner alone; a log that has grown large moves aside."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
+        os.replace(path, path.with_suffix(".old.log"))
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
