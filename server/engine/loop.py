@@ -7,8 +7,6 @@ import os
 import time
 from typing import Final
 
-import numpy as np
-
 from server.engine.failures import BadRequest, EngineFailure
 from server.engine.inbox import Inbox
 from server.engine.loading import Engine
@@ -124,7 +122,7 @@ class Loop:
             tokens = tuple(tuple(map(int, array)) for array in arrays)
             return [Tokens(request_id=message.request_id, tokens=tokens)]
         ids = token_array(model, message.tokens)
-        return [Text(request_id=message.request_id, text=model.detokenize(np.ascontiguousarray(ids)))]
+        return [Text(request_id=message.request_id, text=model.detokenize(ids))]
 
 
 def _encoded(message: FromEngine) -> bytes:

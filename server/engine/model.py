@@ -101,17 +101,12 @@ class Model:
         return piece
 
     def detokenize(self, tokens: TokenArray) -> str:
-        """The text of tokens, special tokens rendered."""
-        for token in tokens:
-            self.check_token(int(token))
-        pointer = np.ascontiguousarray(tokens).ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        n_max = 16 * len(tokens) + 64
-        while True:
-            text = ctypes.create_string_buffer(n_max)
-            n = native.detokenize(self.vocab, pointer, len(tokens), text, n_max, False, True)
-            if n >= 0:
-                return text.raw[:n].decode("utf-8", "replace")
-            n_max = -n
+        """The text of tokens, special tokens rendered.
+
+        It is their pieces in a row: llama_detokenize would also remove spaces before punctuation for some
+        vocabularies, and the text would no longer be that of the tokens. Raises: BadRequest for unknown ids.
+        """
+        return b"".join(self.piece(int(token), special=True) for token in tokens).decode("utf-8", "replace")
 
     def is_eog(self, token: int) -> bool:
         """Whether the token ends a generation."""

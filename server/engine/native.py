@@ -84,7 +84,6 @@ vocab_is_control: Fn[[Address, int], bool] = _c.llama_vocab_is_control
 vocab_suppress_tokens: Fn[[Address, Any], Any] = _c.llama_vocab_get_suppress_tokens
 tokenize: Fn[[Address, bytes, int, Any, int, bool, bool], int] = _c.llama_tokenize
 token_to_piece: Fn[[Address, int, Any, int, int, bool], int] = _c.llama_token_to_piece
-detokenize: Fn[[Address, Any, int, Any, int, bool, bool], int] = _c.llama_detokenize
 adapter_lora_init: Fn[[Address, bytes], Any] = _c.llama_adapter_lora_init
 set_adapters_lora: Fn[[Address, Any, int, Any], int] = _c.llama_set_adapters_lora
 

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from server.engine import native
@@ -22,6 +22,7 @@ from tests.support.engine_worker import REPOSITORY
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(text=st.text(max_size=60))
+@example(text=" . , n't")
 def test_any_text_survives_its_tokens(spark: Model, text: str) -> None:
     tokens = spark.tokenize(text, parse_special=False)
     assert b"".join(spark.piece(int(token)) for token in tokens).decode() == text
