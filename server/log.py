@@ -90,7 +90,6 @@ def install(ring: LogRing, debug: int) -> logging.Logger:
     """Send the log of "olla" into the ring; returns its logger. Other handlers stay as they are."""
     logger = logging.getLogger("olla")
     logger.setLevel(logging_level(debug))
-    logger.propagate = False
     for handler in [handler for handler in logger.handlers if isinstance(handler, RingHandler)]:
         logger.removeHandler(handler)
     logger.addHandler(RingHandler(ring))

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
+import llama_cpp.llama_cpp as llama_cpp
 
 from server.prompts.grammar import grammar_for
 
