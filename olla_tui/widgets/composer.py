@@ -6,43 +6,57 @@ last walk the history; ctrl+e opens the text in the user's editor.
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from textual import events
 from textual.app import SuspendNotSupported
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.message import Message
 from textual.widgets import TextArea
 
+from olla_tui.text.clean import clean
+from olla_tui.widgets.composer_history import PromptHistory
+
 MAX_ROWS = 12
-MAX_HISTORY = 500
+MAX_EDITED_BYTES = 4 * 1024 * 1024
+
+
+def run_editor(command: Sequence[str]) -> int:
+    """Run an editor on the terminal that the screen is drawn on; returns its exit status.
+
+    The screen may have sent file descriptors 1 and 2 elsewhere; `sys.__stderr__` is its way to the terminal.
+
+    Raises: OSError when it cannot be started.
+    """
+    terminal = sys.__stderr__
+    return subprocess.run(command, stdout=terminal, stderr=terminal, check=False).returncode
 
 
 class Composer(TextArea):
     """The prompt."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+j,shift+enter,alt+enter", "newline", "New line", id="composer.newline"),
+        Binding("ctrl+e", "open_editor", "Editor", id="composer.editor"),
+    ]
     DEFAULT_CSS = """
     Composer {
-        height: auto;
-        min-height: 1;
-        max-height: 12;
+        height: 1;
         border: none;
         padding: 0;
         scrollbar-size-vertical: 1;
+        background: $background;
+        &:focus { border: none; }
+        .text-area--cursor-line { background: $background; }
     }
-    Composer:focus { border: none; }
     """
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "Send", id="composer.submit", priority=True),
-        Binding("ctrl+j,shift+enter,alt+enter", "newline", "New line", id="composer.newline", priority=True),
-        Binding("ctrl+e", "open_editor", "Edit in $EDITOR", id="composer.editor", priority=True),
-    ]
 
     class PromptSubmitted(Message):
         """The user sends a text; it is not blank and ends without white space."""
@@ -58,91 +72,125 @@ class Composer(TextArea):
             super().__init__()
             self.reason = reason
 
-    def __init__(self, *, editor: str = "", history: Sequence[str] = (), id: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        editor: str = "",
+        history: Sequence[str] = (),
+        id: str | None = None,
+        run: Callable[[Sequence[str]], int] = run_editor,
+    ) -> None:
         """Make an empty prompt.
 
         Args:
             editor: command line of the user's editor; "" means "vi".
             history: earlier prompts, oldest first.
+            run: runs the editor.
         """
-        super().__init__(id=id, soft_wrap=True, show_line_numbers=False, tab_behavior="focus", compact=True)
-        self.highlight_cursor_line = False
+        super().__init__(id=id, soft_wrap=True, show_line_numbers=False, highlight_cursor_line=False)
+        self.cursor_blink = False  # each blink is bytes on the wire
         self._editor = editor or "vi"
-        self._history: list[str] = []
-        self._place = 0
-        self._draft = ""
-        self.set_history(history)
+        self._history = PromptHistory(history)
+        self._run = run
+
+    # --- state ---
 
     def disable_with(self, reason: str) -> None:
         """Take no input and say why in the placeholder; the text stays."""
-        self.placeholder = reason
         self.disabled = True
+        self.placeholder = Content(clean(reason))
 
     def enable(self, placeholder: str = "") -> None:
         """Take input again."""
-        self.placeholder = placeholder
         self.disabled = False
+        self.placeholder = Content(clean(placeholder))
 
     def set_history(self, prompts: Sequence[str]) -> None:
         """Replace the history, oldest first."""
-        self._history = list(prompts)[-MAX_HISTORY:]
-        self._place = len(self._history)
+        self._history = PromptHistory(prompts)
+
+    # --- size ---
+
+    def on_text_area_changed(self) -> None:
+        """Grow and shrink with the text."""
+        self._fit_rows()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        """A new width wraps the text in another number of rows."""
+        self._fit_rows()
+
+    def _fit_rows(self) -> None:
+        rows = min(max(self.wrapped_document.height, 1), MAX_ROWS)
+        if self.styles.height is None or self.styles.height.value != rows:
+            self.styles.height = rows
+
+    # --- keys ---
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key == "enter":
+            event.stop()
+            event.prevent_default()
+            self.action_submit()
+
+    def action_cursor_up(self, select: bool = False) -> None:
+        """In the first row the prompt before this one, else as usual."""
+        if select or not self.navigator.is_first_wrapped_line(self.cursor_location):
+            super().action_cursor_up(select)
+        elif (text := self._history.older(self.text)) is not None:
+            self._show(text)
+
+    def action_cursor_down(self, select: bool = False) -> None:
+        """In the last row the prompt after this one, else as usual."""
+        if select or not self.navigator.is_last_wrapped_line(self.cursor_location):
+            super().action_cursor_down(select)
+        elif (text := self._history.newer()) is not None:
+            self._show(text)
+
+    def _show(self, text: str) -> None:
+        self.text = text
+        self.move_cursor(self.document.end)
 
     def action_submit(self) -> None:
         """Send the text, remember it and empty the prompt; nothing happens when it is blank."""
         text = self.text.rstrip()
-        if not text.strip():
-            return
-        if not self._history or self._history[-1] != text:
-            self.set_history([*self._history, text])
-        self._place = len(self._history)
-        self.text = ""
-        self.post_message(self.PromptSubmitted(text))
+        if text.strip():
+            self._history.add(text)
+            self.text = ""
+            self.post_message(self.PromptSubmitted(text))
 
     def action_newline(self) -> None:
         """Start a new line."""
-        self.insert("\n")
+        if not self.read_only:
+            self.insert("\n")
+
+    # --- editor ---
 
     def action_open_editor(self) -> None:
         """Edit the text in the user's editor while the screen is suspended."""
-        handle, name = tempfile.mkstemp(suffix=".md", prefix="olla-prompt-")
-        path = Path(name)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(self.text)
-            with self.app.suspend():
-                code = subprocess.run([*shlex.split(self._editor), str(path)], check=False).returncode
-            if code:
-                self.post_message(
-                    self.EditorFailed(f"{self._editor} ended with {code}; the text is unchanged")
-                )
-            else:
-                self._replace(path.read_text(encoding="utf-8", errors="replace").rstrip("\n"))
-        except (OSError, ValueError, SuspendNotSupported) as error:
-            self.post_message(self.EditorFailed(f"the editor {self._editor!r} cannot be used: {error}"))
-        finally:
-            path.unlink(missing_ok=True)
+            command = shlex.split(self._editor)
+        except ValueError:
+            command = []
+        if not command:
+            self.post_message(self.EditorFailed(f"The editor's command line is not valid: {self._editor}"))
+            return
+        try:
+            with tempfile.TemporaryDirectory(prefix="olla-") as directory:
+                self._edit(command, Path(directory) / "prompt.md")
+        except SuspendNotSupported:
+            self.post_message(self.EditorFailed("This terminal cannot be handed to an editor."))
+        except OSError as error:
+            self.post_message(self.EditorFailed(f"{command[0]} cannot be used: {error.strerror or error}"))
 
-    def action_cursor_up(self, select: bool = False) -> None:
-        """Up a row; in the first row, back in the history."""
-        if not select and self.cursor_at_first_line and self._place > 0:
-            if self._place == len(self._history):
-                self._draft = self.text
-            self._recall(self._place - 1)
+    def _edit(self, command: list[str], path: Path) -> None:
+        path.write_text(self.text, encoding="utf-8")
+        with self.app.suspend():
+            status = self._run([*command, str(path)])
+        if status != 0:
+            self.post_message(
+                self.EditorFailed(f"{command[0]} ended with status {status}; nothing was changed.")
+            )
+        elif path.stat().st_size > MAX_EDITED_BYTES:
+            self.post_message(self.EditorFailed(f"A prompt may have {MAX_EDITED_BYTES // 2**20} MB at most."))
         else:
-            super().action_cursor_up(select)
-
-    def action_cursor_down(self, select: bool = False) -> None:
-        """Down a row; in the last row, forward in the history, at its end back to what was being written."""
-        if not select and self.cursor_at_last_line and self._place < len(self._history):
-            self._recall(self._place + 1)
-        else:
-            super().action_cursor_down(select)
-
-    def _recall(self, place: int) -> None:
-        self._place = place
-        self._replace(self._draft if place == len(self._history) else self._history[place])
-
-    def _replace(self, text: str) -> None:
-        self.text = text
-        self.move_cursor(self.document.end)
+            self._show(clean(path.read_text(encoding="utf-8", errors="replace")).rstrip("\n"))

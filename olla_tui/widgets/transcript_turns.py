@@ -1,7 +1,7 @@
 """What a transcript is told about a turn; no Textual in here.
 
-A turn is data, never a widget: its source text, and a few words for its header. How it is laid out in lines is
-`olla_tui.widgets.transcript_model`'s business.
+A turn is data, never a widget: its source text, and a few words for its header. How it is laid out in lines
+is `olla_tui.widgets.transcript_layout`'s business.
 """
 
 from __future__ import annotations
