@@ -36,12 +36,17 @@ def _parser() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 
 
+def _is_plain(source: str) -> bool:
+    """Whether a paragraph has nothing in it that a parser would have to look at."""
+    return not _SPECIAL.search(source)
+
+
 def lay_out(block: Block, width: int, styles: TextStyles) -> list[Line]:
     """Lines of a block, none of them wider than `width` cells (at least 1)."""
     width = max(width, 1)
     if block.kind is BlockKind.FENCE:
         return lay_out_fence(block, width, styles)
-    if block.kind is BlockKind.TEXT and not _SPECIAL.search(block.source):
+    if block.kind is BlockKind.TEXT and _is_plain(block.source):
         stripped = "\n".join(line.strip() for line in block.source.split("\n"))
         return wrap([(stripped, styles.text)], width)
     tree = SyntaxTreeNode(_parser().parse(block.source))

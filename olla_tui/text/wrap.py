@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from unicodedata import category
 
 from rich.cells import cell_len, chop_cells
 from rich.segment import Segment
@@ -31,7 +32,7 @@ def wrap(spans: Sequence[Span], width: int) -> list[Line]:
         width: cells per line, at least 1.
     """
     text = "".join(piece for piece, _ in spans)
-    return _slice(spans, _break(text, max(width, 1)))
+    return _slice(spans if text.isascii() else _whole(spans), _break(text, max(width, 1)))
 
 
 def wrap_code(spans: Sequence[Span], width: int) -> list[Line]:
@@ -44,7 +45,27 @@ def wrap_code(spans: Sequence[Span], width: int) -> list[Line]:
     for piece in _chop(text, width):
         ranges.append((start, start + len(piece)))
         start += len(piece)
-    return _slice(spans, ranges or [(0, 0)])
+    return _slice(spans if text.isascii() else _whole(spans), ranges or [(0, 0)])
+
+
+def _whole(spans: Sequence[Span]) -> list[Span]:
+    """The spans with no border inside what a terminal draws as one character; its first part styles it."""
+    out: list[Span] = []
+    for text, style in spans:
+        at = 0
+        while out and at < len(text) and _joins(out[-1][0][-1:], text[at]):
+            out[-1] = (out[-1][0] + text[at], out[-1][1])
+            at += 1
+        if at < len(text):
+            out.append((text[at:], style))
+    return out
+
+
+def _joins(before: str, char: str) -> bool:
+    if char.isascii():
+        return False
+    modifies = category(char) in ("Mn", "Me", "Cf") or "\U0001f3fb" <= char <= "\U0001f3ff"
+    return before != "\n" and (modifies or before == "\u200d")
 
 
 def _chop(text: str, width: int) -> list[str]:
