@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -28,6 +29,7 @@ from olla_tui.cli.live_answer import new_printer, show_answer
 from olla_tui.cli.progress import Progress
 from olla_tui.cli.session import Session
 from olla_tui.cli.slash import Outcome, SlashCommands
+from olla_tui.cli.type_ahead import as_others_expect, type_ahead
 from server.errors import InvalidRequest, OllaError
 from server.services.protocols import Services
 from server.settings import Settings
@@ -44,8 +46,16 @@ async def converse(services: Services, session: Session, settings: Settings) -> 
 
     Raises: OllaError when the model cannot be loaded; later errors are printed and the conversation goes on.
     """
-    await load(services, session)
-    replay(session)
+    with type_ahead():
+        await load(services, session)
+        replay(session)
+        # Between a prompt and the next nothing is there to stop, and a second Ctrl-C must not end it all.
+        with on_interrupt(lambda: None):
+            await talk(services, session, settings)
+
+
+async def talk(services: Services, session: Session, settings: Settings) -> None:
+    """Read, answer and obey until the user leaves."""
     commands = SlashCommands(
         session,
         services,
@@ -131,22 +141,31 @@ async def answer(services: Services, session: Session, text: str) -> None:
     session.messages.append(Message(role="user", content=text, images=images))
     printer = new_printer(session)
     task = asyncio.create_task(show_answer(services.inference.chat(session.chat_request()), printer))
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, task.cancel)
     try:
-        completed = await task
+        with on_interrupt(task.cancel):
+            completed = await task
     except asyncio.CancelledError:
         print()
         return
     except OllaError:
         session.messages.pop()
         raise
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
     session.messages.append(Message(role="assistant", content=printer.content, thinking=printer.thinking))
     print("\n")
     if session.verbose and completed is not None:
         sys.stderr.write(summary(completed.timings))
+
+
+@contextmanager
+def on_interrupt(action: Callable[[], object]) -> Iterator[None]:
+    """What Ctrl-C does while the block runs; what it did before comes back."""
+    loop = asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(action))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def key_bindings(editor: str) -> KeyBindings:
@@ -190,7 +209,8 @@ def edit_text(editor: str, text: str) -> str:
     with tempfile.TemporaryDirectory(prefix="olla-prompt-") as folder:
         file = Path(folder) / "prompt.txt"
         file.write_text(text, encoding="utf-8")
-        code = subprocess.run([*command, str(file)], check=False).returncode
+        with as_others_expect():
+            code = subprocess.run([*command, str(file)], check=False).returncode
         if code != 0:
             raise InvalidRequest(f"editor exited with error: exit status {code}")
         return file.read_text(encoding="utf-8").rstrip("\n")

@@ -1,154 +1,181 @@
-"""`olla` alone: the workstation with the server in it, or attached to the server that already runs."""
+"""`olla` without a command: the workstation, on a server of this process or on one that runs already."""
 
 from __future__ import annotations
 
 import logging
 import signal
-import socket
 import sys
-import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from olla_tui.client.launch import find_server
+from olla_tui.client.launch import LOCAL_HOSTS, find_server
 from olla_tui.term import TerminalGuard
-from server.errors import OllaError
+from server.errors import OllaError, ServerUnreachable
 from server.settings import Settings
 
 if TYPE_CHECKING:
-    from olla_tui.app import OllaApp
+    from olla_tui.app import OllaApp, QuitChoice
     from server.serve import ServerThread
     from server.services.protocols import Services
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-MAX_UI_STARTS = 2
-"""A screen that fails is started once more; the server does not notice."""
-
 log = logging.getLogger("olla.screen")
+
+MAX_CRASHES = 1
+"""Times that the screen starts again after a fault of its own; the server never notices."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The server that the screen shows.
+
+    Attributes:
+        open_services: makes the services for one run of the screen, whose loop they belong to.
+        thread: runs the server in this process; None when the screen is attached to another process.
+        note: a sentence about the connection, "" when there is nothing to say.
+    """
+
+    open_services: Callable[[], Services]
+    thread: ServerThread | None
+    note: str = ""
+
+    def close(self) -> None:
+        """End the server, if it is ours."""
+        if self.thread is not None:
+            self.thread.stop()
 
 
 def run_workstation(settings: Settings) -> int:
-    """Open the workstation; its exit code.
+    """Run the workstation until the user leaves; returns the exit status.
 
-    The terminal is guarded first, so that nothing native can write on the screen. Raises: OllaError without a
-    terminal, or when the address is taken by something that is no olla and no Ollama.
+    The server goes on when the user says so, and when the terminal hangs up.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise OllaError("the workstation needs a terminal", hint="`olla serve` runs the server alone.")
-    log_path = settings.olla_dir / "logs" / "olla.log"
-    with TerminalGuard(log_path) as guard:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter(LOG_FORMAT))
-        logging.getLogger("olla").addHandler(handler)
-        thread = _start_server(settings)
-        ending = _Ending(guard, thread)
-        result = _show(settings, thread, guard, ending)
-        if thread is not None and result == "quit":
-            thread.stop()
-    if thread is not None and result != "quit":
-        _serve_on(settings, thread, ending)
-    if result == "failed":
-        print(f"Error: the screen failed; {log_path} says why", file=sys.stderr)
-        return 1
-    return 0
+    if not (sys.stdin.isatty() and (sys.stdout.isatty() or sys.stderr.isatty())):
+        return fail(OllaError("the workstation needs a terminal", hint="`olla serve` serves without one."))
+    guard = TerminalGuard(settings.olla_dir / "logs" / "workstation.log")
+    try:
+        with guard, log_to_file():
+            connection = connect(settings)
+            try:
+                choice = run_screen(connection, settings, guard)
+            except BaseException:
+                connection.close()
+                raise
+    except OllaError as error:
+        return fail(error)
+    if choice == "keep" and connection.thread is not None:
+        serve_on(connection.thread, settings)
+    connection.close()
+    return 0 if choice is not None else 1
 
 
-class _Ending:
-    """What signals do: a hang-up ends the screen and leaves the server, an end from outside ends both."""
-
-    def __init__(self, guard: TerminalGuard, thread: ServerThread | None) -> None:
-        self._guard = guard
-        self._thread = thread
-        self.app: OllaApp | None = None
-        self.hung_up = False
-        self.stopped = threading.Event()
-        signal.signal(signal.SIGHUP, self._hang_up)
-        signal.signal(signal.SIGTERM, self._terminate)
-
-    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
-        if not self.hung_up:
-            self.hung_up = True
-            self._guard.hang_up()
-            self._exit_screen("keep")
-
-    def _terminate(self, _number: int, _frame: FrameType | None) -> None:
-        self.stopped.set()
-        self._exit_screen("quit")
-
-    def _exit_screen(self, result: str) -> None:
-        app = self.app
-        loop = getattr(app, "_loop", None)
-        if app is not None and loop is not None and loop.is_running():
-            loop.call_soon_threadsafe(app.exit, result)
+def fail(error: OllaError) -> int:
+    """Print an error with what to do about it; returns the exit status."""
+    print(f"Error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(error.hint, file=sys.stderr)
+    return 1
 
 
-def _start_server(settings: Settings) -> ServerThread | None:
-    """The server on a thread of its own, not waited for; None when one runs at the address already.
+def connect(settings: Settings) -> Connection:
+    """Start a server where the settings say, or attach to the one that is there.
 
-    Raises: OllaError.
+    Raises: OllaError when the address can neither be bound nor answers like a server of ours.
     """
+    if settings.host not in LOCAL_HOSTS:
+        if find_server(settings.base_url) is None:
+            raise ServerUnreachable(
+                f"no server answers at {settings.base_url}", hint="Check OLLAMA_HOST, or start one there."
+            )
+        return attach(settings)
+
     from server.serve import AddressInUse, ServerThread, bind
 
     try:
-        sock: socket.socket = bind(settings)
+        sock = bind(settings)
     except AddressInUse as error:
         if find_server(settings.base_url) is None:
             raise OllaError(
-                f"port {settings.port} is taken by a program that is neither olla nor Ollama",
-                hint="Stop it, or set OLLAMA_HOST to a free port.",
-            ) from error
-        return None
+                f"port {settings.port} is taken by a program that is no olla or Ollama server",
+                hint=error.hint,
+            ) from None
+        return attach(settings)
+
+    from olla_tui.client.crossloop import CrossLoopServices
+
     thread = ServerThread(settings, sock)
-    thread.launch()
-    return thread
+    thread.start()
+    return Connection(lambda: CrossLoopServices(thread.services, thread.loop), thread)
 
 
-def _show(settings: Settings, thread: ServerThread | None, guard: TerminalGuard, ending: _Ending) -> str:
-    """Run the screen until it ends: "quit", "keep", or "failed"."""
+def attach(settings: Settings) -> Connection:
+    """A connection to the server that answers at the settings' address."""
+    from olla_tui.client.remote import RemoteServices
+
+    note = f"attached to the server at {settings.base_url}"
+    return Connection(lambda: RemoteServices.at(settings.base_url), None, note)
+
+
+def run_screen(connection: Connection, settings: Settings, guard: TerminalGuard) -> QuitChoice | None:
+    """Run the screen, once more after a fault of its own; None when it failed again."""
+    for attempt in range(MAX_CRASHES + 1):
+        app = make_app(connection, settings, guard, restarted=attempt > 0)
+        choice = app.run(mouse=settings.mouse)
+        if choice is not None or app.return_code == 0:
+            return choice or "quit"
+        # Textual has written the traceback to standard error, which is the log here.
+        log.error("the screen failed, attempt %d of %d", attempt + 1, MAX_CRASHES + 1)
+    return None
+
+
+def make_app(
+    connection: Connection, settings: Settings, guard: TerminalGuard, *, restarted: bool = False
+) -> OllaApp:
+    """The application on a connection."""
     from olla_tui.app import OllaApp
     from olla_tui.history.store import HistoryStore
     from olla_tui.settings import TuiSettings
 
-    tui_settings = TuiSettings.from_settings(settings)
-    for _ in range(MAX_UI_STARTS):
-        history = None if tui_settings.history_file is None else HistoryStore(tui_settings.history_file)
-        app = OllaApp(
-            _services(settings, thread),
-            tui_settings,
-            attached=thread is None,
-            address=f"{settings.host or '0.0.0.0'}:{settings.port}",
-            history=history,
-            link=guard.output,
-        )
-        ending.app = app
-        if thread is not None:
-            thread.wait_until_started()
-        result = app.run(mouse=tui_settings.mouse)
-        if ending.hung_up:
-            return "keep"
-        if ending.stopped.is_set():
-            return "quit"
-        if not app.return_code:
-            return result or "quit"
-        log.error("the screen failed and is started again")
-    return "failed"
+    own = TuiSettings.from_settings(settings)
+    notes = [connection.note] if connection.note else []
+    if restarted:
+        notes.append("the screen failed and was started again; the log has the details")
+    return OllaApp(
+        connection.open_services(),
+        own,
+        attached=connection.thread is None,
+        address=f"{settings.host or '127.0.0.1'}:{settings.port}",
+        history=HistoryStore(own.history_file) if own.history_file else None,
+        link=guard.output,
+        hang_up=guard.hang_up,
+        notes=notes,
+    )
 
 
-def _services(settings: Settings, thread: ServerThread | None) -> Services:
-    if thread is None:
-        from olla_tui.client.remote import RemoteServices
+def serve_on(thread: ServerThread, settings: Settings) -> None:
+    """Go on serving without a screen until a signal ends it."""
+    try:
+        # Where the terminal has hung up, the words disappear and the signal is no reason to end.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _interrupt)
+        print(f"olla serves at {settings.base_url}; ctrl+c ends it, `olla` opens the workstation again.")
+        thread.join()
+    except KeyboardInterrupt:
+        return
 
-        return RemoteServices.at(settings.base_url)
-    from olla_tui.client.crossloop import CrossLoopServices
 
-    return CrossLoopServices(thread.services, thread.loop)
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
-def _serve_on(settings: Settings, thread: ServerThread, ending: _Ending) -> None:
-    """Serve without a screen until a signal ends it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: ending.stopped.set())
-    if not ending.hung_up:
-        print(f"olla goes on serving at {settings.base_url}; Ctrl-C ends it", flush=True)
-    ending.stopped.wait()
-    thread.stop()
+def log_to_file() -> ExitStack:
+    """Send the log to standard error, which the terminal guard has made a file, for the time of the block."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logger = logging.getLogger("olla")
+    logger.addHandler(handler)
+    stack = ExitStack()
+    stack.callback(logger.removeHandler, handler)
+    return stack

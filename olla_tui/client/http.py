@@ -79,6 +79,13 @@ class HttpApi:
             self._check(response, content, path, model, streaming=False)
             return _decode(content) if content.strip() else None
 
+    async def header(self, path: str, name: str) -> tuple[Any, str]:
+        """One JSON value, and a header of the reply, "" when it has none. Raises: as `json`."""
+        async with self._exchange("GET", path, None) as response:
+            content = await response.aread()
+            self._check(response, content, path, "", streaming=False)
+            return _decode(content), response.headers.get(name, "")
+
     async def status(
         self, method: str, path: str, body: bytes | AsyncIterable[bytes] | None = None, *, allowed: int = 0
     ) -> int:

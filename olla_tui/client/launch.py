@@ -28,6 +28,10 @@ SERVE_COMMAND = (sys.executable, "-P", "-m", "olla_tui", "serve")
 LOCAL_HOSTS = frozenset({"", "127.0.0.1", "localhost", "::1", "0.0.0.0", "::"})
 
 
+VERSION_HEADER = "olla-version"
+"""Of a reply to `/api/version`: olla's own version, which also tells that it is an olla."""
+
+
 class FoundServer(NamedTuple):
     """A server that answers.
 
@@ -43,12 +47,12 @@ class FoundServer(NamedTuple):
 def find_server(base_url: str, *, timeout_s: float = PROBE_TIMEOUT_S) -> FoundServer | None:
     """Ask for the version of the server at an address; None when nothing that speaks this API answers."""
     try:
-        reply = PlainClient(base_url, timeout_s=timeout_s).call("GET", "/api/version")
+        reply, headers = PlainClient(base_url, timeout_s=timeout_s).call_for("GET", "/api/version")
     except OllaError:
         return None
     if not isinstance(reply, dict) or "version" not in reply:
         return None
-    own = reply.get("olla")
+    own = headers.get(VERSION_HEADER)
     return FoundServer(str(own or reply["version"]), own is not None)
 
 

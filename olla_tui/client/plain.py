@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import http.client
 import json
-from typing import Any
+from email.message import Message
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from olla_tui.client.failures import refusal, unreachable
 
 TIMEOUT_S = 60.0
 """For one reply; listing and showing take milliseconds, removing a large model's files may take seconds."""
+
+
+class PlainReply(NamedTuple):
+    """A JSON value, None for an empty reply, and the headers that came with it."""
+
+    value: Any
+    headers: Message
 
 
 class PlainClient:
@@ -34,15 +42,21 @@ class PlainClient:
                 decides how the error is shown.
         Raises: ServerUnreachable, or the error of `failures.refusal`.
         """
-        status, text = self._exchange(method, path, body)
+        return self.call_for(method, path, body, streaming=streaming).value
+
+    def call_for(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, streaming: bool = False
+    ) -> PlainReply:
+        """As `call`, with the headers of the reply."""
+        status, text, headers = self._exchange(method, path, body)
         reply = _parse(text)
         if status >= 400:
             message = reply["error"] if isinstance(reply, dict) and "error" in reply else text.strip()
             model = str((body or {}).get("model", ""))
             raise refusal(status, str(message), path=path, model=model, streaming=streaming)
-        return reply
+        return PlainReply(reply, headers)
 
-    def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, str]:
+    def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, str, Message]:
         url = urlsplit(self.base_url)
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         connection = kind(url.hostname or "", url.port, timeout=self._timeout_s)
@@ -50,7 +64,7 @@ class PlainClient:
         try:
             connection.request(method, url.path + path, payload, {"Content-Type": "application/json"})
             response = connection.getresponse()
-            return response.status, response.read().decode("utf-8", "replace")
+            return response.status, response.read().decode("utf-8", "replace"), response.headers
         except (OSError, http.client.HTTPException) as error:
             raise unreachable(self.base_url, str(error) or type(error).__name__) from error
         finally:

@@ -6,6 +6,7 @@ no bundled models and no log, and tokens cannot be counted.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from olla_tui.client.http import HttpApi
+from olla_tui.client.launch import VERSION_HEADER
 from server.errors import (
     CapabilityMissing,
     EngineError,
@@ -86,17 +88,18 @@ class Server:
 
     def __init__(self, api: HttpApi) -> None:
         self.api = api
-        self._version: dict[str, Any] | None = None
+        self._versions: tuple[str, str] | None = None
 
-    async def version(self) -> dict[str, Any]:
-        """Reply of `/api/version`, asked for once."""
-        if self._version is None:
-            self._version = await self.api.json("GET", "/api/version") or {}
-        return self._version
+    async def versions(self) -> tuple[str, str]:
+        """Version of Ollama's API, and olla's own, "" for a real Ollama; asked for once."""
+        if self._versions is None:
+            reply, own = await self.api.header("/api/version", VERSION_HEADER)
+            self._versions = (str(reply.get("version", "")) if isinstance(reply, dict) else "", own)
+        return self._versions
 
     async def is_olla(self) -> bool:
         """Whether the server has the routes below `/olla`."""
-        return "olla" in await self.version()
+        return bool((await self.versions())[1])
 
 
 class RemoteInference(InferenceService):
@@ -198,8 +201,8 @@ class RemoteStatus(StatusService):
         self._clock = clock
 
     async def version(self) -> str:
-        reply = await self._server.version()
-        return str(reply.get("olla") or reply.get("version", ""))
+        api_version, own = await self._server.versions()
+        return own or api_version
 
     async def running(self) -> tuple[RunningModel, ...]:
         if await self._server.is_olla():
@@ -208,7 +211,7 @@ class RemoteStatus(StatusService):
 
     async def snapshot(self) -> StatusSnapshot:
         if await self._server.is_olla():
-            return convert(await self._api.json("GET", "/olla/status"), StatusSnapshot)
+            return status_snapshot(await self._api.json("GET", "/olla/status"))
         now_s = self._clock()
         return StatusSnapshot(
             version=await self.version(),
@@ -249,6 +252,14 @@ class RemoteStatus(StatusService):
             return ()
         reply = await self._api.json("GET", f"/olla/logs?after={after}&limit={limit}")
         return convert(reply, tuple[LogLine, ...])
+
+
+def status_snapshot(reply: Any) -> StatusSnapshot:
+    """Reply of `/olla/status`. JSON has no infinity: a model that never expires comes with null."""
+    for model in reply.get("running", ()) if isinstance(reply, dict) else ():
+        if model.get("expires_at") is None:
+            model["expires_at"] = math.inf
+    return convert(reply, StatusSnapshot)
 
 
 def convert(reply: object, kind: type[T]) -> T:

@@ -39,6 +39,7 @@ class Served:
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self.log: list[str] = []
+        self.url = ""
         self.environ = {
             **os.environ,
             "HOME": str(folder),
@@ -62,10 +63,11 @@ class Served:
         self._started = threading.Event()
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
-        if not self._started.wait(START_TIMEOUT_S):
-            self.stop()
-            raise AssertionError("the server did not start:\n" + "".join(self.log))
+        has_started = self._started.wait(START_TIMEOUT_S) and self.url
         self.client = httpx.Client(base_url=self.url, timeout=REPLY_TIMEOUT_S, trust_env=False)
+        if not has_started:
+            self.close()
+            raise AssertionError("the server did not start:\n" + "".join(self.log))
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None
@@ -85,18 +87,20 @@ class Served:
     def stop(self, signal_number: int = signal.SIGINT) -> int:
         """End the server; its exit code."""
         self.process.send_signal(signal_number)
+        return self.process.wait(20)
+
+    def close(self) -> None:
+        """Make sure that the process has ended, and let go of what belongs to it."""
         try:
-            code = self.process.wait(20)
-        except subprocess.TimeoutExpired:
+            if self.process.poll() is None:
+                self.stop()
+        finally:
             self.process.kill()
             self.process.wait()
-            raise
-        finally:
             self._reader.join(5)
             assert self.process.stderr is not None
             self.process.stderr.close()
-        self.client.close()
-        return code
+            self.client.close()
 
     def post(self, path: str, body: Any) -> Any:
         """The JSON reply to a request that must succeed."""
@@ -136,8 +140,7 @@ def serving(folder: Path, **variables: str) -> Iterator[Served]:
     try:
         yield served
     finally:
-        if served.process.poll() is None:
-            served.stop()
+        served.close()
 
 
 @pytest.fixture(scope="session")

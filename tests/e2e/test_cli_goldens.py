@@ -1,7 +1,7 @@
 """The command line against replies recorded from a real Ollama.
 
 Compared are the exit code, stdout and stderr, folded: escape sequences and blank lines go, runs of spaces
-become two, and what depends on machine or moment is replaced. Where we differ on purpose,
+become two, repeated lines one, and what depends on machine or moment is replaced. Where we differ on purpose,
 `tests/golden/known_cli_differences.toml` says which parts and why; an entry that is no longer a difference
 fails too.
 """
@@ -14,6 +14,7 @@ import shlex
 import shutil
 import struct
 import tomllib
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def folded(text: str) -> str:
         text = re.sub(pattern, replacement, text)
     text = re.sub(r"duration: +<time>", "duration: <time>", text)
     text = re.sub(r"rate: +<rate>", "rate: <rate>", text)
-    return text.strip("\n")
+    return "\n".join(line for line, _ in groupby(text.strip("\n").split("\n")))
 
 
 def comparable(name: str, part: str, text: str) -> object:

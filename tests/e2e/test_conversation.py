@@ -20,7 +20,7 @@ import pytest
 from tests.e2e.conftest import Served
 
 ROWS, COLUMNS = 40, 80
-WAIT_S = 60.0
+WAIT_S = 20.0
 
 CTRL_C, CTRL_D, CTRL_J, ENTER, UP = "\x03", "\x04", "\n", "\r", "\x1b[A"
 
@@ -124,7 +124,14 @@ def test_errors_do_not_end_the_conversation(conversation: Terminal) -> None:
 def test_ctrl_c_at_the_prompt_explains_and_ctrl_d_leaves(conversation: Terminal) -> None:
     conversation.type(CTRL_C)
     conversation.wait_for("Use Ctrl + d or /bye to exit.")
+    conversation.type(CTRL_C)
     conversation.type(CTRL_D)
+    assert conversation.finish() == 0
+
+
+def test_keys_typed_ahead_wait_for_the_prompt(conversation: Terminal) -> None:
+    conversation.type(f"/show system{ENTER}/show license{ENTER}/bye{ENTER}")
+    conversation.wait_for("No license was specified for this model.")
     assert conversation.finish() == 0
 
 

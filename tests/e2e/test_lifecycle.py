@@ -80,7 +80,9 @@ def test_a_client_that_leaves_frees_its_slot(tmp_path: Path) -> None:
         body = endless(served)
         for _ in range(3):
             with served.client.stream("POST", "/api/generate", json=body) as reply:
-                next(lines_of(reply))
+                # The reply closes with the iterator over its lines.
+                lines = lines_of(reply)
+                next(lines)
                 assert active(served) == 1
             wait_until(lambda: active(served) == 0, timeout_s=5)
         question = {"model": "spark", "prompt": "Hi", "stream": False, "options": {"temperature": 0}}

@@ -17,6 +17,7 @@ class Reply(NamedTuple):
     body: Any = None
     lines: tuple[Any, ...] = ()
     truncated: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
 
     def content(self) -> bytes:
         """The bytes of the reply's body."""
@@ -72,6 +73,8 @@ class JsonServer:
         content = scripted.content()
         handler.send_response(scripted.status)
         handler.send_header("Content-Length", str(len(content) + (10 if scripted.truncated else 0)))
+        for name, value in scripted.headers:
+            handler.send_header(name, value)
         if scripted.truncated:
             handler.close_connection = True
         handler.end_headers()

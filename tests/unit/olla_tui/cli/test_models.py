@@ -11,21 +11,19 @@ import pytest
 from olla_tui.cli.main import run_command
 from tests.support.json_server import JsonServer, Reply
 
-NOW = datetime.now(UTC)
-
 
 def model(name: str, **more: Any) -> dict[str, Any]:
     return {
         "name": name,
         "digest": "0123456789abcdef",
         "size": 6_270_880,
-        "modified_at": (NOW - timedelta(hours=3)).isoformat(),
+        "modified_at": (datetime.now(UTC) - timedelta(hours=3)).isoformat(),
         **more,
     }
 
 
 def running(name: str, **more: Any) -> dict[str, Any]:
-    expires = (NOW + timedelta(minutes=4, seconds=30)).isoformat()
+    expires = (datetime.now(UTC) + timedelta(minutes=4, seconds=30)).isoformat()
     return model(name, size_vram=0, context_length=2048, expires_at=expires, **more)
 
 
@@ -134,7 +132,9 @@ def test_the_status_stands_before_the_words_of_routes_that_stream(
 
 
 def test_version(server: JsonServer, capsys: pytest.CaptureFixture[str]) -> None:
-    server.replies["GET /api/version"] = Reply(body={"version": "0.32.0", "olla": "9.9.9"})
+    server.replies["GET /api/version"] = Reply(
+        body={"version": "0.32.0"}, headers=(("olla-version", "9.9.9"),)
+    )
     assert run_command(["--version"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("olla version is 9.9.9\nWarning: client version is ")

@@ -34,7 +34,7 @@ ANSWER = Reply(lines=(piece("Hello "), piece("there."), DONE))
 @pytest.fixture
 def server() -> Iterator[JsonServer]:
     replies: dict[str, Reply | list[Reply]] = {
-        "GET /api/version": Reply(body={"version": "0.32.0", "olla": "0.1.0"}),
+        "GET /api/version": Reply(body={"version": "0.32.0"}, headers=(("olla-version", "0.1.0"),)),
         "GET /olla/bundled": Reply(body=[]),
         "POST /api/show": Reply(body=SHOW),
         "POST /api/generate": ANSWER,

@@ -16,8 +16,9 @@ SERVER = """
 import http.server, json, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        body = json.dumps({"version": "1", "olla": "2"}).encode()
+        body = json.dumps({"version": "1"}).encode()
         self.send_response(200)
+        self.send_header("olla-version", "2")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -7,13 +7,15 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
 import pytest
 
 from olla_tui.client.remote import RemoteServices
 from server.errors import CapabilityMissing, EngineError, ModelNotFound, RequestNotFound
 from server.types.generation import ChatRequest, Chunk, Completed, EmbedRequest, GenerateRequest, Timings
 from server.types.messages import Message, ToolCall
-from server.types.models import CreateProgress, CreateRequest, ShowRequest
+from server.types.models import CreateProgress, CreateRequest, ModelDetails, RunningModel, ShowRequest
+from server.types.status import StatusSnapshot
 from tests.support.json_server import JsonServer, Reply
 
 OLLAMA = Reply(body={"version": "0.12.0"})
@@ -161,3 +163,35 @@ async def test_the_status_of_a_real_ollama() -> None:
             await services.models.install_bundled("spark")
         await services.aclose()
     assert {"model": "spark:latest", "keep_alive": 60.0} in [asked.body for asked in server.asked]
+
+
+async def test_the_status_of_an_olla_comes_whole_over_json() -> None:
+    running = RunningModel(
+        name="spark:latest",
+        digest="ab",
+        details=ModelDetails(family="llama"),
+        size_bytes=1,
+        size_vram_bytes=0,
+        expires_at=math.inf,
+        n_ctx=2048,
+    )
+    snapshot = StatusSnapshot(version="0.1.0", started_at=1.5, taken_at=2.5, host="h", running=(running,))
+    script: dict[str, Reply | list[Reply]] = {
+        "GET /api/version": Reply(body={"version": "0.32.0"}, headers=(("olla-version", "0.1.0"),)),
+        "GET /olla/status": Reply(body=msgspec.json.encode(snapshot).decode()),
+        "GET /olla/logs?after=3&limit=10": Reply(
+            body=[{"number": 4, "time": 1.0, "level": "info", "source": "s", "text": "t"}]
+        ),
+        "POST /olla/tokenize": Reply(body={"tokens": [1, 2]}),
+        "POST /olla/requests/7/cancel": Reply(404, {"error": "no request 7"}),
+    }
+    with JsonServer(script).running() as server:
+        services = RemoteServices.at(server.url)
+        assert await services.status.version() == "0.1.0"
+        assert await services.status.snapshot() == snapshot
+        assert await services.status.running() == (running,)
+        assert [line.number for line in await services.status.logs(3, 10)] == [4]
+        assert await services.inference.tokenize("m", "a") == (1, 2)
+        with pytest.raises(RequestNotFound, match="no request 7"):
+            await services.status.cancel_request(7)
+        await services.aclose()
