@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -78,9 +79,10 @@ class Router:
 
 def _redirect(path: str, method: str, query: bytes) -> Reply:
     """To the path without superfluous slashes; methods other than GET keep their body by 307."""
-    location = path + (f"?{query.decode('latin-1')}" if query else "")
+    clean = quote(path, safe="/:@")
+    location = clean + (f"?{query.decode('latin-1')}" if query else "")
     headers = (("location", location),)
     if method != "GET":
         return Reply(status=307, content_type="", headers=headers)
-    text = f'<a href="{path}">Moved Permanently</a>.\n\n'
+    text = f'<a href="{clean}">Moved Permanently</a>.\n\n'
     return Reply(text.encode(), status=301, content_type="text/html; charset=utf-8", headers=headers)

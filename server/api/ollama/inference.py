@@ -61,10 +61,10 @@ async def _checked(
 
     Raises: ModelNotFound, or the fault; and what `events` raises.
     """
-    if fault is not None:
-        await require_installed(services, model)
-        raise fault
     async with aclosing(events):
+        if fault is not None:
+            await require_installed(services, model)
+            raise fault
         async for event in events:
             yield event
 
@@ -92,9 +92,7 @@ def _decode_chat(call: Call) -> ChatCall:
 
 async def _chat(call: Call, decoded: ChatCall) -> Reply | StreamReply:
     request, details = decoded.request, decoded.details
-    events = call.services.inference.chat(request)
-    if decoded.late_error is not None:
-        events = _checked(events, call.services, request.model, decoded.late_error)
+    events = _checked(call.services.inference.chat(request), call.services, request.model, decoded.late_error)
     if decoded.stream and request.messages and not request.render_only:
         return StreamReply(_chat_lines(events, request.model, details), NDJSON)
     async with aclosing(events):
@@ -119,9 +117,9 @@ def _decode_generate(call: Call) -> GenerateCall:
 
 async def _generate(call: Call, decoded: GenerateCall) -> Reply | StreamReply:
     request, details = decoded.request, decoded.details
-    events = call.services.inference.generate(request)
-    if decoded.late_error is not None:
-        events = _checked(events, call.services, request.model, decoded.late_error)
+    events = _checked(
+        call.services.inference.generate(request), call.services, request.model, decoded.late_error
+    )
     if decoded.stream and request.prompt and not request.render_only:
         return StreamReply(_generate_lines(events, request.model, details), NDJSON)
     async with aclosing(events):

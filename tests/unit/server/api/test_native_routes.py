@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import struct
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from server.api import disconnect
 from server.errors import DigestMismatch, EngineError, InvalidTemplate, ModelNotFound
 from server.types.generation import Chunk, Completed, EmbedResult, Rendered
 from server.types.models import CreateProgress
@@ -265,6 +267,37 @@ async def test_a_content_type_does_not_matter(client: httpx.AsyncClient) -> None
 async def test_encoded_bodies_are_refused(client: httpx.AsyncClient) -> None:
     reply = await client.post("/api/chat", content=b"x", headers={"content-encoding": "gzip"})
     assert (reply.status_code, reply.json()["error"]) == (400, "Content-Encoding gzip is not supported")
+
+
+async def test_pushing_a_model_comes_later(client: httpx.AsyncClient, services: ScriptedServices) -> None:
+    services.scripted_models.add("m")
+    expected = (501, "pushing m is not supported by this version of olla yet")
+    assert await error(client, "/api/push", {"model": "m"}) == expected
+    assert await error(client, "/api/push", {"model": "a b"}) == (400, "invalid model name")
+
+
+async def test_bodies_in_memory_are_bounded(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disconnect, "MAX_BODY_BYTES", 100)
+    status, message = await error(client, "/api/chat", {"model": "m" * 100})
+    assert (status, message) == (413, "the request body is larger than 100 bytes")
+    assert (await client.post(f"/api/blobs/{DIGEST}", content=bytes(1000))).status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/api/chat", f"/api/blobs/{DIGEST}"])
+async def test_a_client_that_leaves_within_its_body_is_forgotten(
+    path: str, client: httpx.AsyncClient, services: ScriptedServices, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc".encode())
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert (await client.get("/")).status_code == 200
+    assert services.scripted_models.blobs == {}
+    assert services.scripted_inference.asked == []
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_pieces_without_a_stream_are_one_reply(

@@ -51,6 +51,7 @@ async def test_head_where_it_is_listed(path: str, client: httpx.AsyncClient) -> 
         ("DELETE", "/api/delete/", 307, "/api/delete"),
         ("GET", "/v1/models/m/", 301, "/v1/models/m"),
         ("GET", "/v1/models/", 301, "/v1/models"),
+        ("GET", "/v1/models/%0d%0aX-Evil:1%22%3e%c3%a9/", 301, "/v1/models/%0D%0AX-Evil:1%22%3E%C3%A9"),
     ],
 )
 async def test_superfluous_slashes(
