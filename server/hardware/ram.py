@@ -123,8 +123,6 @@ def _cgroups() -> tuple[CgroupMemory, ...]:
 
 
 def _inactive_file_bytes(statistics: str) -> int:
-    for line in statistics.splitlines():
-        key, _, value = line.partition(" ")
-        if key in ("inactive_file", "total_inactive_file"):
-            return int(value)
-    return 0
+    values = dict(line.split(" ", 1) for line in statistics.splitlines() if " " in line)
+    # In version 1 only the field with "total_" counts the groups below as well.
+    return int(values.get("total_inactive_file", values.get("inactive_file", "0")))

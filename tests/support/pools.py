@@ -1,0 +1,103 @@
+"""A pool of scripted backends in virtual time, with a record of what it did."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from server.backends.base import Backend
+from server.backends.fake import FakeBackend, FakeScript
+from server.runners.pool import RunnerPool
+from server.runners.runner import LoadTarget
+from server.types.generation import LoadParams, ModelPaths
+from server.types.models import ModelDetails
+
+UNIX_TIME_AT_START = 1_700_000_000.0
+
+
+def target(name: str, *, n_ctx: int = 100, digest: str = "", needed_bytes: int = 10) -> LoadTarget:
+    """A model to load; its digest is its name unless told."""
+    return LoadTarget(
+        name=name,
+        digest=digest or name,
+        details=ModelDetails(),
+        paths=ModelPaths(model=f"/{name}"),
+        params=LoadParams(n_ctx=n_ctx),
+        needed_bytes=needed_bytes,
+    )
+
+
+class Bench:
+    """A pool and what it made.
+
+    Attributes:
+        made: all backends, in the order of their making.
+        scripts: name to the script of its next backends; `script` for all others.
+        free_bytes: what the pool is told is free.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_loaded: int = 3,
+        max_queue: int = 100,
+        keep_alive_s: float = 300.0,
+        load_timeout_s: float = math.inf,
+        load_duration_s: float = 2.0,
+        n_gpus: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.made: list[tuple[str, FakeBackend]] = []
+        self.script = FakeScript(load_duration_s=load_duration_s, weights_bytes=10)
+        self.scripts: dict[str, FakeScript] = {}
+        self.free_bytes = 1_000_000
+        self._loop = asyncio.get_running_loop()
+        self._started_s = self._loop.time()
+        self.pool = RunnerPool(
+            new_backend=self._new_backend,
+            max_loaded=max_loaded,
+            max_queue=max_queue,
+            default_keep_alive_s=keep_alive_s,
+            load_timeout_s=load_timeout_s,
+            free_bytes=lambda: self.free_bytes,
+            n_gpus=n_gpus,
+            wall_clock=lambda: UNIX_TIME_AT_START + self.now_s,
+        )
+
+    @property
+    def now_s(self) -> float:
+        """Virtual seconds since the start."""
+        return self._loop.time() - self._started_s
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the models that take memory, in order."""
+        return sorted(model.name for model in self.pool.running())
+
+    def loads(self, name: str) -> int:
+        """How many backends were made for a name."""
+        return sum(made == name for made, _ in self.made)
+
+    async def use(
+        self,
+        name: str,
+        duration_s: float = 0.0,
+        *,
+        keep_alive_s: float | None = None,
+        n_ctx: int = 100,
+        digest: str = "",
+        needed_bytes: int = 10,
+        on_wait: Callable[[int, str], None] = lambda position, reason: None,
+    ) -> tuple[float, float]:
+        """Hold a model for `duration_s`; returns when it was there and when it was given back."""
+        wanted = target(name, n_ctx=n_ctx, digest=digest, needed_bytes=needed_bytes)
+        async with self.pool.acquire(wanted, keep_alive_s=keep_alive_s, on_wait=on_wait) as lease:
+            assert lease.info.n_ctx == n_ctx
+            got_s = self.now_s
+            await asyncio.sleep(duration_s)
+        return got_s, self.now_s
+
+    def _new_backend(self, name: str) -> Backend:
+        backend = FakeBackend(name, self.scripts.get(name, self.script))
+        self.made.append((name, backend))
+        return backend
