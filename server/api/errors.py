@@ -94,7 +94,7 @@ class Faults(Protocol):
         ...
 
 
-class NativeFaults:
+class NativeFaults(Faults):
     """`{"error": "..."}`, as on all routes below `/api`.
 
     `is_job`: the route's stream is one job, all of whose errors come from within it (create).
@@ -114,7 +114,7 @@ class NativeFaults:
         return JSON if in_stream else JSON_UTF8
 
 
-class OpenAIFaults:
+class OpenAIFaults(Faults):
     """`{"error": {"message": ..., "type": ...}}`, as on all routes below `/v1`.
 
     Within a stream the envelope comes as an event, which OpenAI's clients raise. Ollama loses it.

@@ -26,6 +26,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
+        """All calls, in the order in which they came."""
         return self.piece_tool_calls + self.completed.tool_calls
 
 
