@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
@@ -59,6 +61,8 @@ class OllaApp(App[QuitChoice]):
         address: str = "127.0.0.1:11434",
         history: HistoryStore | None = None,
         link: LinkRate | None = None,
+        hang_up: Callable[[], None] | None = None,
+        notes: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = random_id,
     ) -> None:
@@ -68,6 +72,8 @@ class OllaApp(App[QuitChoice]):
             attached: the server is another process, which the screen never ends.
             address: host and port, for the header.
             history: where chats are kept; None keeps them nowhere.
+            hang_up: lets go of the terminal once it is gone; the server then goes on without a screen.
+            notes: sentences to begin with.
             clock: Unix time in seconds.
         """
         self.settings = settings
@@ -87,6 +93,8 @@ class OllaApp(App[QuitChoice]):
         )
         self.desk = ChatDesk(self.bridge, history, new_id=new_id)
         self.keys, self._key_problems = merge_keys(DEFAULT_KEYS, settings.keys)
+        self._hang_up = hang_up
+        self._notes = tuple(notes)
         self._interrupted_at = float("-inf")
         self._mouse = settings.mouse
         self.main = MainScreen(self.bridge, self.desk, settings, self.keys)
@@ -117,6 +125,7 @@ class OllaApp(App[QuitChoice]):
         changed = {key: value or "none" for key, value in self.keys.items() if value != DEFAULT_KEYS[key]}
         if changed:
             self.set_keymap(changed)
+        self._listen_to_signals()
         self.push_screen(self.main)
         # The first frame goes out before the store and the history are read.
         self.call_after_refresh(self._start)
@@ -128,12 +137,27 @@ class OllaApp(App[QuitChoice]):
         problems += [str(clash) for clash in clashes(self.keys, PLACES)]
         for problem in problems:
             self.notice(problem, "warning", "")
+        for note in self._notes:
+            self.notice(note, "information", "")
+
+    def _listen_to_signals(self) -> None:
+        """End in order when the terminal hangs up or the process is told to end."""
+        if self._hang_up is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._terminal_gone, self._hang_up)
+        loop.add_signal_handler(signal.SIGTERM, self.exit, "quit")
+
+    def _terminal_gone(self, hang_up: Callable[[], None]) -> None:
+        hang_up()
+        self.exit("keep")
 
     async def _load_prompts(self) -> None:
         self.main.chat_pane.composer.set_history(await self.desk.prompts())
 
     async def on_unmount(self) -> None:
         await self.bridge.close()
+        await self.bridge.services.aclose()
         await self.desk.close()
 
     # --- what the bridge tells ---

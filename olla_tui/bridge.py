@@ -255,6 +255,11 @@ class Bridge:
 
     # --- telling ---
 
+    @property
+    def has_news(self) -> bool:
+        """Whether a change waits to be told, or an order is being carried out."""
+        return self._flush_handle is not None or len(self._tasks) > 1
+
     def touch(self, *parts: Part) -> None:
         """Say that parts of the state changed by the user's own hand."""
         self._touch(*parts)

@@ -68,6 +68,7 @@ class ModelsPane(Pane):
     def on_resize(self) -> None:
         self.set_class(self.size.width < 90, "-below")
         super().on_resize()
+        self.call_after_refresh(self._show_detail)
 
     def focus_inside(self) -> None:
         self.table.focus()
@@ -139,7 +140,8 @@ class ModelsPane(Pane):
     def action_info(self) -> None:
         """Show or hide the details."""
         self.toggle_class("-detail")
-        self._show_detail()
+        # Its width is known only after the layout that this brings about.
+        self.call_after_refresh(self._show_detail)
 
     def action_filter(self) -> None:
         """Open the filter."""
@@ -171,13 +173,14 @@ class ModelsPane(Pane):
         loaded = self.state.running_model(model.name) is not None
         fit_words, fit_role = models.fit_text(models.fits(model.size_bytes, devices))
         glyph = self.state.glyphs.busy if loaded else " "
+        context = context_length_text(details.context_length) if details.context_length else "–"
         return [
             row(Span(f"{glyph} ", "good"), Span(model.name, "strong")),
             row(Span(bytes_text(model.size_bytes))),
             row(Span(fit_words, fit_role)),
             row(Span(details.parameter_size or "–")),
             row(Span(details.quantization_level or "–", "muted")),
-            row(Span(context_length_text(details.context_length) if details.context_length else "–", "muted")),
+            row(Span(context, "muted")),
             row(Span(models.capability_text(model), "muted")),
             row(Span(age_text(self.state.now - model.modified_at), "muted")),
         ]

@@ -117,7 +117,7 @@ class AskTextScreen(ChoiceScreen):
         self._text = text
 
     def compose_input(self) -> ComposeResult:
-        yield Input(self._text, id="dialog-input")
+        yield Input(self._text, select_on_focus=False, id="dialog-input")
 
     def on_mount(self) -> None:
         self.query_one("#dialog-input", Input).focus()

@@ -1,0 +1,150 @@
+"""Every key does what the registry says, where it says so."""
+
+import pytest
+
+from olla_tui.actions import ACTIONS, PANES
+from olla_tui.settings import TuiSettings
+from tests.support.scripted_tui_services import Script, busy_script
+from tests.support.workstation import driven, focus_of, screen_text, settled, workstation
+
+NEEDS_A_TERMINAL = {"app.suspend"}
+"""Actions that leave the screen; a pilot has no terminal to leave."""
+
+
+def panes_of(action):
+    if action.place in ("", "chat"):
+        return "chat"
+    return "models" if action.place == "list" else action.place
+
+
+KEYS = [
+    pytest.param(action, key, id=f"{action.id}-{key}")
+    for action in ACTIONS
+    for key in action.keys.split(",")
+    if key and action.id not in NEEDS_A_TERMINAL
+]
+
+
+@pytest.mark.parametrize(("action", "key"), KEYS)
+async def test_every_binding_runs_its_action(action, key, monkeypatch):
+    app = workstation(busy_script())
+    async with driven(app, (80, 24)) as pilot:
+        chat = app.desk.current
+        chat.ask("Why?", 0)
+        chat.begin_answer(0)
+        if action.id != "chat.stop":
+            chat.end_with(None, 0)
+        app.main.show_pane(panes_of(action))
+        await settled(pilot)
+        name = action.call.partition("(")[0]
+        target = app if name.startswith("app.") else app.main.place_of(action)
+        if name.startswith("screen."):
+            target = app.main
+        method = f"action_{name.rpartition('.')[2]}"
+        called = []
+        original = getattr(type(target), method)
+        monkeypatch.setattr(type(target), method, lambda self, *a: called.append(a) or original(self, *a))
+        await pilot.press(key)
+        await settled(pilot)
+        assert called, f"{key} did not start {action.id}"
+
+
+async def test_panes_by_number_and_back():
+    app = workstation()
+    async with driven(app, (80, 24)) as pilot:
+        for number, (name, _) in enumerate(PANES, start=1):
+            await pilot.press(f"f{number + 1}")
+            assert app.main.active == name
+        await pilot.press("alt+2", "alt+5", "minus")
+        assert app.main.active == "models"
+        await pilot.press("escape")
+        assert app.main.active == "chat"
+
+
+async def test_plain_keys_go_to_the_prompt_while_one_writes():
+    app = workstation()
+    async with driven(app, (80, 24)) as pilot:
+        assert focus_of(app) == "composer"
+        await pilot.press("q", "question_mark", "x")
+        assert app.main.chat_pane.composer.text == "q?x"
+        assert len(app.screen_stack) == 2
+
+
+async def test_tabs_and_hints_can_be_clicked():
+    app = workstation(busy_script())
+    async with driven(app, (120, 40)) as pilot:
+        tabs = screen_text(app).splitlines()[1]
+        await pilot.click("#tabs", offset=(tabs.index("4 GPUs"), 0))
+        await settled(pilot)
+        assert app.main.active == "gpus"
+        await pilot.click("#header", offset=(screen_text(app).splitlines()[0].index("queued"), 0))
+        await settled(pilot)
+        assert app.main.active == "requests"
+        footer = screen_text(app).splitlines()[-1]
+        await pilot.click("#footer", offset=(footer.index("esc"), 0))
+        await settled(pilot)
+        assert app.main.active == "chat"
+
+
+async def test_help_lists_the_live_keys_of_what_has_the_focus():
+    app = workstation(busy_script(), settings=TuiSettings(keys={"models.unload": "alt+u"}))
+    async with driven(app, (120, 60)) as pilot:
+        await pilot.press("alt+2", "j", "f1")
+        await settled(pilot)
+        text = screen_text(app)
+        assert "Help: Models" in text
+        assert "Delete the model" in text
+        line = next(line for line in text.splitlines() if "Unload the model" in line)
+        assert "alt+u" in line
+        await pilot.press("escape")
+        assert len(app.screen_stack) == 2
+
+
+async def test_the_palette_lists_only_what_works_now():
+    app = workstation(Script())
+    async with driven(app) as pilot:
+        titles = [command.title for command in app.main.commands()]
+        assert "chat: Start a new chat" in titles
+        assert "chat: Stop the answer" not in titles
+        assert "model: Chat with spark:latest" in titles
+        assert "theme: olla-light" in titles
+        assert not any("Cancel the request" in title for title in titles)
+        await pilot.press("ctrl+p")
+        await settled(pilot)
+        assert "go to: Models" in screen_text(app)
+        await pilot.press(*"requests", "enter")
+        await settled(pilot)
+        assert app.main.active == "requests"
+
+
+async def test_the_users_keys_move_and_clashes_are_told():
+    app = workstation(settings=TuiSettings(keys={"pane.logs": "f3", "app.nothing": "f4", "chat.new": "none"}))
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("alt+6")
+        assert app.main.active == "chat"
+        messages = [notification.message for notification in app._notifications]
+        assert any('"app.nothing" is no action' in message for message in messages)
+        assert any('"pane.models" and by' in message or '"pane.logs"' in message for message in messages)
+
+
+async def test_themes_switch_while_running():
+    app = workstation()
+    async with driven(app, (80, 24)) as pilot:
+        assert app.theme == "olla-dark"
+        before = app.main.query_one("#header").styles.background
+        app.theme = "olla-light"
+        await settled(pilot)
+        assert app.main.query_one("#header").styles.background != before
+        for name in ("textual-dark", "nord", "high-contrast"):
+            app.theme = name
+            await settled(pilot)
+            assert "olla" in screen_text(app)
+        await pilot.press("f9")
+        assert app.theme != "high-contrast"
+
+
+async def test_an_unknown_theme_is_told_and_the_default_used():
+    app = workstation(settings=TuiSettings(theme="olla-drak"))
+    async with driven(app, (80, 24)):
+        assert app.theme == "olla-dark"
+        assert any("olla-drak" in notification.message for notification in app._notifications)

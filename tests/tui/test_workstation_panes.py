@@ -1,0 +1,250 @@
+"""What the panes do to the server, and the questions that stand before it."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from olla_tui.settings import TuiSettings
+from server.errors import ServerUnreachable
+from tests.support.scripted_tui_services import LogLine, Script, busy_script
+from tests.support.workstation import driven, focus_of, screen_text, settled, wait_until, workstation
+
+
+async def test_a_model_is_deleted_only_after_its_name_is_typed():
+    script = Script()
+    app = workstation(script)
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("alt+2")
+        name = app.main.pane("models").table.key
+        assert name == "spark:latest"
+        await pilot.press("d")
+        await settled(pilot)
+        assert "Delete this model?" in screen_text(app)
+        await pilot.press(*"spark", "enter")
+        await settled(pilot)
+        assert script.asked == [] and len(app.screen_stack) == 3
+        await pilot.press(*":latest", "enter")
+        await wait_until(pilot, lambda: script.asked == [f"delete {name}"])
+        await wait_until(pilot, lambda: app.state.model(name) is None)
+
+
+async def test_a_deletion_can_be_thought_better_of():
+    script = Script()
+    app = workstation(script)
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("alt+2", "d")
+        await settled(pilot)
+        await pilot.press("escape")
+        await settled(pilot)
+        assert len(app.screen_stack) == 2 and script.asked == []
+
+
+async def test_filtering_and_sorting_models():
+    app = workstation()
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("alt+2", "slash", *"tools")
+        await settled(pilot)
+        table = app.main.pane("models").table
+        assert table.keys == ["qwen3:14b-q4_K_M", "llama3.2:3b", "gpt-oss:120b"]
+        await pilot.press("enter")
+        assert focus_of(app) == "models-table"
+        await pilot.press("full_stop", "full_stop")
+        await settled(pilot)
+        assert table.keys[0] == "gpt-oss:120b", "the largest first"
+        assert "size↓" in screen_text(app)
+        await pilot.press("slash", *"!!", "escape")
+        await settled(pilot)
+        assert len(table.keys) == 5
+
+
+async def test_a_filter_without_a_match_says_how_to_leave():
+    app = workstation()
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("alt+2", "slash", *"zzz")
+        await settled(pilot)
+        assert "No model matches the filter." in screen_text(app)
+
+
+async def test_the_cursor_stays_on_its_model_when_the_list_changes():
+    script = Script()
+    app = workstation(script)
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("alt+2", "j", "j")
+        table = app.main.pane("models").table
+        assert table.key == "llama3.2:3b"
+        script.models = [model for model in script.models if "spark" not in model.name]
+        app.bridge.refresh_models()
+        await wait_until(pilot, lambda: len(table.keys) == 4)
+        assert table.key == "llama3.2:3b"
+
+
+async def test_details_of_a_model():
+    app = workstation()
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("alt+2", "i")
+        await wait_until(pilot, lambda: "Apache License 2.0" in screen_text(app))
+        assert "temperature 0.6" in screen_text(app)
+
+
+@pytest.mark.parametrize("key", ["r", "enter"])
+async def test_running_a_model_opens_a_chat_with_it(key):
+    app = workstation()
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("alt+2", "j", key)
+        await settled(pilot)
+        assert app.main.active == "chat"
+        assert app.desk.current.model == "qwen3:14b-q4_K_M"
+        assert focus_of(app) == "composer"
+
+
+async def test_loaded_models_are_kept_longer_and_unloaded():
+    script = busy_script()
+    app = workstation(script)
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("alt+3")
+        await settled(pilot)
+        assert app.main.pane("running").table.key == "nomic-embed-text:latest"
+        await pilot.press("plus")
+        await wait_until(pilot, lambda: "keep nomic-embed-text:latest 60" in script.asked)
+        await pilot.press("u")
+        await wait_until(pilot, lambda: "unload nomic-embed-text:latest" in script.asked)
+        await wait_until(pilot, lambda: len(app.state.running) == 1)
+
+
+async def test_an_open_request_is_cancelled_and_an_ended_one_is_not():
+    script = busy_script()
+    app = workstation(script)
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("alt+5", "x")
+        await wait_until(pilot, lambda: script.asked == ["cancel 3"])
+        await pilot.press("G", "x", "enter")
+        await settled(pilot)
+        assert script.asked == ["cancel 3"]
+        assert "model 'mistral:7b' not found" in screen_text(app)
+
+
+async def test_the_window_of_the_graphs_has_ends():
+    app = workstation(busy_script())
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("alt+4", *["right_square_bracket"] * 6)
+        await settled(pilot)
+        assert app.main.pane("gpus").window_s == 3600
+        await pilot.press(*["left_square_bracket"] * 6)
+        assert app.main.pane("gpus").window_s == 60
+
+
+async def test_logs_are_filtered_searched_and_saved(tmp_path):
+    app = workstation(busy_script(), settings=TuiSettings(save_dir=tmp_path / "logs"))
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("alt+6")
+        await wait_until(pilot, lambda: "out of memory" in screen_text(app))
+        assert "store: 5 models" not in screen_text(app)
+        await pilot.press("l")
+        await settled(pilot)
+        assert "listening on" not in screen_text(app) and "mistral:7b" in screen_text(app)
+        await pilot.press("slash", *"memory", "enter", "s")
+        await wait_until(pilot, lambda: list((tmp_path / "logs").glob("log-*.txt")))
+        (saved,) = (tmp_path / "logs").glob("log-*.txt")
+        assert saved.read_text().count("\n") == 1 and "out of memory" in saved.read_text()
+        assert saved.stat().st_mode & 0o077 == 0
+
+
+async def test_the_log_follows_its_end_until_one_looks_back():
+    script = busy_script()
+    app = workstation(script)
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("alt+6")
+        await wait_until(pilot, lambda: app.state.logs.last_number == 5)
+        table = app.main.pane("logs").table
+        script.logs += [LogLine(n, 0.0, "info", "server", f"line {n}") for n in range(6, 60)]
+        await wait_until(pilot, lambda: app.state.logs.last_number == 59)
+        await settled(pilot)
+        assert "line 59" in screen_text(app)
+        await pilot.press("g")
+        script.logs.append(LogLine(60, 0.0, "info", "server", "line 60"))
+        await wait_until(pilot, lambda: app.state.logs.last_number == 60)
+        await settled(pilot)
+        assert "line 60" not in screen_text(app) and not table.following
+
+
+async def test_a_server_that_goes_away_is_told_and_comes_back():
+    script = Script()
+    app = workstation(script, attached=True)
+    async with driven(app, (120, 40)) as pilot:
+        assert "attached" in screen_text(app).splitlines()[0]
+        script.down = ServerUnreachable("no server answers at :11434")
+        await wait_until(pilot, lambda: "no server answers" in screen_text(app).splitlines()[0])
+        script.down = None
+        await wait_until(pilot, lambda: app.state.connection == "up")
+        await settled(pilot)
+        assert "no server answers" not in screen_text(app)
+
+
+async def test_an_attached_screen_quits_without_a_question():
+    app = workstation(attached=True)
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("alt+2", "q")
+        await pilot.pause()
+    assert app.return_value == "quit"
+
+
+@pytest.mark.parametrize(
+    ("keys", "result"),
+    [(("enter",), "quit"), (("right", "enter"), "keep")],
+)
+async def test_quitting_asks_what_becomes_of_the_server(keys, result):
+    app = workstation(busy_script())
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("ctrl+q")
+        await settled(pilot)
+        assert "2 open requests will be cancelled." in screen_text(app)
+        await pilot.press(*keys)
+        await pilot.pause()
+    assert app.return_value == result
+
+
+async def test_the_question_can_be_left():
+    app = workstation(busy_script())
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("ctrl+q")
+        await settled(pilot)
+        await pilot.press("escape")
+        await settled(pilot)
+        assert len(app.screen_stack) == 2 and app.return_value is None
+
+
+async def test_two_interrupts_ask_and_one_does_not():
+    app = workstation()
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("ctrl+c")
+        await settled(pilot)
+        assert len(app.screen_stack) == 2
+        await pilot.press("ctrl+c")
+        await settled(pilot)
+        assert "Quit olla?" in screen_text(app)
+
+
+async def test_an_answer_under_way_is_kept_when_the_screen_closes():
+    script = Script(hold=asyncio.Event())
+    app = workstation(script, attached=True)
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press(*"Why?", "enter")
+        await wait_until(pilot, lambda: app.desk.current.is_answering)
+        chat = app.desk.current
+        await pilot.press("ctrl+q")
+        await pilot.pause()
+    assert chat.turns[-1].state == "stopped"
+    assert script.n_cancelled == 1
+
+
+async def test_names_with_markup_are_shown_as_they_are():
+    script = busy_script()
+    script.requests[0] = msgspec.structs.replace(
+        script.requests[0], route="[b]/x[/b]", client="[red]evil\x1b[2J"
+    )
+    app = workstation(script)
+    async with driven(app, (200, 60)) as pilot:
+        await pilot.press("alt+5")
+        await settled(pilot)
+        assert "[b]/x[/b]" in screen_text(app)
