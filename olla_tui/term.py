@@ -1,8 +1,8 @@
 """The terminal that the screen draws on: kept clean, measured, and let go of when it hangs up.
 
 Native code writes to file descriptors 1 and 2 when it likes, and Textual draws on `sys.__stderr__`. The guard
-gives the screen a descriptor of its own for the terminal and points 1 and 2 at a log file, so that nothing else
-can reach the screen. It must be entered before anything native is imported.
+gives the screen a descriptor of its own for the terminal and points 1 and 2 at a log file, so that nothing
+else can reach the screen. It must be entered before anything native is imported.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class TerminalGuard:
 
 
 def _set_terminal_streams(stdout: object, stderr: object) -> None:
-    """Textual draws on one of them and asks the other for the size; both are declared final for type checkers."""
+    """Textual draws on one of them and asks the other for the size; type checkers hold both for final."""
     setattr(sys, "__stdout__", stdout)  # noqa: B010
     setattr(sys, "__stderr__", stderr)  # noqa: B010
 

@@ -1,4 +1,4 @@
-"""The house: how long files and functions are, what the wheel holds, what a module does when it is imported."""
+"""The house: how long files and functions are, what the wheel holds, who reads the environment."""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ class ServerServices:
             default_keep_alive_s=settings.keep_alive_s,
             load_timeout_s=settings.load_timeout_s,
             free_bytes=free_memory,
+            n_gpus=self._devices.n_gpus,
         )
         models = Models(self._store, on_removed=self._retire)
         planner = LoadPlanner(settings, self._devices.vram_bytes, total_memory)

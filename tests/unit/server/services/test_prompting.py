@@ -21,7 +21,13 @@ def test_a_tool_result_finds_the_name_of_its_call() -> None:
 
 @pytest.mark.parametrize(
     ("num_keep", "n_ctx", "has_bos", "kept"),
-    [(4, 128, False, 4), (4, 128, True, 5), (-1, 128, False, 127), (500, 128, False, 127), (0, 128, False, 0)],
+    [
+        (4, 128, False, 4),
+        (4, 128, True, 5),
+        (-1, 128, False, 127),
+        (500, 128, False, 127),
+        (0, 128, False, 0),
+    ],
 )
 def test_tokens_that_truncation_keeps(num_keep: int, n_ctx: int, has_bos: bool, kept: int) -> None:
     assert kept_tokens(num_keep, 1000, n_ctx, has_bos=has_bos) == kept

@@ -27,7 +27,11 @@ async def test_a_request_is_open_then_done() -> None:
     async with log.track("spark", ORIGIN) as request:
         request.waits(2, "waits for memory")
         (waiting,) = log.snapshots()
-        assert (waiting.state, waiting.queue_position, waiting.wait_reason) == ("queued", 2, "waits for memory")
+        assert (waiting.state, waiting.queue_position, waiting.wait_reason) == (
+            "queued",
+            2,
+            "waits for memory",
+        )
         assert (log.n_active(), log.n_queued()) == (0, 1)
         request.waits(0, "loading")
         assert log.snapshots()[0].state == "loading"
