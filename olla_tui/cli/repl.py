@@ -64,7 +64,11 @@ async def talk(services: Services, session: Session, settings: Settings) -> None
         clock=time.time,
         keeps_history=not settings.no_history,
     )
-    history = LineHistory(settings.olla_dir / "history", keeps=not settings.no_history)
+    history = LineHistory(
+        settings.olla_dir / "history",
+        keeps=not settings.no_history,
+        warn=lambda text: print(f"warning: {text}", file=sys.stderr),
+    )
     prompt: PromptSession[str] = PromptSession(
         history=history, key_bindings=key_bindings(settings.editor), style=STYLE, enable_suspend=True
     )
@@ -79,19 +83,21 @@ async def talk(services: Services, session: Session, settings: Settings) -> None
         except EOFError:
             return
         except KeyboardInterrupt:
-            if not entries.is_open:
+            if not entries.is_open and not prompt.default_buffer.text:
                 print("\nUse Ctrl + d or /bye to exit.")
             entries.drop()
             continue
         entry = entries.feed(line)
         if entry is None:
             continue
+        was_kept = commands.keeps_history
         try:
             if not await obey(services, commands, entry):
                 return
         except OllaError as error:
             print(f"error: {with_hint(error.message, error.hint)}")
-        history.keeps = commands.keeps_history
+        if commands.keeps_history != was_kept:
+            history.keeps = commands.keeps_history
 
 
 async def obey(services: Services, commands: SlashCommands, entry: Entry) -> bool:

@@ -85,10 +85,16 @@ def start_server(
 
     Raises: ServerUnreachable with the last line of the log.
     """
-    log_dir.mkdir(parents=True, exist_ok=True)
     log_path = log_dir / "serve.log"
-    with log_path.open("wb") as log:
-        process = _spawn(command, log)
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        with log_path.open("wb") as log:
+            process = _spawn(command, log)
+    except OSError as error:
+        raise ServerUnreachable(
+            f"no server can be started: {error.filename or log_path}: {error.strerror}",
+            hint="Set OLLA_HOME to a folder that can be written to.",
+        ) from error
     deadline = time.monotonic() + timeout_s
     while True:
         has_ended = process.poll() is not None
