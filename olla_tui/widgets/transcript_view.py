@@ -98,7 +98,7 @@ class TranscriptView(ScrollView, can_focus=True):
 
     def on_resize(self, _event: events.Resize) -> None:
         """Keep the place; lines are laid out anew only for what is in view."""
-        width = self.size.width
+        width = self.columns
         self._room = 0
         if width == self.model.width or width == 0:
             self.settle(self._top_place())
@@ -110,6 +110,11 @@ class TranscriptView(ScrollView, can_focus=True):
             self.screen.clear_selection()
         self.settle(self.model.resolve(firm) if firm else Place(0, 0))
         self.refresh()
+
+    @property
+    def columns(self) -> int:
+        """Cells per row, without the scrollbar's."""
+        return self.scrollable_content_region.width
 
     # --- place ---
 
@@ -158,7 +163,7 @@ class TranscriptView(ScrollView, can_focus=True):
     def _go_to(self, line: int, n_lines: int) -> bool:
         """Have `n_lines` lines and `line` in the first row, without telling the watchers."""
         if self.virtual_size.height != n_lines:
-            self.virtual_size = Size(self.size.width, n_lines)
+            self.virtual_size = Size(self.columns, n_lines)
         if round(self.scroll_y) != line:
             self.set_scroll(None, line)
             self.set_reactive(Widget.scroll_target_y, line)
@@ -206,7 +211,7 @@ class TranscriptView(ScrollView, can_focus=True):
             self.refresh()
             return
         first = self.model.top(position) - self.scroll_offset.y
-        height, width = self.size.height, self.size.width
+        height, width = self.size.height, self.columns
         rows = [row for line in changed if 0 <= (row := first + line) < height]
         if grown and not self._following:
             rows.append(height - 1)
@@ -249,7 +254,7 @@ class TranscriptView(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """One row of the view."""
-        width, text = self.size.width, self.model.styles.text.text
+        width, text = self.columns, self.model.styles.text.text
         found = self.model.line_at(self.scroll_offset.y + y)
         if found is None:
             strip = Strip.blank(width, text)
@@ -337,7 +342,7 @@ class TranscriptView(ScrollView, can_focus=True):
             if (before and before.get_span(line)) != (selection and selection.get_span(line)):
                 rows.append(row)
         if rows:
-            width = self.size.width
+            width = self.columns
             self.refresh(*(Region(0, start, width, n_rows) for start, n_rows in _runs(rows)))
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
@@ -357,7 +362,7 @@ class TranscriptView(ScrollView, can_focus=True):
                 text = "".join(segment.text for segment in line).rstrip()
                 text = text[: span[1]] if span[1] != -1 else text
                 lead = len(INDENT) if text.startswith(INDENT) else len(text) - len(text.lstrip(" "))
-                pieces.append(text[max(span[0], lead) :])
+                pieces.append(text[max(span[0], lead) :].rstrip())
         return "\n".join(pieces), "\n"
 
 
