@@ -23,6 +23,15 @@ class SpareWorker:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
+    @property
+    def pid(self) -> int:
+        """Process id of the worker that is ready, 0 when none is."""
+        task = self._task
+        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+            return 0
+        worker = task.result()
+        return 0 if worker.has_exited else worker.pid
+
     def prepare(self) -> None:
         """Start a spare worker now, unless one is ready or on its way."""
         self._cancel_timer()
@@ -31,11 +40,10 @@ class SpareWorker:
 
     async def take(self, on_line: Callable[[str], None]) -> WorkerProcess:
         """A worker that is the caller's from now on, its log lines going to `on_line`. Raises: LoadFailed."""
+        worker = await self._take_ready()
         self._cancel_timer()
-        task, self._task = self._task, None
         if not self._closed:
             self._timer = asyncio.get_running_loop().call_later(self._ready_after_s, self.prepare)
-        worker = await self._finish(task) if task is not None else None
         if worker is None:
             return await WorkerProcess.spawn(self._command, on_line)
         worker.log.forward_to(on_line)
@@ -51,20 +59,22 @@ class SpareWorker:
             await asyncio.wait([task])
             await _discard(task)
 
-    async def _finish(self, task: asyncio.Task[WorkerProcess]) -> WorkerProcess | None:
-        """The spare, or None when it did not start or has died since."""
-        try:
+    async def _take_ready(self) -> WorkerProcess | None:
+        """The spare; None when there is none, when it did not start, or when it has died since.
+
+        A call that is cancelled leaves the spare where it is.
+        """
+        while (task := self._task) is not None:
             await asyncio.wait([task])
-        except asyncio.CancelledError:
-            task.cancel()
-            task.add_done_callback(_kill_worker)
-            raise
-        if task.exception() is not None:
-            return None  # the worker that is spawned instead tells its caller what is wrong
-        worker = task.result()
-        if not worker.has_exited:
-            return worker
-        await worker.reap()
+            if self._task is not task:
+                continue  # another call was faster
+            self._task = None
+            if task.cancelled() or task.exception() is not None:
+                return None  # the worker that is spawned instead tells its caller what is wrong
+            worker = task.result()
+            if not worker.has_exited:
+                return worker
+            await worker.reap()
         return None
 
     def _cancel_timer(self) -> None:
@@ -79,8 +89,3 @@ async def _discard(task: asyncio.Task[WorkerProcess]) -> None:
         worker = task.result()
         worker.ask_to_leave()
         await worker.reap()
-
-
-def _kill_worker(task: asyncio.Task[WorkerProcess]) -> None:
-    if not task.cancelled() and task.exception() is None:
-        task.result().kill()

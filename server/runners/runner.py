@@ -111,6 +111,7 @@ class Runner:
 
     async def _run(self) -> None:
         end: State = "stopped"
+        await asyncio.sleep(0)  # nothing is reported before the constructor returns, with eager tasks too
         try:
             loaded = await self._load_unless_stopped()
             if loaded is not None:

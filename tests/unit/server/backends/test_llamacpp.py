@@ -286,19 +286,6 @@ async def test_spare_is_taken_and_followed_by_another(make: Make) -> None:
     await spare.close()
 
 
-async def test_dead_spare_is_not_handed_out(make: Make) -> None:
-    spare = SpareWorker(command())
-    spare.prepare()
-    worker = await spare.take(lambda line: None)  # what `take` hands out can be killed from here
-    worker.kill()
-    await worker.reap()
-    assert worker.has_exited
-    backend = make(spare=spare)
-    await load(backend)
-    assert await text_of(backend) == "abcabc"
-    await spare.close()
-
-
 async def test_call_of_a_failed_engine_error_is_an_engine_error(make: Make) -> None:
     backend = make(Script(fail=("engine", "decode failed")))
     await load(backend)

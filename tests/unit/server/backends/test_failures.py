@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from server.backends.failures import circuit_error, end_error, load_ended_error, load_error, request_error
+from server.backends.mailbox import SessionEnd
+from server.errors import (
+    BadModelFile,
+    ContextExceeded,
+    EngineCrashed,
+    EngineError,
+    EngineHung,
+    InvalidGrammar,
+    InvalidRequest,
+    LoadFailed,
+    OllaError,
+    OutOfMemory,
+    ShuttingDown,
+)
+from server.ipc.messages import Failed, FailureKind
+from server.ipc.messages import LoadFailed as LoadFailedMessage
+
+CLASSES: dict[FailureKind, type[OllaError]] = {
+    "invalid_request": InvalidRequest,
+    "invalid_grammar": InvalidGrammar,
+    "context_exceeded": ContextExceeded,
+    "bad_model_file": BadModelFile,
+    "out_of_memory": OutOfMemory,
+    "load_failed": LoadFailed,
+    "engine": EngineError,
+}
+
+
+@pytest.mark.parametrize("kind", get_args(FailureKind))
+def test_each_kind_of_failure_has_its_class(kind: FailureKind) -> None:
+    error = request_error(Failed(request_id=1, kind=kind, message="why", n_prompt_tokens=9, n_ctx=4))
+    assert type(error) is CLASSES[kind]
+    assert error.message == "why"
+
+
+def test_exceeded_context_keeps_its_numbers() -> None:
+    failed = Failed(request_id=1, kind="context_exceeded", message="long", n_prompt_tokens=9, n_ctx=4)
+    error = request_error(failed)
+    assert isinstance(error, ContextExceeded)
+    assert (error.n_prompt_tokens, error.n_ctx) == (9, 4)
+
+
+@pytest.mark.parametrize("kind", get_args(FailureKind))
+def test_a_failed_load_is_one_of_three(kind: FailureKind) -> None:
+    error = load_error(LoadFailedMessage(kind, "why"), "first\nlast")
+    assert type(error) in (LoadFailed, OutOfMemory, BadModelFile)
+    assert error.message == "why"
+    assert error.hint
+
+
+def test_hint_ends_with_the_last_lines() -> None:
+    error = load_ended_error(-11, "\n".join(str(n) for n in range(20)))
+    assert "SIGSEGV" in error.message
+    assert error.hint == "the engine's last lines: 15 | 16 | 17 | 18 | 19"
+
+
+def test_ends_of_a_worker() -> None:
+    crashed = end_error("m", SessionEnd(cause="crashed", exit_code=-6, log_tail="boom"))
+    assert isinstance(crashed, EngineCrashed)
+    assert (crashed.exit_code, crashed.log_tail) == (-6, "boom")
+    assert crashed.message.startswith("model runner has unexpectedly stopped")
+    assert "SIGABRT" in crashed.message
+    assert isinstance(end_error("m", SessionEnd(cause="hung", detail="silent")), EngineHung)
+    assert isinstance(end_error("m", SessionEnd(cause="closed")), ShuttingDown)
+
+
+def test_open_circuit_says_until_when() -> None:
+    error = circuit_error("m", 12.4, SessionEnd(cause="crashed", exit_code=-9))
+    assert "12 s" in error.hint
+    assert error.exit_code == -9
