@@ -134,6 +134,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "config_file": Path(environ.get("OLLA_CONFIG") or config_home / "olla" / "config.toml"),
             "terminal": {name: environ[name] for name in TERMINAL_VARIABLES if name in environ},
         }
+        for variable in ("EDITOR", "VISUAL"):
+            values["editor"] = clean_variable(environ.get(variable, "")) or values.get("editor", "vi")
         sources: dict[str, Source] = {}
         warnings: list[str] = []
         for field, value in read_config_file(values["config_file"]).items():

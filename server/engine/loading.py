@@ -59,9 +59,7 @@ def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) ->
         context = _embedding_context(model, params, n_ctx, n_threads, log)
         n_ctx = min(n_ctx, context.n_batch)
         n_batch_tokens = GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS
-        embedder = Embedder(
-            model, context, n_ctx=n_ctx, n_batch_tokens=min(n_batch_tokens, context.n_batch)
-        )
+        embedder = Embedder(model, context, n_ctx=n_ctx, n_batch_tokens=min(n_batch_tokens, context.n_batch))
         n_slots = 1
     else:
         if not model.has_decoder or model.has_encoder:
@@ -112,9 +110,7 @@ def _generation_context(
     )
 
 
-def _embedding_context(
-    model: Model, params: LoadParams, n_ctx: int, n_threads: int, log: LogSink
-) -> Context:
+def _embedding_context(model: Model, params: LoadParams, n_ctx: int, n_threads: int, log: LogSink) -> Context:
     """A context for whole inputs. A model that names no pooling gets the mean over its tokens."""
     context_params = ContextParams(
         n_ctx=n_ctx,

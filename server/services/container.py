@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from server.backends.llamacpp import LlamaCppBackend
+from server.backends.spare import SpareWorker
 from server.hardware.devices import DeviceSampler
 from server.hardware.memory import free_memory, total_memory
 from server.log import Level, LogRing, install
@@ -32,6 +33,7 @@ class ServerServices:
         self._log = install(ring, settings.debug)
         self._requests = RequestLog()
         self._devices = DeviceSampler()
+        self._spare = SpareWorker()
         self._store = ModelStore(
             settings.models_dir, prefer_go=settings.go_template, noprune=settings.noprune
         )
@@ -84,13 +86,14 @@ class ServerServices:
         """End every request and every worker."""
         self._requests.cancel_all()
         await self._pool.close()
+        await self._spare.close()
         self._devices.close()
 
     def _new_backend(self, name: str) -> LlamaCppBackend:
         def on_log(level: Level, text: str) -> None:
             self.ring.add(level, f"engine {name}", text)
 
-        return LlamaCppBackend(name, on_log=on_log)
+        return LlamaCppBackend(name, on_log=on_log, spare=self._spare)
 
     async def _retire(self, name: str) -> None:
         await self._pool.unload(name)

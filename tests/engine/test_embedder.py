@@ -162,9 +162,7 @@ def test_an_abort_drops_the_inputs_that_wait(embedder: Embedder) -> None:
     assert embedder.is_idle
 
 
-def test_a_failed_batch_fails_its_requests_only(
-    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_batch_fails_its_requests_only(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder.embed(Embed(request_id=1, inputs=("word " * 400,)))
     embedder.embed(Embed(request_id=2, inputs=("why",)))
 

@@ -234,9 +234,7 @@ def test_text_that_goes_on_against_the_grammar_is_not_chosen(spark: Model) -> No
     """A token that completes the trigger and continues it wrongly is refused, not a crash."""
     wrong = next(t for t in range(spark.n_vocab) if len(spark.piece(t)) > 3 and spark.piece(t).isalpha())
     trigger = spark.piece(wrong)[:2].decode()
-    params = SamplingParams(
-        temperature=0.0, grammar=f'root ::= "{trigger}" "1"', grammar_triggers=(trigger,)
-    )
+    params = SamplingParams(temperature=0.0, grammar=f'root ::= "{trigger}" "1"', grammar_triggers=(trigger,))
     sampler = Sampler(spark, params, N_CTX, Candidates(spark.n_vocab))
     row = np.zeros(spark.n_vocab, np.float32)
     row[wrong] = 9.0

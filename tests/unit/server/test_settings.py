@@ -121,6 +121,19 @@ def test_a_misspelt_key_gets_the_nearest_name(tmp_path: Path) -> None:
     assert caught.value.hint == "Did you mean 'keep_alive_s'?"
 
 
+@pytest.mark.parametrize(
+    ("environ", "editor"),
+    [
+        ({}, "vi"),
+        ({"EDITOR": "ed"}, "ed"),
+        ({"EDITOR": "ed", "VISUAL": "emacs"}, "emacs"),
+        ({"VISUAL": "emacs", "OLLAMA_EDITOR": "nano -w"}, "nano -w"),
+    ],
+)
+def test_the_editor_is_the_first_that_is_named(environ: dict[str, str], editor: str, tmp_path: Path) -> None:
+    assert load(tmp_path, **environ).editor == editor
+
+
 def test_a_worker_inherits_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLA_PROBE", "1")
     environment = child_environment({"GOMP_SPINCOUNT": "200"})
