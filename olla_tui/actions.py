@@ -113,20 +113,28 @@ PLACES: dict[str, str] = {action.id: action.place for action in ACTIONS}
 
 
 def bindings_for(*places: str) -> list[Binding]:
-    """Bindings of the actions of these places, for a widget's `BINDINGS`."""
-    return [
-        Binding(
-            action.keys,
-            action.call,
-            action.title,
-            show=bool(action.hint),
-            priority=action.priority,
-            tooltip=action.title,
-            id=action.id,
-        )
-        for action in ACTIONS
-        if action.place in places and action.keys
-    ]
+    """Bindings of these places' actions, for a widget's `BINDINGS`; a key goes to the first that wants it."""
+    taken: set[str] = set()
+    bindings: list[Binding] = []
+    for place in places:
+        for action in ACTIONS:
+            keys = [key for key in action.keys.split(",") if key and key not in taken]
+            if action.place == place and keys:
+                taken.update(keys)
+                bindings.append(_binding(action, ",".join(keys)))
+    return bindings
+
+
+def _binding(action: Action, keys: str) -> Binding:
+    return Binding(
+        keys,
+        action.call,
+        action.title,
+        show=bool(action.hint),
+        priority=action.priority,
+        tooltip=action.title,
+        id=action.id,
+    )
 
 
 _KEY_NAMES = {

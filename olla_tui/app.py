@@ -26,7 +26,7 @@ from olla_tui.state.conversation import Conversation
 from olla_tui.state.graphs import ASCII, UNICODE
 from olla_tui.state.keymap import clashes, merge_keys
 from olla_tui.state.workstation import Workstation
-from olla_tui.theme import builtin_themes, default_variables, user_themes
+from olla_tui.theme import builtin_themes, default_variables, follow, user_themes
 from olla_tui.widgets.transcript import Transcript
 from server.services.protocols import Services
 
@@ -104,6 +104,12 @@ class OllaApp(App[QuitChoice]):
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return default_variables()
+
+    def get_css_variables(self) -> dict[str, str]:
+        # Textual does not follow a variable that refers to another one.
+        variables = super().get_css_variables()
+        self.theme_variables = {name: follow(value, variables) for name, value in variables.items()}
+        return self.theme_variables
 
     def _register_themes(self) -> None:
         self._theme_problems: list[str] = []

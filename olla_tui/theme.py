@@ -140,6 +140,16 @@ def default_variables() -> dict[str, str]:
     return defaults
 
 
+def follow(value: str, variables: Mapping[str, str]) -> str:
+    """The value that a reference such as "$primary" leads to; any other value as it is."""
+    for _ in range(len(variables)):
+        name = value.removeprefix("$")
+        if name == value or name not in variables:
+            break
+        value = variables[name]
+    return value
+
+
 def parse_theme(text: str, origin: str) -> ThemeFile:
     """A theme from the text of its file.
 
@@ -264,9 +274,7 @@ def _variable(value: object, colors: Mapping[str, str], place: str) -> str:
 
 def _unknown(found: Mapping[str, object], known: Iterable[str], origin: str, prefix: str) -> list[str]:
     listed = list(known)
-    return [
-        f"{origin}: {prefix}{key} is not known{_near(key, listed)}" for key in found if key not in listed
-    ]
+    return [f"{origin}: {prefix}{key} is not known{_near(key, listed)}" for key in found if key not in listed]
 
 
 def _near(key: str, known: Iterable[str]) -> str:

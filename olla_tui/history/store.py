@@ -74,9 +74,7 @@ class HistoryStore:
 
     async def rename(self, chat_id: str, title: str) -> None:
         """Change a title. Raises: StoreError."""
-        await self._run(
-            lambda: self._write("UPDATE chats SET title = ? WHERE id = ?", (title, chat_id))
-        )
+        await self._run(lambda: self._write("UPDATE chats SET title = ? WHERE id = ?", (title, chat_id)))
 
     async def delete(self, chat_id: str) -> None:
         """Forget a chat. Raises: StoreError."""

@@ -43,7 +43,7 @@ class Pane(Widget):
         return self.bridge.state
 
     def on_resize(self) -> None:
-        """Fit what is shown to the new size."""
+        """Fit what is shown to the new size; Textual calls this besides a subclass's own."""
         self.refresh_from(frozenset())
 
     def show_title(self, note: str = "") -> None:

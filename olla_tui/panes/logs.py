@@ -64,7 +64,8 @@ class LogsPane(Pane):
             list(lines), lambda key: self._cells(lines[key]), empty=[row(Span(f"  {words}", "muted"))]
         )
         follows = " · following" if self.table.following else ""
-        self.show_title(f"{LEVELS[self._level]} and above · {len(lines)} lines{follows}")
+        count = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
+        self.show_title(f"{LEVELS[self._level]} and above · {count}{follows}")
 
     def on_line_table_highlighted(self, event: LineTable.Highlighted) -> None:
         event.stop()

@@ -67,7 +67,6 @@ class ModelsPane(Pane):
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < 90, "-below")
-        super().on_resize()
         self.call_after_refresh(self._show_detail)
 
     def focus_inside(self) -> None:

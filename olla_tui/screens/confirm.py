@@ -73,6 +73,10 @@ class ChoiceScreen(ModalScreen[str]):
         yield from ()
 
     def on_mount(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Give the focus to what is answered first."""
         self.query(Button).first().focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
@@ -95,7 +99,7 @@ class TypedConfirmScreen(ChoiceScreen):
     def compose_input(self) -> ComposeResult:
         yield Input(placeholder=f"type {self._name}", id="dialog-input")
 
-    def on_mount(self) -> None:
+    def begin(self) -> None:
         self.query_one("#answer-yes", Button).disabled = True
         self.query_one("#dialog-input", Input).focus()
 
@@ -119,7 +123,7 @@ class AskTextScreen(ChoiceScreen):
     def compose_input(self) -> ComposeResult:
         yield Input(self._text, select_on_focus=False, id="dialog-input")
 
-    def on_mount(self) -> None:
+    def begin(self) -> None:
         self.query_one("#dialog-input", Input).focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

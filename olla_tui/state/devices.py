@@ -65,7 +65,7 @@ def shown(views: Sequence[DeviceView]) -> list[DeviceView]:
 
 
 def memory_word(device: DeviceSnapshot) -> str:
-    """"VRAM" for a GPU, "RAM" for the processor."""
+    """ "VRAM" for a GPU, "RAM" for the processor."""
     return "VRAM" if device.kind == "gpu" else "RAM"
 
 
@@ -126,7 +126,7 @@ def graph_rows(
 
 
 def window_text(window_s: int) -> str:
-    """"1 min", "2 min", "10 min", "1 h"."""
+    """ "1 min", "2 min", "10 min", "1 h"."""
     return f"{window_s // 3600} h" if window_s >= 3600 else f"{window_s // 60} min"
 
 

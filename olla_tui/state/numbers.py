@@ -19,6 +19,8 @@ def bytes_text(n_bytes: float) -> str:
 def gib_text(n_bytes: float) -> str:
     """Binary gigabytes without a unit, for "17.1/24 G"."""
     value = max(0.0, n_bytes) / 2**30
+    if 0 < value < 0.05:
+        return "<0.1"
     return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}"
 
 

@@ -21,6 +21,8 @@ Connection = Literal["starting", "up", "down"]
 MAX_OPEN_CHATS = 50
 """Chats held in memory; the longest unused one that does not answer is put away first."""
 
+METER_PERIOD_S = 1.0
+
 
 @dataclass
 class Workstation:
@@ -48,6 +50,7 @@ class Workstation:
     chat: Conversation | None = None
     link_bytes_per_s: float | None = None
     slow_link: bool = False
+    _meters_at: float = float("-inf")
     _histories: dict[tuple[str, str], DeviceHistory] = field(default_factory=dict)
 
     @property
@@ -80,13 +83,24 @@ class Workstation:
         self.snapshot = snapshot
         was_up = self.connection == "up"
         self.connection, self.problem = "up", ""
+        self._fold_devices(snapshot)
+        return before is None or not was_up or not _same_but_clock(before, snapshot)
+
+    def _fold_devices(self, snapshot: StatusSnapshot) -> None:
+        """Every sample goes into the graphs, but the meters change once a second at most: they jitter."""
+        settled = snapshot.taken_at - self._meters_at < METER_PERIOD_S
+        settled = settled and len(self.devices) == len(snapshot.devices)
         views: list[DeviceView] = []
-        for label, device in zip(label_devices(snapshot.devices), snapshot.devices, strict=False):
+        for index, (label, device) in enumerate(
+            zip(label_devices(snapshot.devices), snapshot.devices, strict=False)
+        ):
             history = self._histories.setdefault((label, device.name), DeviceHistory())
             history.add(device, snapshot.taken_at)
-            views.append(DeviceView(label, device, history))
+            shown = self.devices[index].device if settled else device
+            views.append(DeviceView(label, shown, history))
         self.devices = views
-        return before is None or not was_up or not _same_but_clock(before, snapshot)
+        if not settled:
+            self._meters_at = snapshot.taken_at
 
     def fold_failure(self, sentence: str) -> bool:
         """The server did not answer; False when that was known."""

@@ -17,6 +17,21 @@ from tests.support.scripted_tui_services import Script, ScriptedServices
 
 WAIT_S = 10.0
 
+
+class TestSettings(TuiSettings):
+    """Settings that tell changes at once, so that tests wait less."""
+
+    __test__ = False
+
+    @property
+    def poll_s(self) -> float:
+        return 0.05
+
+    @property
+    def frames_per_s(self) -> float:
+        return 200.0
+
+
 def workstation(
     script: Script | None = None,
     *,
@@ -30,7 +45,7 @@ def workstation(
     ids = itertools.count(first_id)
     return OllaApp(
         ScriptedServices(script),
-        settings or TuiSettings(),
+        settings or TestSettings(),
         attached=attached,
         history=history,
         clock=script.clock,
@@ -48,9 +63,7 @@ async def wait_until(pilot: Pilot[object], holds: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def driven(
-    app: OllaApp, size: tuple[int, int] = (120, 40)
-) -> AsyncGenerator[Pilot[QuitChoice], None]:
+async def driven(app: OllaApp, size: tuple[int, int] = (120, 40)) -> AsyncGenerator[Pilot[QuitChoice], None]:
     """The application running at a size, its first models read and shown."""
     async with app.run_test(size=size) as pilot:
         await wait_until(pilot, lambda: app.state.models is not None)
@@ -79,4 +92,4 @@ def focus_of(app: OllaApp) -> str:
     return (focused.id or type(focused).__name__) if focused is not None else ""
 
 
-__all__ = ["driven", "focus_of", "screen_text", "settled", "wait_until", "workstation"]
+__all__ = ["TestSettings", "driven", "focus_of", "screen_text", "settled", "wait_until", "workstation"]

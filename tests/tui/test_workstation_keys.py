@@ -3,12 +3,8 @@
 import pytest
 
 from olla_tui.actions import ACTIONS, PANES
-from olla_tui.settings import TuiSettings
-from tests.support.scripted_tui_services import Script, busy_script
-from tests.support.workstation import driven, focus_of, screen_text, settled, workstation
-
-NEEDS_A_TERMINAL = {"app.suspend"}
-"""Actions that leave the screen; a pilot has no terminal to leave."""
+from tests.support.scripted_tui_services import Script, busy_script, empty_script
+from tests.support.workstation import TestSettings, driven, focus_of, screen_text, settled, workstation
 
 
 def panes_of(action):
@@ -17,36 +13,41 @@ def panes_of(action):
     return "models" if action.place == "list" else action.place
 
 
-KEYS = [
-    pytest.param(action, key, id=f"{action.id}-{key}")
-    for action in ACTIONS
-    for key in action.keys.split(",")
-    if key and action.id not in NEEDS_A_TERMINAL
-]
+PLACES = ["", "list", *dict(PANES)]
 
 
-@pytest.mark.parametrize(("action", "key"), KEYS)
-async def test_every_binding_runs_its_action(action, key, monkeypatch):
-    app = workstation(busy_script())
+@pytest.mark.parametrize("place", PLACES)
+async def test_every_binding_runs_its_action(place, monkeypatch):
+    """Each key is pressed where it works; what it starts is written down in the place of being done."""
+    actions = [action for action in ACTIONS if action.place == place and action.keys]
+    script = busy_script()
+    script.bundled = empty_script().bundled
+    app = workstation(script)
     async with driven(app, (80, 24)) as pilot:
         chat = app.desk.current
         chat.ask("Why?", 0)
         chat.begin_answer(0)
-        if action.id != "chat.stop":
-            chat.end_with(None, 0)
-        app.main.show_pane(panes_of(action))
-        await settled(pilot)
-        name = action.call.partition("(")[0]
-        target = app if name.startswith("app.") else app.main.place_of(action)
-        if name.startswith("screen."):
-            target = app.main
-        method = f"action_{name.rpartition('.')[2]}"
-        called = []
-        original = getattr(type(target), method)
-        monkeypatch.setattr(type(target), method, lambda self, *a: called.append(a) or original(self, *a))
-        await pilot.press(key)
-        await settled(pilot)
-        assert called, f"{key} did not start {action.id}"
+        started: list[str] = []
+        for action in actions:
+            if action.id != "chat.stop":
+                chat.end_with(None, 0)
+            elif not chat.is_answering:
+                chat.begin_answer(0)
+            app.main.show_pane(panes_of(action))
+            app.main.pane("models").table.go_to("qwen3:14b-q4_K_M")
+            await pilot.pause()
+            target = app.main.place_of(action)
+            space, _, call = action.call.partition("(")[0].rpartition(".")
+            target = {"app": app, "screen": app.main, "": target}[space]
+            monkeypatch.setattr(
+                type(target), f"action_{call}", lambda self, *_, name=action.id: started.append(name)
+            )
+            for key in action.keys.split(","):
+                started.clear()
+                await pilot.press(key)
+                await pilot.pause()
+                assert started, f"{key} did not start {action.id}"
+            monkeypatch.undo()
 
 
 async def test_panes_by_number_and_back():
@@ -87,7 +88,7 @@ async def test_tabs_and_hints_can_be_clicked():
 
 
 async def test_help_lists_the_live_keys_of_what_has_the_focus():
-    app = workstation(busy_script(), settings=TuiSettings(keys={"models.unload": "alt+u"}))
+    app = workstation(busy_script(), settings=TestSettings(keys={"models.unload": "alt+u"}))
     async with driven(app, (120, 60)) as pilot:
         await pilot.press("alt+2", "j", "f1")
         await settled(pilot)
@@ -118,7 +119,8 @@ async def test_the_palette_lists_only_what_works_now():
 
 
 async def test_the_users_keys_move_and_clashes_are_told():
-    app = workstation(settings=TuiSettings(keys={"pane.logs": "f3", "app.nothing": "f4", "chat.new": "none"}))
+    keys = {"pane.logs": "f3", "app.nothing": "f4", "chat.new": "none"}
+    app = workstation(settings=TestSettings(keys=keys))
     async with driven(app, (80, 24)) as pilot:
         await pilot.press("alt+6")
         assert app.main.active == "chat"
@@ -144,7 +146,7 @@ async def test_themes_switch_while_running():
 
 
 async def test_an_unknown_theme_is_told_and_the_default_used():
-    app = workstation(settings=TuiSettings(theme="olla-drak"))
+    app = workstation(settings=TestSettings(theme="olla-drak"))
     async with driven(app, (80, 24)):
         assert app.theme == "olla-dark"
         assert any("olla-drak" in notification.message for notification in app._notifications)

@@ -5,10 +5,17 @@ import asyncio
 import msgspec
 import pytest
 
-from olla_tui.settings import TuiSettings
 from server.errors import ServerUnreachable
 from tests.support.scripted_tui_services import LogLine, Script, busy_script
-from tests.support.workstation import driven, focus_of, screen_text, settled, wait_until, workstation
+from tests.support.workstation import (
+    TestSettings,
+    driven,
+    focus_of,
+    screen_text,
+    settled,
+    wait_until,
+    workstation,
+)
 
 
 async def test_a_model_is_deleted_only_after_its_name_is_typed():
@@ -135,7 +142,7 @@ async def test_the_window_of_the_graphs_has_ends():
 
 
 async def test_logs_are_filtered_searched_and_saved(tmp_path):
-    app = workstation(busy_script(), settings=TuiSettings(save_dir=tmp_path / "logs"))
+    app = workstation(busy_script(), settings=TestSettings(save_dir=tmp_path / "logs"))
     async with driven(app, (80, 24)) as pilot:
         await pilot.press("alt+6")
         await wait_until(pilot, lambda: "out of memory" in screen_text(app))

@@ -4,7 +4,7 @@ import pytest
 
 from olla_tui.actions import PANES
 from tests.support.scripted_tui_services import busy_script, empty_script
-from tests.support.workstation import driven, screen_text, settled, workstation
+from tests.support.workstation import TestSettings, driven, screen_text, settled, workstation
 
 SIZES = [(40, 10), (80, 24), (120, 40), (200, 60)]
 
@@ -81,9 +81,8 @@ async def test_the_rail_and_the_library_come_with_the_room():
 
 
 async def test_glyphs_stay_ascii_where_the_terminal_shows_nothing_else():
-    from olla_tui.settings import TuiSettings
 
-    app = workstation(busy_script(), settings=TuiSettings(ascii_only=True))
+    app = workstation(busy_script(), settings=TestSettings(ascii_only=True))
     async with driven(app) as pilot:
         await pilot.press("alt+4")
         await settled(pilot)

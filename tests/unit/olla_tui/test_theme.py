@@ -6,6 +6,7 @@ from olla_tui.theme import (
     builtin_themes,
     contrast_ratio,
     default_variables,
+    follow,
     parse_theme,
     user_themes,
     variable_name,
@@ -54,9 +55,7 @@ def test_text_can_be_read(name):
     theme = THEMES[name]
     texts = {key: value for key, value in theme.colors.items() if key not in BACKGROUNDS}
     texts |= {
-        key: value
-        for key, value in theme.variables.items()
-        if key.startswith("olla-") and key not in NO_TEXT
+        key: value for key, value in theme.variables.items() if key.startswith("olla-") and key not in NO_TEXT
     }
     for key, color in texts.items():
         for background in ("background", "surface"):
@@ -136,6 +135,14 @@ def test_the_users_themes_load_around_those_that_fail(tmp_path):
     assert [theme.name for theme in loaded] == ["mine"]
     assert "b.toml" in failed[0].message and "larger" in failed[1].message
     assert user_themes(tmp_path / "none") == ([], [])
+
+
+def test_references_are_followed_to_their_end():
+    variables = {"a": "$b", "b": "red", "x": "$y", "y": "$x"}
+    assert follow("$a", variables) == "red"
+    assert follow("blue 30%", variables) == "blue 30%"
+    assert follow("$x", variables) in ("$x", "$y"), "a circle ends somewhere"
+    assert follow("$none", variables) == "$none"
 
 
 def test_themes_that_know_nothing_of_us_get_all_variables():

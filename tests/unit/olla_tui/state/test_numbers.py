@@ -62,4 +62,4 @@ def test_ages(seconds, text):
 
 def test_rates_and_gigabytes():
     assert [numbers.rate_text(rate) for rate in (0, 41.26, 120.4)] == ["–", "41.3", "120"]
-    assert numbers.gib_text(17.1 * 2**30) == "17.1"
+    assert [numbers.gib_text(size) for size in (0, 6e6, 17.1 * 2**30)] == ["0.0", "<0.1", "17.1"]
