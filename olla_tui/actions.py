@@ -59,7 +59,7 @@ PANES: tuple[tuple[str, str], ...] = (
 ACTIONS: tuple[Action, ...] = (
     *(_pane(name, title, number) for number, (name, title) in enumerate(PANES, start=1)),
     Action("app.help", "Show help for what has the focus", "f1", "", "help", priority=True),
-    Action("app.palette", "Search all commands", "ctrl+p", "", "palette", "palette", priority=True),
+    Action("app.palette", "Search all commands", "ctrl+p", "", "palette", priority=True, palette=False),
     Action("app.stop", "Stop; twice: quit", "ctrl+c", "", "app.interrupt", priority=True, palette=False),
     Action("app.quit", "Quit", "ctrl+q", "", "app.ask_to_quit", priority=True),
     Action("app.suspend", "Suspend to the shell", "ctrl+z", "", "app.suspend_process", priority=True),

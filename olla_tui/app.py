@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from textual.binding import Binding, BindingType
 
 from olla_tui.actions import DEFAULT_KEYS, PLACES
 from olla_tui.bridge import Bridge, LinkRate
+from olla_tui.clip import copy_text
 from olla_tui.history.store import HistoryStore
 from olla_tui.messages import Noticed, StateChanged, TextSaved
 from olla_tui.palette import OllaCommands
@@ -188,8 +190,22 @@ class OllaApp(App[QuitChoice]):
     # --- files and clipboard ---
 
     def on_transcript_copy_requested(self, event: Transcript.CopyRequested) -> None:
-        self.copy_to_clipboard(event.text)
-        self.notice(f"{event.what} copied", "information", "")
+        self.bridge.order(self._copy(event.text, event.what))
+
+    async def _copy(self, text: str, what: str) -> None:
+        """Copy by every way that may work, and say which one did."""
+        copied = await copy_text(
+            text,
+            terminal=self.settings.terminal,
+            platform=sys.platform,
+            write=self._write_to_terminal,
+            file=self.settings.clip_file,
+        )
+        self.notice(f"{what}: {copied.message}", "information", "")
+
+    def _write_to_terminal(self, sequence: str) -> None:
+        if self._driver is not None:
+            self._driver.write(sequence)
 
     def on_text_saved(self, event: TextSaved) -> None:
         name = f"{event.stem}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(self.bridge.clock()))}.txt"
@@ -209,9 +225,8 @@ class OllaApp(App[QuitChoice]):
         chat = self.state.chat
         now = time.monotonic()
         if selected:
-            self.copy_to_clipboard(selected)
+            self.bridge.order(self._copy(selected, "selection"))
             self.screen.clear_selection()
-            self.notice("selection copied", "information", "")
         elif chat is not None and self.bridge.stop(chat):
             self._interrupted_at = now
         elif now - self._interrupted_at <= TWICE_S:

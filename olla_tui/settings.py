@@ -25,6 +25,8 @@ class TuiSettings:
         themes_dir: the user's own themes.
         history_file: where chats are kept; None keeps them nowhere.
         save_dir: where logs are saved.
+        clip_file: keeps the last text that was copied.
+        terminal: the environment's variables about the terminal.
     """
 
     theme: str = "olla-dark"
@@ -37,6 +39,8 @@ class TuiSettings:
     themes_dir: Path | None = None
     history_file: Path | None = None
     save_dir: Path = Path(".")
+    clip_file: Path = Path("clip.txt")
+    terminal: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -64,8 +68,16 @@ class TuiSettings:
             themes_dir=settings.config_file.parent / "themes",
             history_file=None if settings.no_history else settings.olla_dir / "chats.sqlite",
             save_dir=settings.olla_dir,
+            clip_file=cache_dir(settings.terminal) / "olla" / "clip.txt",
+            terminal=settings.terminal,
             warnings=(*settings.warnings, *warnings),
         )
+
+
+def cache_dir(terminal: Mapping[str, str]) -> Path:
+    """The user's directory for what can be lost, by the XDG rules."""
+    named = terminal.get("XDG_CACHE_HOME", "")
+    return Path(named) if named else Path(terminal.get("HOME") or Path.home()) / ".cache"
 
 
 def speaks_utf8(terminal: Mapping[str, str]) -> bool:

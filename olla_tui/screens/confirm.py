@@ -28,12 +28,12 @@ class ChoiceScreen(ModalScreen[str]):
     ChoiceScreen .dialog-line { height: auto; color: $olla-muted; }
     ChoiceScreen #dialog-input { margin-top: 1; }
     ChoiceScreen #dialog-buttons { height: auto; margin-top: 1; align-horizontal: left; }
-    ChoiceScreen Button {
+    ChoiceScreen #dialog-buttons Button {
         margin-right: 1; min-width: 8; padding: 0 1; background: $panel; color: $foreground;
+        &:focus { background: $primary; color: $olla-tab-text; text-style: bold; }
+        &.-error:focus { background: $error; color: $background; }
+        &:disabled { color: $olla-faint; background: $surface; }
     }
-    ChoiceScreen Button:focus { background: $primary; color: $olla-tab-text; text-style: bold; }
-    ChoiceScreen Button.-error:focus { background: $error; color: $background; }
-    ChoiceScreen Button:disabled { color: $olla-faint; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [

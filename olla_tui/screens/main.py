@@ -208,10 +208,12 @@ class MainScreen(Screen[None]):
             await self.do(event.action_id)
 
     def commands(self) -> list[Command]:
-        """What the palette lists now."""
+        """What the palette lists now, the active pane's own commands first."""
+        nearest = {self.active: 0, "chat": 1}
+        actions = sorted(palette_actions(), key=lambda action: nearest.get(action.place, 2))
         commands = [
             Command(command_title(action), self._key_words(action), lambda key=action.id: self._later(key))
-            for action in palette_actions()
+            for action in actions
             if (action.place in ("", "chat", self.active)) and self._works(action, self.place_of(action))
         ]
         for model in (self.bridge.state.models or ())[:N_MODEL_COMMANDS]:

@@ -75,7 +75,7 @@ class PickerScreen(ModalScreen[str]):
             box.border_title = self._title
             box.border_subtitle = self._subtitle
             yield Input(placeholder="type to filter", id="picker-filter")
-            yield LineTable(self._columns, id="picker-table")
+            yield LineTable(self._columns, led=True, id="picker-table")
 
     def on_mount(self) -> None:
         self._show("")

@@ -93,18 +93,26 @@ class LineTable(ScrollView, can_focus=True):
             return self.table
 
     def __init__(
-        self, columns: Sequence[Column], *, titles: bool = True, follow: bool = False, id: str | None = None
+        self,
+        columns: Sequence[Column],
+        *,
+        titles: bool = True,
+        follow: bool = False,
+        led: bool = False,
+        id: str | None = None,
     ) -> None:
         """Make an empty table.
 
         Args:
             titles: show the titles in a line of their own.
+            led: its cursor is moved from outside, so it always looks as if the table had the focus.
             follow: stay on the last line while it is the last one, as a log does.
         """
         super().__init__(id=id)
         self.columns: tuple[Column, ...] = tuple(columns)
         self._titles = titles
         self._follow = follow
+        self._led = led
         self._keys: list[str] = []
         self._cells: CellsOf = lambda key: ()
         self._cursor = 0
@@ -171,7 +179,7 @@ class LineTable(ScrollView, can_focus=True):
         roles = self._role_styles()
         base = self.rich_style
         if self._keys and self._index_at(y) == self._cursor and not (self._titles and y == 0):
-            base = base + (roles.cursor if self.has_focus else roles.cursor_unfocused)
+            base = base + (roles.cursor if self.has_focus or self._led else roles.cursor_unfocused)
         strip = Strip([Segment(span.text, base + roles[span.role]) for span in line])
         return strip.adjust_cell_length(self.size.width, base)
 

@@ -75,7 +75,7 @@ async def settled(pilot: Pilot[object]) -> None:
     """Let messages, layout and coalesced changes come to rest."""
     bridge = pilot.app.bridge  # type: ignore[attr-defined]
     await wait_until(pilot, lambda: not bridge.has_news)
-    for _ in range(3):
+    for _ in range(2):
         await pilot.pause()
 
 

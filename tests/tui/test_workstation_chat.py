@@ -7,11 +7,20 @@ import pytest
 from olla_tui.history.store import HistoryStore
 from server.errors import OutOfMemory
 from tests.support.scripted_tui_services import Script, busy_script, empty_script
-from tests.support.workstation import driven, focus_of, screen_text, settled, wait_until, workstation
+from tests.support.workstation import (
+    TestSettings,
+    driven,
+    focus_of,
+    screen_text,
+    settled,
+    wait_until,
+    workstation,
+)
 
 
 async def say(app, pilot, text):
-    await pilot.press(*text, "enter")
+    app.main.chat_pane.composer.text = text
+    await pilot.press("enter")
     chat = app.desk.current
     await wait_until(pilot, lambda: chat.turns and chat.turns[-1].role == "assistant")
     return chat
@@ -110,6 +119,18 @@ async def test_answering_again_and_editing():
         await settled(pilot)
         assert chat.turns == []
         assert app.main.chat_pane.composer.text == "Why?"
+
+
+async def test_copying_says_which_way_it_went(tmp_path):
+    app = workstation(settings=TestSettings(clip_file=tmp_path / "clip.txt"))
+    async with driven(app, (120, 40)) as pilot:
+        chat = await say(app, pilot, "Why?")
+        await wait_until(pilot, lambda: not chat.is_answering)
+        await settled(pilot)
+        await pilot.press("ctrl+t", "Y")
+        await wait_until(pilot, lambda: app._notifications)
+        assert "sent to the terminal" in next(iter(app._notifications)).message
+        assert (tmp_path / "clip.txt").read_text() == "Hello, world."
 
 
 async def test_several_chats_answer_behind_one_another():

@@ -36,7 +36,6 @@ async def test_every_pane_shows_itself(size, script, words):
     async with driven(app, size) as pilot:
         for number, (name, title) in enumerate(PANES, start=1):
             await pilot.press(f"alt+{number}")
-            await settled(pilot)
             await app.bridge.poll_once()
             await settled(pilot)
             text = screen_text(app)

@@ -32,7 +32,8 @@ def picture(snap_compare, script, size, *keys, theme="olla-dark", asked=""):
     async def before(pilot):
         await ready(pilot)
         if asked:
-            await pilot.press(*asked, "enter")
+            app.main.chat_pane.composer.text = asked
+            await pilot.press("enter")
             await wait_until(pilot, lambda: app.desk.current.turns and not app.desk.current.is_answering)
         for key in keys:
             await pilot.press(key)

@@ -14,6 +14,7 @@ def test_settings_of_the_screen_come_from_the_servers(tmp_path):
     assert settings.keys == {"app.help": ["f1", "alt+h"]}
     assert settings.history_file == tmp_path / "o" / "chats.sqlite"
     assert settings.themes_dir == tmp_path / "themes"
+    assert settings.clip_file == tmp_path / ".cache" / "olla" / "clip.txt"
 
 
 def test_no_history_means_no_file(tmp_path):
