@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -29,7 +29,7 @@ class HelpSection:
     lines: tuple[tuple[str, str], ...]
 
 
-def live_sections(screen: Screen[object]) -> list[HelpSection]:
+def live_sections(screen: Screen[Any]) -> list[HelpSection]:
     """The bindings that the screen would obey now, by the widget that owns them, the focus first."""
     found: dict[str, dict[str, list[str]]] = {}
     for key, active in screen.active_bindings.items():
@@ -47,7 +47,7 @@ def live_sections(screen: Screen[object]) -> list[HelpSection]:
     return sorted(sections, key=lambda section: section.title == "Everywhere")
 
 
-def help_text(screen: Screen[object]) -> tuple[str, str]:
+def help_text(screen: Screen[Any]) -> tuple[str, str]:
     """Title and sentences of the pane that has the focus."""
     node = screen.focused
     while node is not None:

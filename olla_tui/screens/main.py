@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -212,18 +213,19 @@ class MainScreen(Screen[None]):
         nearest = {self.active: 0, "chat": 1}
         actions = sorted(palette_actions(), key=lambda action: nearest.get(action.place, 2))
         commands = [
-            Command(command_title(action), self._key_words(action), lambda key=action.id: self._later(key))
+            Command(command_title(action), self._key_words(action), partial(self._later, action.id))
             for action in actions
             if (action.place in ("", "chat", self.active)) and self._works(action, self.place_of(action))
         ]
         for model in (self.bridge.state.models or ())[:N_MODEL_COMMANDS]:
             name = model.name
-            commands.append(
-                Command(f"model: Chat with {name}", "", lambda name=name: self.post_message(ChatWanted(name)))
-            )
+            commands.append(Command(f"model: Chat with {name}", "", partial(self._want_chat, name)))
         for name in sorted(self.app.available_themes):
-            commands.append(Command(f"theme: {name}", "", lambda name=name: setattr(self.app, "theme", name)))
+            commands.append(Command(f"theme: {name}", "", partial(setattr, self.app, "theme", name)))
         return commands
+
+    def _want_chat(self, name: str) -> None:
+        self.post_message(ChatWanted(name))
 
     def _later(self, action_id: str) -> None:
         """Carry out an action once the palette is gone."""
