@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 
 RATE_WINDOW_S = 2.0
+SLOW_AFTER_S = 1.0
+"""A write that the terminal has not taken for so long makes the link a slow one."""
 MAX_LOG_BYTES = 4 * 1024 * 1024
 
 
@@ -35,17 +39,27 @@ class TerminalOutput(io.TextIOBase):
         self._clock = clock
         self._written: deque[tuple[float, int]] = deque()
         self._gone = False
+        self._blocked_since: float | None = None
+        self._slow_until = 0.0
         self.n_bytes = 0
 
     def write(self, text: str) -> int:
         """Write all of the text; blocks while the terminal takes no more."""
         data = memoryview(text.encode("utf-8", "replace"))
         self._count(len(data))
+        self._blocked_since = begun_s = self._clock()
         try:
             while data and not self._gone:
-                data = data[os.write(self._fd, data) :]
+                try:
+                    data = data[os.write(self._fd, data) :]
+                except BlockingIOError:  # another program on the terminal made it non-blocking
+                    select.select([], [self._fd], [], SLOW_AFTER_S)
         except OSError:
             self._gone = True
+        self._blocked_since = None
+        ended_s = self._clock()
+        if ended_s - begun_s >= SLOW_AFTER_S:
+            self._slow_until = ended_s + RATE_WINDOW_S
         return len(text)
 
     def flush(self) -> None:
@@ -68,8 +82,13 @@ class TerminalOutput(io.TextIOBase):
         self._forget(self._clock())
         return sum(size for _, size in self._written) / RATE_WINDOW_S
 
+    def is_slow(self) -> bool:
+        """Whether a write has waited for the terminal for `SLOW_AFTER_S`, now or just before."""
+        now_s, since_s = self._clock(), self._blocked_since
+        return now_s < self._slow_until or (since_s is not None and now_s - since_s >= SLOW_AFTER_S)
+
     def hang_up(self) -> None:
-        """Point the descriptor at nothing; a write that blocks returns, later ones disappear."""
+        """Point the descriptor at nothing: what is written from now on disappears."""
         self._gone = True
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, self._fd)
@@ -97,6 +116,9 @@ class TerminalGuard:
         self._log_path = log_path
         self._saved: tuple[int, int] | None = None
         self._streams = (sys.__stdout__, sys.__stderr__)
+        self._silence = -1  # write end of the pipe that standard input becomes after a hang-up
+        self._wake = -1  # closing it ends the watch
+        self._watching: threading.Thread | None = None
         self.output: TerminalOutput | None = None
 
     def __enter__(self) -> TerminalGuard:
@@ -116,6 +138,11 @@ class TerminalGuard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._saved is not None and self.output is not None
+        if self._watching is not None:
+            os.close(self._wake)
+            if self._watching is not threading.current_thread():
+                self._watching.join()
+            self._watching = None
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         _set_terminal_streams(*self._streams)
@@ -130,9 +157,43 @@ class TerminalGuard:
             self.output.hang_up()
         if self._saved is not None:
             null = os.open(os.devnull, os.O_RDWR)
-            for fd in (0, *self._saved):
+            for fd in self._saved:
                 os.dup2(null, fd)
             os.close(null)
+            # At the end of a file a reader that polls spins; a pipe in which nothing comes lets it sleep. One
+            # byte is in it for a reader that was told of the end just now and reads without asking again.
+            reading, self._silence = os.pipe()
+            os.write(self._silence, b"\0")
+            os.dup2(reading, 0)
+            os.close(reading)
+
+    def watch(self, gone: Callable[[], None]) -> None:
+        """Call `gone`, once and from another thread, when the terminal hangs up.
+
+        The kernel tells it also where no SIGHUP comes: in the background, or when tmux was killed. It costs
+        nothing until then. A terminal that is no longer guarded is no longer watched.
+        """
+        assert self.output is not None
+        fd = self.output.fileno()
+        self._wake, wake = os.pipe()
+        thread = threading.Thread(
+            target=_wait_for_hang_up, args=(fd, wake, gone), name="olla-hang-up", daemon=True
+        )
+        thread.start()
+        self._watching = thread
+
+
+def _wait_for_hang_up(fd: int, wake: int, gone: Callable[[], None]) -> None:
+    """Sleep until the terminal hangs up or the other end of `wake` is closed."""
+    poll = select.poll()
+    poll.register(fd, 0)  # hang-up and error are always told
+    poll.register(wake, 0)
+    try:
+        events = dict(poll.poll())
+    finally:
+        os.close(wake)
+    if fd in events:
+        gone()
 
 
 def _set_terminal_streams(stdout: object, stderr: object) -> None:
