@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import ClassVar, Literal, cast
 
 from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
@@ -155,6 +156,14 @@ class OllaApp(App[QuitChoice]):
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._terminal_gone, self._hang_up)
         loop.add_signal_handler(signal.SIGTERM, self.exit, "quit")
+        resume = signal.getsignal(signal.SIGCONT)
+
+        def resume_if_suspended(number: int, frame: FrameType | None) -> None:
+            # A terminal that hangs up sends SIGCONT too, and Textual would start its input a second time.
+            if callable(resume) and getattr(self._driver, "_must_signal_resume", False):
+                resume(number, frame)
+
+        signal.signal(signal.SIGCONT, resume_if_suspended)
 
     def _terminal_gone(self, hang_up: Callable[[], None]) -> None:
         hang_up()

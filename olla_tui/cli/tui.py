@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import termios
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -123,11 +124,25 @@ def run_screen(connection: Connection, settings: Settings, guard: TerminalGuard)
     for attempt in range(MAX_CRASHES + 1):
         app = make_app(connection, settings, guard, restarted=attempt > 0)
         choice = app.run(mouse=settings.mouse)
+        # Textual leaves its handlers in place, and they would start the screen of a driver that has ended.
+        for number in (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH):
+            signal.signal(number, signal.SIG_DFL)
         if choice is not None or app.return_code == 0:
             return choice or "quit"
+        if terminal_is_gone():
+            return "keep"
         # Textual has written the traceback to standard error, which is the log here.
         log.error("the screen failed, attempt %d of %d", attempt + 1, MAX_CRASHES + 1)
     return None
+
+
+def terminal_is_gone() -> bool:
+    """Whether standard input is no terminal any more: its other end has hung up."""
+    try:
+        termios.tcgetattr(0)
+    except (termios.error, OSError):
+        return True
+    return False
 
 
 def make_app(

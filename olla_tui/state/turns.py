@@ -14,7 +14,7 @@ from olla_tui.state.numbers import (
     rate_text,
     seconds_text,
 )
-from olla_tui.state.rows import Row, Span, fit, join_ends, row
+from olla_tui.state.rows import Row, Span, fit, join_ends, row, width_of
 from olla_tui.state.workstation import Workstation
 
 EXAMPLES = (
@@ -108,7 +108,9 @@ def chips_row(state: Workstation, chat: Conversation, width: int) -> Row:
     if width >= 50:
         words = "temperature" if width >= 100 else "T"
         spans.append(Span(f" {words} {temperature} {down} ", "chip", "chat.temperature"))
-    gauge = gauge_row(state, chat, 10 if width >= 100 else 5) if width >= 60 else ()
+    room = width - width_of(spans) - 1
+    gauges = (gauge_row(state, chat, bar_width) for bar_width in ((10, 5, 0) if width >= 100 else (5, 0)))
+    gauge = next((gauge for gauge in gauges if width_of(gauge) <= room), ())
     return join_ends(spans, gauge, width)
 
 
