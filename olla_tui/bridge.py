@@ -51,6 +51,10 @@ class LinkRate(Protocol):
         """Bytes a second over the last seconds."""
         ...
 
+    def is_slow(self) -> bool:
+        """Whether the terminal takes what it is sent too slowly."""
+        ...
+
 
 class Bridge:
     """Keeps a `Workstation` up to date and carries out what the user asks of the services."""
@@ -164,8 +168,9 @@ class Bridge:
         rate = self._link.bytes_per_s()
         # Two digits are enough, and keep a still screen still.
         rounded = float(f"{rate:.2g}")
-        if rounded != self.state.link_bytes_per_s:
-            self.state.link_bytes_per_s = rounded
+        slow = self._link.is_slow()
+        if (rounded, slow) != (self.state.link_bytes_per_s, self.state.slow_link):
+            self.state.link_bytes_per_s, self.state.slow_link = rounded, slow
             self._touch("link")
 
     # --- chats ---

@@ -138,11 +138,7 @@ class TerminalGuard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._saved is not None and self.output is not None
-        if self._watching is not None:
-            os.close(self._wake)
-            if self._watching is not threading.current_thread():
-                self._watching.join()
-            self._watching = None
+        self._stop_watching()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         _set_terminal_streams(*self._streams)
@@ -174,6 +170,7 @@ class TerminalGuard:
         nothing until then. A terminal that is no longer guarded is no longer watched.
         """
         assert self.output is not None
+        self._stop_watching()
         fd = self.output.fileno()
         self._wake, wake = os.pipe()
         thread = threading.Thread(
@@ -181,6 +178,13 @@ class TerminalGuard:
         )
         thread.start()
         self._watching = thread
+
+    def _stop_watching(self) -> None:
+        if self._watching is not None:
+            os.close(self._wake)
+            if self._watching is not threading.current_thread():
+                self._watching.join()
+            self._watching = None
 
 
 def _wait_for_hang_up(fd: int, wake: int, gone: Callable[[], None]) -> None:

@@ -210,12 +210,20 @@ async def test_the_count_of_tokens_is_the_servers():
 async def test_the_link_rate_is_told_in_two_digits():
     class Link:
         rate = 14_321.0
+        slow = False
 
         def bytes_per_s(self) -> float:
             return self.rate
+
+        def is_slow(self) -> bool:
+            return self.slow
 
     script, link = Script(), Link()
     bridge = Bridge(ScriptedServices(script), Workstation(), clock=script.clock, link=link)
     await bridge.poll_once()
     assert bridge.state.link_bytes_per_s == 14_000
+    assert not bridge.state.slow_link
+    link.slow = True
+    await bridge.poll_once()
+    assert bridge.state.slow_link
     await bridge.close()
