@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import ClassVar, Literal, cast
@@ -65,6 +66,7 @@ class OllaApp(App[QuitChoice]):
         history: HistoryStore | None = None,
         link: LinkRate | None = None,
         hang_up: Callable[[], None] | None = None,
+        watch: Callable[[Callable[[], object]], None] | None = None,
         notes: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = random_id,
@@ -76,6 +78,7 @@ class OllaApp(App[QuitChoice]):
             address: host and port, for the header.
             history: where chats are kept; None keeps them nowhere.
             hang_up: lets go of the terminal once it is gone; the server then goes on without a screen.
+            watch: calls what it is given, from a thread, when the terminal hangs up without a signal.
             notes: sentences to begin with.
             clock: Unix time in seconds.
         """
@@ -97,6 +100,7 @@ class OllaApp(App[QuitChoice]):
         self.desk = ChatDesk(self.bridge, history, new_id=new_id)
         self.keys, self._key_problems = merge_keys(DEFAULT_KEYS, settings.keys)
         self._hang_up = hang_up
+        self._watch = watch
         self._notes = tuple(notes)
         self._interrupted_at = float("-inf")
         self._mouse = settings.mouse
@@ -154,7 +158,10 @@ class OllaApp(App[QuitChoice]):
         if self._hang_up is None:
             return
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self._terminal_gone, self._hang_up)
+        gone = partial(self._terminal_gone, self._hang_up)
+        loop.add_signal_handler(signal.SIGHUP, gone)
+        if self._watch is not None:
+            self._watch(partial(loop.call_soon_threadsafe, gone))
         loop.add_signal_handler(signal.SIGTERM, self.exit, "quit")
         resume = signal.getsignal(signal.SIGCONT)
 

@@ -116,6 +116,7 @@ class TerminalGuard:
         self._log_path = log_path
         self._saved: tuple[int, int] | None = None
         self._streams = (sys.__stdout__, sys.__stderr__)
+        self._hung_up = False
         self._silence = -1  # write end of the pipe that standard input becomes after a hang-up
         self._wake = -1  # closing it ends the watch
         self._watching: threading.Thread | None = None
@@ -149,6 +150,9 @@ class TerminalGuard:
 
     def hang_up(self) -> None:
         """The terminal is gone: the screen draws on nothing, and standard input gives nothing more."""
+        if self._hung_up:
+            return
+        self._hung_up = True
         if self.output is not None:
             self.output.hang_up()
         if self._saved is not None:
@@ -163,7 +167,7 @@ class TerminalGuard:
             os.dup2(reading, 0)
             os.close(reading)
 
-    def watch(self, gone: Callable[[], None]) -> None:
+    def watch(self, gone: Callable[[], object]) -> None:
         """Call `gone`, once and from another thread, when the terminal hangs up.
 
         The kernel tells it also where no SIGHUP comes: in the background, or when tmux was killed. It costs
@@ -187,7 +191,7 @@ class TerminalGuard:
             self._watching = None
 
 
-def _wait_for_hang_up(fd: int, wake: int, gone: Callable[[], None]) -> None:
+def _wait_for_hang_up(fd: int, wake: int, gone: Callable[[], object]) -> None:
     """Sleep until the terminal hangs up or the other end of `wake` is closed."""
     poll = select.poll()
     poll.register(fd, 0)  # hang-up and error are always told

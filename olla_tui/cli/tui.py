@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("olla.screen")
 
+LOG_NAME = "workstation.log"
 MAX_CRASHES = 1
 """Times that the screen starts again after a fault of its own; the server never notices."""
 
@@ -55,7 +56,7 @@ def run_workstation(settings: Settings) -> int:
     """
     if not (sys.stdin.isatty() and (sys.stdout.isatty() or sys.stderr.isatty())):
         return fail(OllaError("the workstation needs a terminal", hint="`olla serve` serves without one."))
-    guard = TerminalGuard(settings.olla_dir / "logs" / "workstation.log")
+    guard = TerminalGuard(settings.olla_dir / "logs" / LOG_NAME)
     try:
         with guard, log_to_file():
             connection = connect(settings)
@@ -69,7 +70,10 @@ def run_workstation(settings: Settings) -> int:
     if choice == "keep" and connection.thread is not None:
         serve_on(connection.thread, settings)
     connection.close()
-    return 0 if choice is not None else 1
+    if choice is None:
+        log_file = settings.olla_dir / "logs" / LOG_NAME
+        return fail(OllaError("the screen failed twice, so olla ended", hint=f"The log is {log_file}."))
+    return 0
 
 
 def fail(error: OllaError) -> int:
@@ -165,6 +169,7 @@ def make_app(
         history=HistoryStore(own.history_file) if own.history_file else None,
         link=guard.output,
         hang_up=guard.hang_up,
+        watch=guard.watch,
         notes=notes,
     )
 
