@@ -16,6 +16,7 @@ from typing import ClassVar, Literal, cast
 from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter, Monochrome
 
 from olla_tui.actions import DEFAULT_KEYS, PLACES
 from olla_tui.bridge import Bridge, LinkRate
@@ -30,7 +31,7 @@ from olla_tui.state.conversation import Conversation
 from olla_tui.state.graphs import ASCII, UNICODE
 from olla_tui.state.keymap import clashes, merge_keys
 from olla_tui.state.workstation import Workstation
-from olla_tui.theme import builtin_themes, default_variables, follow, user_themes
+from olla_tui.theme import WithoutColor, builtin_themes, default_variables, follow, user_themes
 from olla_tui.widgets.transcript import Transcript
 from server.services.protocols import Services
 
@@ -100,6 +101,7 @@ class OllaApp(App[QuitChoice]):
         self.desk = ChatDesk(self.bridge, history, new_id=new_id)
         self.keys, self._key_problems = merge_keys(DEFAULT_KEYS, settings.keys)
         self._hang_up = hang_up
+        self._without_color = WithoutColor()
         self._watch = watch
         self._notes = tuple(notes)
         self._interrupted_at = float("-inf")
@@ -117,6 +119,13 @@ class OllaApp(App[QuitChoice]):
         variables = super().get_css_variables()
         self.theme_variables = {name: follow(value, variables) for name, value in variables.items()}
         return self.theme_variables
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        if not (self.settings.no_color and self.current_theme.ansi):
+            return filters
+        # Textual's own filter for NO_COLOR paints the terminal's default colours black on black.
+        return [*(known for known in filters if not isinstance(known, Monochrome)), self._without_color]
 
     def _register_themes(self) -> None:
         self._theme_problems: list[str] = []

@@ -11,11 +11,15 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from rich.segment import Segment
+from rich.style import Style
 from textual.color import Color, ColorParseError
+from textual.filter import LineFilter
 from textual.theme import Theme
 
 from server.errors import OllaError
@@ -219,6 +223,23 @@ def load_theme(path: Path) -> ThemeFile:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidTheme(f"{path} cannot be read: {error}") from None
     return parse_theme(text, str(path))
+
+
+class WithoutColor(LineFilter):
+    """Takes every colour away for NO_COLOR; a background that stood out becomes reverse video."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """The segments in the terminal's own two colours."""
+        return [
+            Segment(text, style and without_color(style), control) for text, style, control in segments
+        ]
+
+
+@lru_cache(1024)
+def without_color(style: Style) -> Style:
+    """The style in the terminal's own two colours; bold and the like stay."""
+    stands_out = style.bgcolor is not None and not style.bgcolor.is_default
+    return style + Style(color="default", bgcolor="default", reverse=bool(style.reverse) != stands_out)
 
 
 def contrast_ratio(first: str, second: str) -> float:

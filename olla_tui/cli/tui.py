@@ -153,6 +153,12 @@ def make_app(
     connection: Connection, settings: Settings, guard: TerminalGuard, *, restarted: bool = False
 ) -> OllaApp:
     """The application on a connection."""
+    from textual import constants
+
+    if settings.low_bandwidth:
+        # Before the application is made, which reads it; 256 colours take half the bytes of true colour.
+        setattr(constants, "COLOR_SYSTEM", "256")  # noqa: B010 (declared final for type checkers)
+
     from olla_tui.app import OllaApp
     from olla_tui.history.store import HistoryStore
     from olla_tui.settings import TuiSettings

@@ -53,6 +53,9 @@ class RoleStyles:
         self._variables = variables
         self._styles = {role: self._style(look) for role, look in ROLES.items()}
         self.cursor = self._style(CURSOR)
+        if self.cursor.bgcolor is None:
+            # A theme that leaves the background to the terminal has no colour for the line under the cursor.
+            self.cursor = Style(reverse=True)
         self.cursor_unfocused = self._style(CURSOR_UNFOCUSED)
 
     def __getitem__(self, role: str) -> Style:
@@ -75,4 +78,4 @@ class RoleStyles:
             color = Color.parse(text)
         except ColorParseError:
             return None
-        return color.rich_color.name
+        return None if color.a == 0 else color.rich_color.name

@@ -150,3 +150,15 @@ async def test_an_unknown_theme_is_told_and_the_default_used():
     async with driven(app, (80, 24)):
         assert app.theme == "olla-dark"
         assert any("olla-drak" in notification.message for notification in app._notifications)
+
+
+async def test_no_color_means_none(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = workstation(busy_script(), settings=TestSettings(no_color=True))
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("alt+2")
+        await settled(pilot)
+        styles = [segment.style for strip in app.screen._compositor.render_strips() for segment in strip]
+        colors = [color for style in styles if style for color in (style.color, style.bgcolor) if color]
+        assert colors and all(color.is_default for color in colors)
+        assert any(style.reverse for style in styles if style), "the cursor's line still stands out"

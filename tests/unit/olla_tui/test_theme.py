@@ -1,8 +1,12 @@
 import pytest
+from rich.segment import Segment
+from rich.style import Style
+from textual.color import Color
 
 from olla_tui.theme import (
     TABLES,
     InvalidTheme,
+    WithoutColor,
     builtin_themes,
     contrast_ratio,
     default_variables,
@@ -10,6 +14,7 @@ from olla_tui.theme import (
     parse_theme,
     user_themes,
     variable_name,
+    without_color,
 )
 from olla_tui.widgets.roles import CURSOR, ROLES, RoleStyles
 
@@ -143,6 +148,17 @@ def test_references_are_followed_to_their_end():
     assert follow("blue 30%", variables) == "blue 30%"
     assert follow("$x", variables) in ("$x", "$y"), "a circle ends somewhere"
     assert follow("$none", variables) == "$none"
+
+
+def test_without_colour_what_stood_out_is_reversed():
+    assert without_color(Style(color="red", bold=True)) == Style(
+        color="default", bgcolor="default", bold=True, reverse=False
+    )
+    assert without_color(Style(color="black", bgcolor="blue")).reverse
+    assert not without_color(Style(color="red", bgcolor="default")).reverse
+    assert without_color(Style(reverse=True)).reverse
+    (segment,) = WithoutColor().apply([Segment("x", Style(color="red"))], Color(0, 0, 0))
+    assert segment.style is not None and segment.style.color is not None and segment.style.color.is_default
 
 
 def test_themes_that_know_nothing_of_us_get_all_variables():
