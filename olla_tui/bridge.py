@@ -44,6 +44,10 @@ class Listener(Protocol):
         ...
 
 
+QUIET_BYTES_PER_S = 1000.0
+"""Below this a link counts as quiet."""
+
+
 class LinkRate(Protocol):
     """Tells how much goes to the terminal."""
 
@@ -166,8 +170,8 @@ class Bridge:
         if self._link is None:
             return
         rate = self._link.bytes_per_s()
-        # Two digits are enough, and keep a still screen still.
-        rounded = float(f"{rate:.2g}")
+        # Two digits are enough, and keep a still screen still; showing less would itself be what is measured.
+        rounded = 0.0 if rate < QUIET_BYTES_PER_S else float(f"{rate:.2g}")
         slow = self._link.is_slow()
         if (rounded, slow) != (self.state.link_bytes_per_s, self.state.slow_link):
             self.state.link_bytes_per_s, self.state.slow_link = rounded, slow

@@ -11,6 +11,8 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
+from olla_tui.widgets.filter import SteadyInput
+
 
 class ChoiceScreen(ModalScreen[str]):
     """A question with a few answers; the result is the chosen answer's id, "" for none.
@@ -97,7 +99,7 @@ class TypedConfirmScreen(ChoiceScreen):
         self._name = name
 
     def compose_input(self) -> ComposeResult:
-        yield Input(placeholder=f"type {self._name}", id="dialog-input")
+        yield SteadyInput(placeholder=f"type {self._name}", id="dialog-input")
 
     def begin(self) -> None:
         self.query_one("#answer-yes", Button).disabled = True
@@ -121,7 +123,7 @@ class AskTextScreen(ChoiceScreen):
         self._text = text
 
     def compose_input(self) -> ComposeResult:
-        yield Input(self._text, select_on_focus=False, id="dialog-input")
+        yield SteadyInput(self._text, select_on_focus=False, id="dialog-input")
 
     def begin(self) -> None:
         self.query_one("#dialog-input", Input).focus()

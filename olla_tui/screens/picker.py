@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from olla_tui.state.rows import Row, Span, row
+from olla_tui.widgets.filter import SteadyInput
 from olla_tui.widgets.table import Column, LineTable
 
 
@@ -74,7 +75,7 @@ class PickerScreen(ModalScreen[str]):
         with Vertical(id="picker") as box:
             box.border_title = self._title
             box.border_subtitle = self._subtitle
-            yield Input(placeholder="type to filter", id="picker-filter")
+            yield SteadyInput(placeholder="type to filter", id="picker-filter")
             yield LineTable(self._columns, led=True, id="picker-table")
 
     def on_mount(self) -> None:

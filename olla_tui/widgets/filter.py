@@ -1,4 +1,4 @@
-"""A line to filter a list with: hidden until it is asked for, and as long as it is empty."""
+"""Lines of text: one for dialogs, and one that filters a list and hides as long as it is empty."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from textual.message import Message
 from textual.widgets import Input
 
 
-class FilterInput(Input):
+class SteadyInput(Input):
+    """A line of text whose cursor does not blink: each blink is bytes on the wire."""
+
+    def on_mount(self) -> None:
+        self.cursor_blink = False
+
+
+class FilterInput(SteadyInput):
     """The line. Enter keeps the filter and leaves; escape empties it and leaves."""
 
     DEFAULT_CSS = """
