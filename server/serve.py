@@ -32,11 +32,13 @@ def bind(settings: Settings) -> socket.socket:
     """
     host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host or not host else socket.AF_INET
+    # asyncio sends without delay only on sockets that name TCP; otherwise each reply on a kept connection
+    # waits 40 ms for the client's acknowledgement.
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError:
         family = socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6 and not host:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
