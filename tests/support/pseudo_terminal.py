@@ -12,6 +12,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 WAIT_S = 30.0
 ASKS_FOR_SYNC = b"\x1b[?2026$p"
@@ -100,7 +101,7 @@ class PseudoTerminal:
             self.process.kill()
         self.process.wait()
 
-    def __enter__(self) -> PseudoTerminal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
