@@ -175,7 +175,7 @@ class Workstation(PseudoTerminal):
     def cpu_s(self) -> float:
         """Processor time that the process has used, its children left out."""
         times = self.measured.cpu_times()
-        return times.user + times.system
+        return float(times.user + times.system)
 
     def end(self) -> None:
         """End it and the workers that it started."""

@@ -116,8 +116,8 @@ class Composer(TextArea):
         self._fit_rows()
 
     def on_resize(self, _event: events.Resize) -> None:
-        """A new width wraps the text in another number of rows."""
-        self._fit_rows()
+        """A new width wraps the text in another number of rows, once the text area has taken it."""
+        self.call_later(self._fit_rows)
 
     def _fit_rows(self) -> None:
         rows = min(max(self.wrapped_document.height, 1), MAX_ROWS)
