@@ -16,7 +16,9 @@ from olla_tui.panes.base import Pane
 from olla_tui.panes.chat_desk import ChatDesk
 from olla_tui.state import turns
 from olla_tui.state.conversation import TEMPERATURES, THINK_CHOICES, Conversation, Turn, next_choice
+from olla_tui.state.graphs import ASCII
 from olla_tui.state.rows import fit_row
+from olla_tui.text.styles import ASCII_GLYPHS, UNICODE_GLYPHS
 from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.composer import Composer
 from olla_tui.widgets.transcript import Transcript, TurnView
@@ -69,7 +71,7 @@ class ChatPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield LineBoard(id="chat-title")
-        yield Transcript()
+        yield Transcript(glyphs=ASCII_GLYPHS if self.state.glyphs is ASCII else UNICODE_GLYPHS)
         yield WelcomeBoard(id="welcome")
         with PromptRow(id="prompt-row"):
             yield Static(self.state.glyphs.prompt, id="prompt-mark", markup=False)
@@ -103,6 +105,8 @@ class ChatPane(Pane):
     def refresh_from(self, parts: frozenset[str]) -> None:
         if "models" in parts:
             self.desk.settle_model()
+        if "link" in parts:
+            self.transcript.set_low_bandwidth(self._low_bandwidth or self.state.slow_link)
         self._allow_writing()
         self._show_turns()
         self._show_lines()
