@@ -230,9 +230,7 @@ class WithoutColor(LineFilter):
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         """The segments in the terminal's own two colours."""
-        return [
-            Segment(text, style and without_color(style), control) for text, style, control in segments
-        ]
+        return [Segment(text, style and without_color(style), control) for text, style, control in segments]
 
 
 @lru_cache(1024)
