@@ -222,7 +222,7 @@ class _Converter:
     def _literals(self, schema: JsonObject, path: str) -> str:
         keyword = "const" if "const" in schema else "enum"
         values = [schema["const"]] if "const" in schema else schema["enum"]
-        if not isinstance(values, list):
+        if not (isinstance(values, list) and isinstance(schema.get("enum", []), list)):
             raise refused("enum", path, "it must be a list of values")
         others = schema.keys() & _VALUE_KEYWORDS
         if others:

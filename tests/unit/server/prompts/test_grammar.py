@@ -287,3 +287,9 @@ def test_a_schema_beyond_the_bounds_is_refused() -> None:
 def test_the_same_schema_is_converted_once() -> None:
     schema = {"type": "object", "properties": {"once": {"type": "integer"}}}
     assert grammar_for(schema) is grammar_for(json.loads(json.dumps(schema)))
+
+
+def test_an_enum_that_is_no_list_is_refused_beside_a_const_too() -> None:
+    for schema in ({"enum": None}, {"enum": None, "const": "x"}):
+        with pytest.raises(InvalidFormat, match="enum"):
+            grammar_for(schema)
