@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from olla_tui.cli.human import with_hint
 from olla_tui.client.launch import LOCAL_HOSTS, find_server
 from olla_tui.term import TerminalGuard
 from server.errors import OllaError, ServerUnreachable
@@ -77,10 +78,8 @@ def run_workstation(settings: Settings) -> int:
 
 
 def fail(error: OllaError) -> int:
-    """Print an error with what to do about it; returns the exit status."""
-    print(f"Error: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(error.hint, file=sys.stderr)
+    """Print an error and what to do about it in one line; returns the exit status."""
+    print(f"Error: {with_hint(error.message, error.hint)}", file=sys.stderr)
     return 1
 
 

@@ -24,6 +24,9 @@ from olla_tui.text.wrap import Line, Span, cells, fit, wrap
 MIN_BOX_WIDTH = 24
 """Below this a fence has no room for its box."""
 
+WIDEST_CHARACTER = 2
+"""Cells; marks and bars are left out where they would leave less than this."""
+
 COPY_HINT = "y copy"
 
 _SPECIAL = re.compile(
@@ -42,7 +45,7 @@ def _is_plain(source: str) -> bool:
 
 
 def lay_out(block: Block, width: int, styles: TextStyles) -> list[Line]:
-    """Lines of a block, none of them wider than `width` cells (at least 1)."""
+    """Lines of a block, at least one, none of them wider than `width` cells (at least 1)."""
     width = max(width, 1)
     if block.kind is BlockKind.FENCE:
         return lay_out_fence(block, width, styles)
@@ -50,7 +53,9 @@ def lay_out(block: Block, width: int, styles: TextStyles) -> list[Line]:
         stripped = "\n".join(line.strip() for line in block.source.split("\n"))
         return wrap([(stripped, styles.text)], width)
     tree = SyntaxTreeNode(_parser().parse(block.source))
-    return _Layout(styles, first_number=block.number).blocks(tree.children, width, gaps=True)
+    lines = _Layout(styles, first_number=block.number).blocks(tree.children, width, gaps=True)
+    # What Markdown draws nothing for, the definition of a link or an empty quote, is shown as it was written.
+    return lines or wrap([(block.source, styles.text)], width)
 
 
 def lay_out_fence(
@@ -144,12 +149,14 @@ class _Layout:
             if at and loose:
                 lines.append([])
             mark = f"{number + at}. " if ordered else f"{bullets[self._depth % len(bullets)]} "
-            lines += self._marked(mark, inner.blocks(item.children, width - len(mark), gaps=loose), width)
+            if width < len(mark) + WIDEST_CHARACTER:
+                lines.append([Segment(fit(mark.rstrip(), width), self._styles.muted)])
+                lines += inner.blocks(item.children, width, gaps=loose)
+            else:
+                lines += self._marked(mark, inner.blocks(item.children, width - len(mark), gaps=loose))
         return lines
 
-    def _marked(self, mark: str, body: list[Line], width: int) -> list[Line]:
-        if width <= len(mark):
-            return [[Segment(fit(mark.rstrip(), width), self._styles.muted)], *body]
+    def _marked(self, mark: str, body: list[Line]) -> list[Line]:
         styles = self._styles
         lines: list[Line] = []
         for line in body or [[]]:
@@ -162,9 +169,9 @@ class _Layout:
     def _quote(self, node: SyntaxTreeNode, width: int) -> list[Line]:
         styles = self._styles
         inner = _Layout(styles.on(styles.quote), depth=self._depth)
+        if width < 2 + WIDEST_CHARACTER:
+            return inner.blocks(node.children, width, gaps=True)
         body = inner.blocks(node.children, width - 2, gaps=True)
-        if width < 3:
-            return body
         return [[Segment(f"{styles.glyphs.quote} ", styles.muted), *line] for line in body]
 
     def _table(self, node: SyntaxTreeNode, width: int) -> list[Line]:

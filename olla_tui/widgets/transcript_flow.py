@@ -137,16 +137,17 @@ class FlowLayout:
 
     def _add(self, block: Block, lines: list[Line], spans: list[BlockSpan], *, growing: bool = False) -> None:
         is_fence = block.kind is BlockKind.FENCE
+        if is_fence:
+            drawn = lay_out_fence(block, self._width, self._styles, self._memory(block))
+        else:
+            drawn = lay_out(block, self._width, self._styles)
+        if not growing:
+            self._growing = None
         if lines and (block.gap or is_fence or self._after_fence):
             lines.append([])
         self._after_fence = is_fence
         start = len(lines)
-        if is_fence:
-            lines += lay_out_fence(block, self._width, self._styles, self._memory(block))
-        else:
-            lines += lay_out(block, self._width, self._styles)
-        if not growing:
-            self._growing = None
+        lines += drawn
         what = "code" if is_fence else "block"
         spans.append(BlockSpan(start, len(lines), copy_text(block), what))
 

@@ -195,9 +195,8 @@ class TranscriptModel:
         for at in range(len(spans) - 1, -1, -1):
             span = spans[at]
             if span.start <= place.line:
-                return FirmPlace(
-                    place.position, at, (place.line - span.start) / max(span.end - span.start, 1)
-                )
+                share = (place.line - span.start) / (span.end - span.start)
+                return FirmPlace(place.position, at, min(share, 1.0))
         return FirmPlace(place.position, -1, 0.0)
 
     def resolve(self, firm: FirmPlace) -> Place:

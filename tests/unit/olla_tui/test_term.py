@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pty
 import stat
 import sys
 import threading
+import tty
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,24 +60,6 @@ def test_nothing_but_the_screen_reaches_the_terminal(tmp_path: Path, pipe: tuple
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
-def test_a_hang_up_without_a_signal_ends_the_screen_and_nothing_spins(
-    tmp_path: Path, pipe: tuple[int, int]
-) -> None:
-    waiting, let_go = os.pipe()
-    report, writing = pipe
-    with start(tmp_path / "olla.log", "screen", writing, waiting) as terminal:
-        terminal.wait_for(b"frame ")
-        os.close(writing)
-        terminal.hang_up()
-        told = ""
-        while "threads ended" not in told:
-            told += os.read(report, 1000).decode()
-        assert told == "gone\nresult detached\nthreads ended\n"
-        os.close(let_go)
-        assert terminal.process.wait(WAIT_S) == 0
-    os.close(waiting)
-
-
 def test_output_is_counted_over_a_window() -> None:
     reading, writing = os.pipe()
     clock = Clock()
@@ -119,6 +103,32 @@ def test_what_is_written_to_a_closed_terminal_disappears() -> None:
     output.hang_up()
     assert output.write("gone") == 4
     os.close(writing)
+
+
+def test_after_a_hang_up_nothing_more_arrives_and_the_terminal_is_let_go() -> None:
+    reading, writing = os.pipe()
+    output = TerminalOutput(writing)
+    output.write("before")
+    output.hang_up()
+    assert output.write("after") == 5
+    assert os.read(reading, 100) == b"before"
+    assert os.read(reading, 100) == b""  # the end: nobody can write to it any more
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_write_that_waits_for_the_terminal_ends_when_it_hangs_up() -> None:
+    ours, terminal = pty.openpty()
+    tty.setraw(terminal)
+    output = TerminalOutput(terminal)
+    thread = threading.Thread(target=output.write, args=("x" * (1 << 20),), daemon=True)
+    thread.start()
+    assert os.read(ours, 1) == b"x"  # the write has begun, and the terminal cannot hold it all
+    os.close(ours)
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+    assert output.write("gone") == 4
+    os.close(terminal)
 
 
 def test_a_terminal_that_was_made_non_blocking_still_gets_everything() -> None:
