@@ -255,7 +255,6 @@ def test_a_hostile_header_reserves_no_memory(tmp_path: Path) -> None:
 def test_shortest_float32_is_the_same_float32(value: float) -> None:
     short = shortest_float32(value)
     assert math.isinf(value) or struct.pack("<f", short) == struct.pack("<f", value)
-    assert len(repr(short)) <= len(repr(value))
 
 
 @pytest.mark.parametrize(
