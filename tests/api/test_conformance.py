@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from server.types.names import ModelName
 from tests.support.exchanges import make_models
 from tests.support.live_server import live_server
 
@@ -267,10 +268,14 @@ def test_show_with_arrays(client: httpx.Client) -> None:
     assert short["tensors"] == long["tensors"]
 
 
-def test_tags_are_sorted_by_time(client: httpx.Client) -> None:
+def test_tags_are_sorted_by_whole_seconds_then_by_name(client: httpx.Client) -> None:
     models = client.get("/api/tags").json()["models"]
-    times = [datetime.fromisoformat(model["modified_at"]) for model in models]
-    assert times == sorted(times, reverse=True)
+    order = []
+    for model in models:
+        modified_s = int(datetime.fromisoformat(model["modified_at"]).timestamp())
+        order.append((-modified_s, ModelName.parse(model["name"]).full()))
+    assert len(order) > 1
+    assert order == sorted(order)
     assert all(len(model["digest"]) == 64 for model in models)
 
 
