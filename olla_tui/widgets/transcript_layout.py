@@ -152,7 +152,7 @@ class TurnLayout:
         self.update()
 
     def update(self) -> list[int]:
-        """Catch up with the turn; returns the lines that look different now, also some past the new end."""
+        """Catch up with the turn; returns the lines that changed, came or went, those past the new end too."""
         lines: list[Line] = [self._header(), *self._attachments()]
         spans: list[BlockSpan] = []
         self._add_reasoning(lines, spans)
@@ -164,9 +164,9 @@ class TurnLayout:
             lines += self._body_indent.apply(self._body.lines)
         lines += self._foot()
         old, self.lines, self.spans = self.lines, lines, spans
-        nothing: Line = []
-        pairs = zip_longest(old, lines, fillvalue=nothing)
-        return [at for at, (before, after) in enumerate(pairs) if before is not after and before != after]
+        # A blank line that came counts as well: the block cursor may stand on it.
+        pairs = enumerate(zip_longest(old, lines))
+        return [at for at, (before, after) in pairs if before is not after and before != after]
 
     def _header(self) -> Line:
         turn, styles = self._turn, self._styles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.style import Style
 
@@ -83,6 +83,41 @@ def test_a_firm_place_stays_in_its_block(turns: list[TurnView], line: int, width
     if firm.block >= 0:
         span = model.layout(firm.position).spans[firm.block]
         assert span.start <= resolved.line <= span.end
+
+
+@settings(max_examples=50)
+@example([("c", "#")])
+@given(st.lists(st.tuples(st.sampled_from("ctnsfe"), st.text("ab \n`#-|漢", max_size=8)), max_size=25))
+def test_painting_what_changed_shows_what_is_there(steps: list[tuple[str, str]]) -> None:
+    model = TranscriptModel(STYLES, 30)
+    model.add(Turn(model.new_id(), TurnView(role="assistant", title="m"), streaming=True))
+    turn = model.turns[0]
+    screen = {at: text(line) for at, line in enumerate(model.layout(0).lines)}
+    for step, piece in steps:
+        match step:
+            case "c" if turn.streaming:
+                turn.content.feed(piece)
+            case "t" if turn.streaming:
+                turn.thinking.feed(piece)
+            case "n":
+                turn.thinking_note = piece
+            case "s":
+                turn.stats = piece
+            case "f":
+                turn.unfolded = not turn.unfolded
+            case "e":
+                turn.end()
+            case _:
+                continue
+        changed = model.update(0)
+        lines = model.layout(0).lines
+        for at in changed:
+            if at < len(lines):
+                screen[at] = text(lines[at])
+            else:
+                del screen[at]
+        assert screen == {at: text(line) for at, line in enumerate(lines)}
+        assert model.height(0) == len(lines) == model.n_lines
 
 
 def test_removing_turns_forgets_their_lines() -> None:
