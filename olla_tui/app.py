@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import ClassVar, Literal, cast
 
 from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
@@ -31,6 +30,7 @@ from olla_tui.state.conversation import Conversation
 from olla_tui.state.graphs import ASCII, UNICODE
 from olla_tui.state.keymap import clashes, merge_keys
 from olla_tui.state.workstation import Workstation
+from olla_tui.term import resume_only_when_suspended
 from olla_tui.theme import WithoutColor, builtin_themes, default_variables, follow, user_themes
 from olla_tui.widgets.transcript import Transcript
 from server.services.protocols import Services
@@ -172,14 +172,7 @@ class OllaApp(App[QuitChoice]):
         if self._watch is not None:
             self._watch(partial(loop.call_soon_threadsafe, gone))
         loop.add_signal_handler(signal.SIGTERM, self.exit, "quit")
-        resume = signal.getsignal(signal.SIGCONT)
-
-        def resume_if_suspended(number: int, frame: FrameType | None) -> None:
-            # A terminal that hangs up sends SIGCONT too, and Textual would start its input a second time.
-            if callable(resume) and getattr(self._driver, "_must_signal_resume", False):
-                resume(number, frame)
-
-        signal.signal(signal.SIGCONT, resume_if_suspended)
+        resume_only_when_suspended(lambda: bool(getattr(self._driver, "_must_signal_resume", False)))
 
     def _terminal_gone(self, hang_up: Callable[[], None]) -> None:
         hang_up()

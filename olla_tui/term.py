@@ -10,13 +10,14 @@ from __future__ import annotations
 import io
 import os
 import select
+import signal
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 RATE_WINDOW_S = 2.0
 SLOW_AFTER_S = 1.0
@@ -161,7 +162,8 @@ class TerminalGuard:
                 os.dup2(null, fd)
             os.close(null)
             # At the end of a file a reader that polls spins; a pipe in which nothing comes lets it sleep. One
-            # byte is in it for a reader that was told of the end just now and reads without asking again.
+            # byte is in it for the reader that was told of the end just now and reads without asking again;
+            # `resume_only_when_suspended` sees to it that there is only one.
             reading, self._silence = os.pipe()
             os.write(self._silence, b"\0")
             os.dup2(reading, 0)
@@ -202,6 +204,25 @@ def _wait_for_hang_up(fd: int, wake: int, gone: Callable[[], object]) -> None:
         os.close(wake)
     if fd in events:
         gone()
+
+
+def resume_only_when_suspended(is_suspended: Callable[[], bool]) -> None:
+    """Keep SIGCONT from starting the screen's input a second time.
+
+    A terminal that hangs up sends SIGCONT after SIGHUP. Textual's handler takes that for the end of a
+    suspension and starts another reader of standard input, beside the one that it has: of what
+    `TerminalGuard.hang_up` leaves there one of them gets the byte, and the other would wait for ever.
+
+    Args:
+        is_suspended: whether the screen has let go of the terminal and waits to be resumed.
+    """
+    resume = signal.getsignal(signal.SIGCONT)
+
+    def resumed(number: int, frame: FrameType | None) -> None:
+        if callable(resume) and is_suspended():
+            resume(number, frame)
+
+    signal.signal(signal.SIGCONT, resumed)
 
 
 def _set_terminal_streams(stdout: object, stderr: object) -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
-from olla_tui.term import TerminalGuard
+from olla_tui.term import TerminalGuard, resume_only_when_suspended
 
 
 def noise() -> None:
@@ -43,6 +43,7 @@ def run_screen(guard: TerminalGuard, report: int) -> None:
 
         def on_mount(self) -> None:
             self.n = 0
+            resume_only_when_suspended(lambda: False)
             self.set_interval(0.02, self.count)
 
         def count(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import stat
 import sys
 import threading
@@ -58,6 +59,25 @@ def test_nothing_but_the_screen_reaches_the_terminal(tmp_path: Path, pipe: tuple
     lines = log.read_text().splitlines()
     assert sorted(lines) == sorted(["native-stderr", "raw-stdout", "py-stdout", "py-stderr"] * 2)
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_a_hang_up_without_a_signal_ends_the_screen_and_nothing_spins(
+    tmp_path: Path, pipe: tuple[int, int]
+) -> None:
+    waiting, let_go = os.pipe()
+    report, writing = pipe
+    with start(tmp_path / "olla.log", "screen", writing, waiting) as terminal:
+        terminal.wait_for(b"frame ")
+        os.close(writing)
+        terminal.hang_up()
+        told = ""
+        while "threads ended" not in told:
+            assert select.select([report], [], [], WAIT_S)[0], f"a thread goes on after {told!r}"
+            told += os.read(report, 1000).decode()
+        assert told == "gone\nresult detached\nthreads ended\n"
+        os.close(let_go)
+        assert terminal.process.wait(WAIT_S) == 0
+    os.close(waiting)
 
 
 def test_output_is_counted_over_a_window() -> None:
