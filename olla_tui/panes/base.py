@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from typing import ClassVar
 
+from textual.message_pump import _MessagePumpMeta
 from textual.widget import Widget
 
 from olla_tui.actions import PANES
@@ -13,7 +15,11 @@ from olla_tui.state.workstation import Workstation
 from olla_tui.widgets.board import LineBoard
 
 
-class Pane(Widget):
+class _AbstractWidget(_MessagePumpMeta, ABCMeta):
+    """Makes a widget's class that leaves out an abstract method impossible to instantiate."""
+
+
+class Pane(Widget, metaclass=_AbstractWidget):
     """One of the screen's parts: shows the state and starts actions on it.
 
     Attributes:
@@ -25,8 +31,8 @@ class Pane(Widget):
     Pane { width: 1fr; height: 1fr; layout: vertical; }
     """
 
-    pane_id: ClassVar[str] = ""
-    HELP: ClassVar[str] = ""
+    pane_id: ClassVar[str]
+    HELP: ClassVar[str]
 
     def __init__(self, bridge: Bridge) -> None:
         super().__init__(id=f"pane-{self.pane_id}")
@@ -51,10 +57,10 @@ class Pane(Widget):
         board = self.query_one(".pane-title", LineBoard)
         board.show([rule(self.pane_title, max(0, self.size.width), note, line=self.state.glyphs.rule)])
 
+    @abstractmethod
     def refresh_from(self, parts: frozenset[str]) -> None:
         """Show the state; `parts` says what changed. Called only while the pane is visible."""
-        raise NotImplementedError
 
+    @abstractmethod
     def focus_inside(self) -> None:
         """Give the focus to the part of the pane that wants it first."""
-        raise NotImplementedError

@@ -86,7 +86,9 @@ class MainScreen(Screen[None]):
 
     def pane(self, name: str) -> Pane:
         """The pane of that id."""
-        return self.query_one(f"#pane-{name}", Pane)
+        pane = self.query_one(f"#pane-{name}")
+        assert isinstance(pane, Pane)
+        return pane
 
     @property
     def chat_pane(self) -> ChatPane:

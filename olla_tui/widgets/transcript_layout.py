@@ -152,7 +152,7 @@ class TurnLayout:
         self.update()
 
     def update(self) -> list[int]:
-        """Catch up with the turn; returns the lines that changed, came or went, those past the new end too."""
+        """Catch up with the turn; returns the lines that changed, came or went, also past the new end."""
         lines: list[Line] = [self._header(), *self._attachments()]
         spans: list[BlockSpan] = []
         self._add_reasoning(lines, spans)
