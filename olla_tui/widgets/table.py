@@ -39,6 +39,14 @@ MARK = 2
 """Cells at the left for the cursor's mark."""
 
 
+class LineMessage(Message):
+    """Something about the line of a table that has this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+
+
 class LineTable(ScrollView, can_focus=True):
     """Lines with a key each, a cursor that stays on its key, and titles above."""
 
@@ -56,41 +64,18 @@ class LineTable(ScrollView, can_focus=True):
         Binding("enter", "choose", "Open", show=False, id="list.open"),
     ]
 
-    class Highlighted(Message):
+    class Highlighted(LineMessage):
         """The cursor stands on another key, "" when there is no line."""
 
-        def __init__(self, table: LineTable, key: str) -> None:
-            super().__init__()
-            self.table = table
-            self.key = key
-
-        @property
-        def control(self) -> LineTable:
-            return self.table
-
-    class Chosen(Message):
+    class Chosen(LineMessage):
         """The user opened a line by enter or by a double click."""
-
-        def __init__(self, table: LineTable, key: str) -> None:
-            super().__init__()
-            self.table = table
-            self.key = key
-
-        @property
-        def control(self) -> LineTable:
-            return self.table
 
     class TitleClicked(Message):
         """The user clicked the title of a column."""
 
-        def __init__(self, table: LineTable, index: int) -> None:
+        def __init__(self, index: int) -> None:
             super().__init__()
-            self.table = table
             self.index = index
-
-        @property
-        def control(self) -> LineTable:
-            return self.table
 
     def __init__(
         self,
@@ -158,7 +143,7 @@ class LineTable(ScrollView, can_focus=True):
         if self.key != before:
             if reordered and (following or not before):
                 self.call_after_refresh(self._show_cursor)
-            self.post_message(self.Highlighted(self, self.key))
+            self.post_message(self.Highlighted(self.key))
 
     def set_columns(self, columns: Sequence[Column]) -> None:
         """Change titles and widths."""
@@ -260,7 +245,7 @@ class LineTable(ScrollView, can_focus=True):
         self._cursor = index
         self._show_cursor()
         self._refresh_cursor()
-        self.post_message(self.Highlighted(self, self.key))
+        self.post_message(self.Highlighted(self.key))
 
     def _show_cursor(self) -> None:
         visible = max(1, self.size.height - self._titles)
@@ -285,7 +270,7 @@ class LineTable(ScrollView, can_focus=True):
     def action_choose(self) -> None:
         """Open the line under the cursor."""
         if self.key:
-            self.post_message(self.Chosen(self, self.key))
+            self.post_message(self.Chosen(self.key))
 
     def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)
@@ -308,6 +293,6 @@ class LineTable(ScrollView, can_focus=True):
         for span in spans:
             index = next(titles, None) if span.role == "column" else None
             if index is not None and start <= x < start + len(span.text):
-                self.post_message(self.TitleClicked(self, index))
+                self.post_message(self.TitleClicked(index))
                 return
             start += len(span.text)
