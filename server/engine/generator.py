@@ -3,65 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import Final
 
-import msgspec
-import numpy as np
-
-from server.engine.batch import TokenArray
-from server.engine.candidates import Candidates, best_id
-from server.engine.context import Context, Decoded, Rows
-from server.engine.detokenizer import NOTHING, Detokenizer, Released
-from server.engine.failures import BadRequest, ContextFull, DecodeFailed, EngineFailure, NoMemory
+from server.engine.candidates import Candidates, Row
+from server.engine.context import Context, Decoded
+from server.engine.context_shift import shift_sizes
+from server.engine.detokenizer import NOTHING, Released
+from server.engine.failures import BadRequest, DecodeFailed, EngineFailure, NoMemory
+from server.engine.generation import Generation, begin_generation, choose_next, n_shift_keep
 from server.engine.inbox import Inbox
 from server.engine.kv_cache import Placement, SlotCache
-from server.engine.logprobs import token_logprob
 from server.engine.model import Model
 from server.engine.pace import Pace
-from server.engine.prompt import control_tokens, prompt_tokens, token_array
-from server.engine.sampler import Sampler
-from server.engine.scheduler import Phase, Plan, Scheduler, Sequence
-from server.ipc.messages import (
-    EngineTimings,
-    Failed,
-    Finished,
-    FinishReason,
-    FromEngine,
-    Step,
-    StepStats,
-    Submit,
-    TokenDelta,
-)
-from server.types.generation import SamplingParams
-
-MAX_CONTEXTS_OF_OUTPUT: Final = 10
-"""A generation without a bound of its own ends after this many contexts of tokens."""
-
-
-class Generation(msgspec.Struct, eq=False):
-    """One request in the worker. Times are monotonic nanoseconds.
-
-    Attributes:
-        n_prompt: tokens of the prompt, without those an earlier worker generated.
-        last_token: chosen but not yet decoded.
-        stop_tokens: control tokens whose name is one of the stop texts.
-        shown: control tokens that are part of the text.
-    """
-
-    sequence: Sequence
-    params: SamplingParams
-    sampler: Sampler
-    text: Detokenizer
-    n_prompt: int
-    n_output: int
-    n_output_max: int
-    submitted_ns: int
-    stop_tokens: dict[int, str]
-    shown: frozenset[int]
-    admitted_ns: int = 0
-    first_token_ns: int = 0
-    last_token: int = -1
-    end: FinishReason | None = None
+from server.engine.scheduler import Phase, Plan, Scheduler
+from server.ipc.messages import Failed, Finished, FromEngine, Step, StepStats, Submit, TokenDelta
 
 
 class Generator:
@@ -90,38 +44,12 @@ class Generator:
         """Begin a request. Raises: EngineFailure, and the request has then ended."""
         if message.request_id in self._generations:
             raise BadRequest(f"request {message.request_id} is open already")
-        params = message.sampling
-        prompt = prompt_tokens(self._model, message.prompt)
-        emitted = token_array(self._model, message.emitted)
-        if len(prompt) >= self._n_ctx:
-            raise ContextFull(
-                f"the prompt has {len(prompt)} tokens and the context holds {self._n_ctx}",
-                n_prompt_tokens=len(prompt),
-                n_ctx=self._n_ctx,
-            )
-        tokens = self._fitted(np.concatenate([prompt, emitted]), params, len(prompt))
-        sampler = Sampler(self._model, params, self._n_ctx, self._candidates)
-        try:
-            sampler.accept_prompt(prompt)
-            for token in message.emitted:
-                sampler.accept(token)
-        except EngineFailure:
-            sampler.close()
-            raise
-        n_output_max = MAX_CONTEXTS_OF_OUTPUT * self._n_ctx
-        if params.n_predict >= 0:
-            n_output_max = min(params.n_predict, n_output_max)
-        generation = Generation(
-            sequence=Sequence(message.request_id, tokens),
-            params=params,
-            sampler=sampler,
-            text=Detokenizer(params.stop),
-            n_prompt=len(prompt),
-            n_output=len(emitted),
-            n_output_max=n_output_max,
-            submitted_ns=time.monotonic_ns(),
-            stop_tokens=control_tokens(self._model, params.stop),
-            shown=frozenset(control_tokens(self._model, params.preserved_tokens)),
+        generation = begin_generation(
+            message,
+            self._model,
+            self._candidates,
+            n_ctx=self._n_ctx,
+            can_shift=self._context.can_shift,
         )
         self._generations[message.request_id] = generation
         self._scheduler.add(generation.sequence)
@@ -207,7 +135,7 @@ class Generator:
         for index, generation in enumerate(outputs):
             try:
                 guess = -1 if best is None else int(best[index])
-                released = self._advance(generation, rows, index, guess)
+                released = self._advance(generation, rows[index], guess)
             except EngineFailure as error:
                 ended.append(self._fail(generation, error))
                 continue
@@ -239,40 +167,10 @@ class Generator:
                 outputs.append(self._generations[sequence.request_id])
         return outputs
 
-    def _advance(self, generation: Generation, rows: Rows, index: int, guess: int) -> Released:
-        """Choose a token from a row; returns what may be shown. `guess`: the row's largest, -1 not known."""
-        if generation.first_token_ns == 0:
-            generation.first_token_ns = time.monotonic_ns()
-        if generation.n_output >= generation.n_output_max:
-            generation.end = "length"  # nothing was asked for beyond the prompt
-            return generation.text.finish()
-        row = rows[index]
-        suppressed = self._model.suppressed
-        raw = row.copy() if len(suppressed) and generation.params.logprobs else row
-        if len(suppressed):
-            row[suppressed] = -np.inf
-            guess = -1
-        if guess < 0 or row[guess] != row[guess]:
-            guess = best_id(row) if generation.sampler.is_greedy else generation.sampler.sample(row)
-        token = generation.last_token = guess
-        generation.sampler.accept(token)
-        generation.n_output += 1
-        if self._model.is_eog(token):
-            generation.end = "stop"
-            return generation.text.finish()
-        if token in generation.stop_tokens:
-            generation.end = "stop"
-            released = generation.text.finish()
-            generation.text.stop_text = generation.stop_tokens[token]
-            return released
-        logprob = None
-        if generation.params.logprobs:
-            logprob = token_logprob(self._model, raw, token, generation.params.n_top_logprobs)
-        piece = self._model.piece(token, special=token in generation.shown)
-        released = generation.text.feed(token, piece, logprob)
-        if generation.text.stop_text:
-            generation.end = "stop"
-        elif generation.n_output >= generation.n_output_max or not self._make_room(generation):
+    def _advance(self, generation: Generation, row: Row, guess: int) -> Released:
+        """Choose a token from a row and see whether it can be decoded; returns what may be shown."""
+        released = choose_next(generation, self._model, row, guess)
+        if generation.end is None and not self._make_room(generation):
             generation.end = "length"
         if generation.end == "length":
             return _joined(released, generation.text.finish())
@@ -283,21 +181,16 @@ class Generator:
         slot = generation.sequence.slot
         n = self._cache.length(slot)
         if generation.params.context_shift and self._context.can_shift and n + 1 >= self._n_ctx:
-            n_keep, n_discard = self._shift_sizes(n, generation.params, generation.n_prompt)
+            n_keep = n_shift_keep(generation.params, self._model, generation.n_prompt)
+            n_keep, n_discard = shift_sizes(n, n_ctx=self._n_ctx, n_keep=n_keep)
             if n_discard > 0 and self._context.shift(slot, n_keep, n_discard):
                 self._cache.shift(slot, n_keep, n_discard)
         return self._cache.length(slot) < self._n_ctx
 
-    def _shift_sizes(self, n_tokens: int, params: SamplingParams, n_prompt: int) -> tuple[int, int]:
-        """Tokens to keep at the start (the whole prompt when `n_keep` is negative), and to discard then."""
-        n_keep = params.n_keep if params.n_keep >= 0 else n_prompt
-        n_keep = max(0, min(self._n_ctx - 4, n_keep + self._model.adds_bos, n_tokens))
-        return n_keep, (n_tokens - n_keep) // 2
-
     # Ends.
 
     def _finish(self, generation: Generation) -> Finished:
-        timings = self._timings(generation)
+        timings = generation.timings()
         self._close(generation)
         return Finished(
             request_id=generation.sequence.request_id,
@@ -315,19 +208,6 @@ class Generator:
         generation.sampler.close()
         del self._generations[generation.sequence.request_id]
         self._inbox.forget(generation.sequence.request_id)
-
-    def _timings(self, generation: Generation) -> EngineTimings:
-        now = time.monotonic_ns()
-        admitted = generation.admitted_ns or now
-        first = generation.first_token_ns or now
-        return EngineTimings(
-            n_prompt_tokens=generation.n_prompt,
-            n_cached_tokens=min(generation.sequence.n_cached, generation.n_prompt),
-            n_output_tokens=generation.n_output,
-            queue_duration_ns=admitted - generation.submitted_ns,
-            prompt_duration_ns=first - admitted,
-            output_duration_ns=now - first,
-        )
 
     def _not_done(self, plan: Plan, outcome: Decoded) -> list[FromEngine]:
         """Nothing of the step counts. Aborted: the aborts are in the inbox. No room: try a smaller step."""
@@ -363,21 +243,6 @@ class Generator:
                 if sequence.phase is Phase.PREFILL
             ),
         )
-
-    # Requests.
-
-    def _fitted(self, tokens: TokenArray, params: SamplingParams, n_prompt: int) -> TokenArray:
-        """A prompt with what was generated before, as it is after the shifts that it went through."""
-        while len(tokens) >= self._n_ctx:
-            n_keep, n_discard = self._shift_sizes(self._n_ctx - 1, params, n_prompt)
-            if not (params.context_shift and self._context.can_shift and n_discard > 0):
-                raise ContextFull(
-                    "the generation cannot be continued: its context is full",
-                    n_prompt_tokens=len(tokens),
-                    n_ctx=self._n_ctx,
-                )
-            tokens = np.concatenate([tokens[:n_keep], tokens[n_keep + n_discard :]])
-        return tokens
 
 
 def _joined(first: Released, second: Released) -> Released:

@@ -10,7 +10,8 @@ import pytest
 
 from server.engine.detokenizer import Released
 from server.engine.failures import BadGrammar, BadRequest, DecodeFailed
-from server.engine.generator import Generation, Generator
+from server.engine.generation import Generation
+from server.engine.generator import Generator
 from server.engine.model import Model
 from server.ipc.messages import Failed, Finished
 from tests.engine.conftest import MakeEngine

@@ -1,0 +1,165 @@
+"""One request in the worker: its state, how it begins, and how it takes its next token."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from server.engine.candidates import Candidates, Row, best_id
+from server.engine.context_shift import fitted
+from server.engine.detokenizer import Detokenizer, Released
+from server.engine.failures import ContextFull, EngineFailure
+from server.engine.logprobs import token_logprob
+from server.engine.model import Model
+from server.engine.prompt import control_tokens, prompt_tokens, token_array
+from server.engine.sampler import Sampler
+from server.engine.scheduler import Sequence
+from server.ipc.messages import EngineTimings, FinishReason, Submit
+from server.types.generation import SamplingParams
+
+MAX_CONTEXTS_OF_OUTPUT: Final = 10
+"""A generation without a bound of its own ends after this many contexts of tokens."""
+
+
+class Generation(msgspec.Struct, eq=False):
+    """One request in the worker. Times are monotonic nanoseconds.
+
+    Attributes:
+        n_prompt: tokens of the prompt, without those an earlier worker generated.
+        last_token: chosen but not yet decoded.
+        stop_tokens: control tokens whose name is one of the stop texts.
+        shown: control tokens that are part of the text.
+    """
+
+    sequence: Sequence
+    params: SamplingParams
+    sampler: Sampler
+    text: Detokenizer
+    n_prompt: int
+    n_output: int
+    n_output_max: int
+    submitted_ns: int
+    stop_tokens: dict[int, str]
+    shown: frozenset[int]
+    admitted_ns: int = 0
+    first_token_ns: int = 0
+    last_token: int = -1
+    end: FinishReason | None = None
+
+    def timings(self) -> EngineTimings:
+        """Counts and durations up to now."""
+        now = time.monotonic_ns()
+        admitted = self.admitted_ns or now
+        first = self.first_token_ns or now
+        return EngineTimings(
+            n_prompt_tokens=self.n_prompt,
+            n_cached_tokens=min(self.sequence.n_cached, self.n_prompt),
+            n_output_tokens=self.n_output,
+            queue_duration_ns=admitted - self.submitted_ns,
+            prompt_duration_ns=first - admitted,
+            output_duration_ns=now - first,
+        )
+
+
+def begin_generation(
+    message: Submit, model: Model, candidates: Candidates, *, n_ctx: int, can_shift: bool
+) -> Generation:
+    """A request as it is queued. `n_ctx`: tokens of context that it has.
+
+    Raises: ContextFull, BadRequest, BadGrammar, NoMemory.
+    """
+    params = message.sampling
+    prompt = prompt_tokens(model, message.prompt)
+    emitted = token_array(model, message.emitted)
+    if len(prompt) >= n_ctx:
+        raise ContextFull(
+            f"the prompt has {len(prompt)} tokens and the context holds {n_ctx}",
+            n_prompt_tokens=len(prompt),
+            n_ctx=n_ctx,
+        )
+    tokens = fitted(
+        np.concatenate([prompt, emitted]),
+        n_ctx=n_ctx,
+        n_keep=n_shift_keep(params, model, len(prompt)),
+        can_shift=params.context_shift and can_shift,
+    )
+    sampler = Sampler(model, params, n_ctx, candidates)
+    try:
+        sampler.accept_prompt(prompt)
+        for token in message.emitted:
+            sampler.accept(token)
+    except EngineFailure:
+        sampler.close()
+        raise
+    n_output_max = MAX_CONTEXTS_OF_OUTPUT * n_ctx
+    if params.n_predict >= 0:
+        n_output_max = min(params.n_predict, n_output_max)
+    return Generation(
+        sequence=Sequence(message.request_id, tokens),
+        params=params,
+        sampler=sampler,
+        text=Detokenizer(params.stop),
+        n_prompt=len(prompt),
+        n_output=len(emitted),
+        n_output_max=n_output_max,
+        submitted_ns=time.monotonic_ns(),
+        stop_tokens=control_tokens(model, params.stop),
+        shown=frozenset(control_tokens(model, params.preserved_tokens)),
+    )
+
+
+def n_shift_keep(params: SamplingParams, model: Model, n_prompt: int) -> int:
+    """Tokens at the start that a context shift keeps: the whole prompt when `n_keep` is negative."""
+    return (params.n_keep if params.n_keep >= 0 else n_prompt) + model.adds_bos
+
+
+def choose_next(generation: Generation, model: Model, row: Row, guess: int) -> Released:
+    """Choose a token from a row of logits; returns what may be shown.
+
+    `guess`: the largest logit of the row, -1 when not known.
+
+    Sets `generation.end` when the token, a stop text or the bound on the output ends the request.
+
+    Raises: BadGrammar, DecodeFailed.
+    """
+    if generation.first_token_ns == 0:
+        generation.first_token_ns = time.monotonic_ns()
+    if generation.n_output >= generation.n_output_max:
+        generation.end = "length"  # nothing was asked for beyond the prompt
+        return generation.text.finish()
+    suppressed = model.suppressed
+    raw = row.copy() if len(suppressed) and generation.params.logprobs else row
+    if len(suppressed):
+        row[suppressed] = -np.inf
+        guess = -1
+    if guess < 0 or row[guess] != row[guess]:
+        guess = best_id(row) if generation.sampler.is_greedy else generation.sampler.sample(row)
+    generation.last_token = guess
+    generation.sampler.accept(guess)
+    generation.n_output += 1
+    return _show(generation, model, guess, raw)
+
+
+def _show(generation: Generation, model: Model, token: int, row: Row) -> Released:
+    """The text that a chosen token completes, and whether it ends the request."""
+    if model.is_eog(token):
+        generation.end = "stop"
+        return generation.text.finish()
+    if token in generation.stop_tokens:
+        generation.end = "stop"
+        released = generation.text.finish()
+        generation.text.stop_text = generation.stop_tokens[token]
+        return released
+    logprob = None
+    if generation.params.logprobs:
+        logprob = token_logprob(model, row, token, generation.params.n_top_logprobs)
+    piece = model.piece(token, special=token in generation.shown)
+    released = generation.text.feed(token, piece, logprob)
+    if generation.text.stop_text:
+        generation.end = "stop"
+    elif generation.n_output >= generation.n_output_max:
+        generation.end = "length"
+    return released
