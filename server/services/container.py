@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from server.backends.llamacpp import LlamaCppBackend
 from server.backends.spare import SpareWorker
+from server.errors import StoreError
 from server.hardware.devices import DeviceSampler
 from server.hardware.memory import free_memory, total_memory
 from server.log import Level, LogRing, install
@@ -78,6 +79,7 @@ class ServerServices:
         """Make a store that does not exist yet, with the bundled models in it, and say what was set wrong."""
         for warning in self.settings.warnings:
             self._log.warning(warning)
+        await self._prune()
         if await asyncio.to_thread(self._store.is_new):
             for bundled in await self._models.bundled():
                 await self._models.install_bundled(bundled.name)
@@ -88,6 +90,17 @@ class ServerServices:
         await self._pool.close()
         await self._spare.close()
         self._devices.close()
+
+    async def _prune(self) -> None:
+        """Remove blobs that no model needs, before anybody can upload one."""
+        try:
+            n_removed = await asyncio.to_thread(self._store.prune)
+        except StoreError as error:
+            # A store that others write to can be read all the same.
+            self._log.info("blobs that no model needs are left alone: %s", error)
+            return
+        if n_removed:
+            self._log.info("blobs removed that no model needs: %d", n_removed)
 
     def _new_backend(self, name: str) -> LlamaCppBackend:
         def on_log(level: Level, text: str) -> None:

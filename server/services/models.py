@@ -94,8 +94,11 @@ class Models:
             yield progress
 
     async def has_blob(self, digest: str) -> bool:
-        """Whether a blob is in the store. Raises: InvalidRequest for a digest of a wrong form."""
-        return await asyncio.to_thread(self._store.has_blob, digest)
+        """Whether a blob is in the store; it stays there until a model is made of it, for an hour at most.
+
+        Raises: InvalidRequest for a digest of a wrong form.
+        """
+        return await asyncio.to_thread(self._store.hold_blob, digest)
 
     async def put_blob(self, digest: str, body: AsyncIterable[bytes]) -> bool:
         """Store a blob; False when it was there already. The body is read to its end in any case.
@@ -104,11 +107,7 @@ class Models:
         """
         pieces = aiter(body)
         try:
-            if await self.has_blob(digest):
-                self._store.pin(digest)
-                created = False
-            else:
-                created = await self._write_blob(digest, pieces)
+            created = not await self.has_blob(digest) and await self._write_blob(digest, pieces)
         except OllaError:
             await _drain(pieces)
             raise

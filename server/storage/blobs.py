@@ -13,7 +13,7 @@ from types import TracebackType
 
 import msgspec
 
-from server.errors import BlobNotFound, DigestMismatch
+from server.errors import BlobNotFound, DigestMismatch, InvalidRequest
 from server.storage.disk import disk_errors, open_temporary, publish, write_all
 from server.storage.paths import StorePaths, normal_digest
 from server.types.quoting import go_quote
@@ -76,11 +76,9 @@ class BlobWriter:
         digest = f"sha256:{self._hash.hexdigest()}"
         with self._lock, disk_errors(self._paths.root):
             target = self._paths.blob(digest)
-            created = not is_blob(target)
+            created = not touch_if_there(target)
             if created and self._temporary is not None:
                 publish(self._descriptor, self._temporary, target)
-            else:
-                touch(target)
         if wanted and wanted != digest:
             raise DigestMismatch(
                 f"digest mismatch, expected {go_quote(expected)}, got {go_quote(digest)}",
@@ -108,12 +106,55 @@ def touch(path: Path) -> None:
         os.utime(path, follow_symlinks=False)
 
 
+def touch_if_there(path: Path) -> bool:
+    """Touch a blob; False when there is none, for instance because it has just been removed."""
+    with suppress(FileNotFoundError):
+        if is_blob(path):
+            touch(path)
+            return True
+    return False
+
+
 def is_blob(path: Path) -> bool:
     """Whether there is a regular file; a symbolic link is none."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
         return False
+
+
+def idle_blobs(paths: StorePaths, before_s: float) -> frozenset[str]:
+    """Digests of the blobs that nobody has touched since a Unix time.
+
+    None at all when the folder holds something else that is younger: another program is downloading or making
+    a model, and whatever blobs it has finished are in no manifest yet, however old they are.
+    """
+    idle: set[str] = set()
+    try:
+        entries = list(os.scandir(paths.blobs))
+    except OSError:
+        return frozenset()
+    for entry in entries:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError:
+            # Gone meanwhile: somebody is at work.
+            return frozenset()
+        digest = _digest_of(entry.name)
+        if digest is None and status.st_mtime >= before_s:
+            return frozenset()
+        if digest is not None and stat.S_ISREG(status.st_mode) and status.st_mtime < before_s:
+            idle.add(digest)
+    return frozenset(idle)
+
+
+def _digest_of(file_name: str) -> str | None:
+    """The digest that a blob's file is named after, None for other names."""
+    try:
+        digest = normal_digest(file_name)
+    except InvalidRequest:
+        return None
+    return digest if file_name == digest.replace(":", "-") else None
 
 
 def read_blob(paths: StorePaths, digest: str, limit_bytes: int) -> bytes:

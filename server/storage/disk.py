@@ -35,9 +35,18 @@ def disk_errors(root: Path) -> Iterator[None]:
         raise StoreError(f"the model store {root} cannot be written: {reason}", hint=hint) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, writable for their owner alone, as in Ollama. Raises: OSError."""
+    try:
+        folder.mkdir(mode=0o755, exist_ok=True)
+    except FileNotFoundError:
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o755, exist_ok=True)
+
+
 def open_temporary(folder: Path, prefix: str) -> tuple[int, Path]:
     """A new file that only its owner may read: descriptor for writing, and path. Raises: OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"{prefix}{secrets.token_hex(8)}"
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600), path
 
@@ -53,12 +62,12 @@ def publish(descriptor: int, temporary: Path, target: Path) -> None:
     """Make a written temporary file the target, on the disk before it can be seen. Raises: OSError."""
     os.fchmod(descriptor, 0o644)
     os.fsync(descriptor)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     try:
         os.replace(temporary, target)
     except FileNotFoundError:
         # Ollama removes folders that it finds empty, and has found this one so in between.
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         os.replace(temporary, target)
     sync_folder(target.parent)
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from server.storage.disk import make_folder
+
 
 class StoreLock:
     """A lock that is held while manifests are written or blobs removed, never while weights are copied.
@@ -36,7 +38,7 @@ class StoreLock:
                     os.close(descriptor)
 
     def _lock_file(self) -> int:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -13,15 +13,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from server.errors import BlobNotFound, InvalidRequest, ModelNotFound, OllaError, StoreError
+from server.errors import BlobNotFound, ModelNotFound, OllaError, StoreError
 from server.gguf.metadata import GgufMetadata
 from server.storage.blobs import (
     BlobWriter,
     StoredBlob,
+    idle_blobs,
     is_blob,
     read_blob,
     remove_stale_temporaries,
     touch,
+    touch_if_there,
 )
 from server.storage.config import ModelConfig, encode_config
 from server.storage.disk import disk_errors, remove_empty_folders, write_atomically
@@ -75,8 +77,9 @@ class ModelStore:
         return self.paths.root
 
     def is_new(self) -> bool:
-        """Whether nobody has put anything into the store yet."""
-        return not self.paths.manifests.exists() and not self.paths.blobs.exists()
+        """Whether nobody has put anything into the store yet. Raises: StoreError when that cannot be told."""
+        with disk_errors(self.root):
+            return not self.paths.manifests.exists() and not self.paths.blobs.exists()
 
     def list_models(self) -> list[StoredModel]:
         """All models that read, newest first; what is broken is logged and left out."""
@@ -189,6 +192,18 @@ class ModelStore:
         """Whether a blob is in the store. Raises: InvalidRequest for a digest of a wrong form."""
         return is_blob(self.paths.blob(digest))
 
+    def hold_blob(self, digest: str) -> bool:
+        """Whether a blob is in the store; one that is stays for the model that somebody is about to make.
+
+        It is spared here as by `pin`, and its time is set anew, for other processes go by that.
+        Raises: InvalidRequest for a digest of a wrong form.
+        """
+        path = self.paths.blob(digest)
+        if not is_blob(path):
+            return False
+        self.pin(digest)
+        return touch_if_there(path)
+
     def blob_path(self, digest: str) -> Path:
         """File of a blob that is there. Raises: BlobNotFound, InvalidRequest for a digest of a wrong form."""
         path = self.paths.blob(digest)
@@ -221,16 +236,17 @@ class ModelStore:
     def prune(self, now_s: float | None = None) -> int:
         """Remove blobs older than an hour that nothing needs, and what dead writers left; returns how many.
 
+        As Ollama does when it starts, except that partial downloads stay, however old they are.
         Raises: StoreError.
         """
         now = time.time() if now_s is None else now_s
         remove_stale_temporaries(self.paths, now)
-        if self._noprune or not self.paths.blobs.is_dir():
-            return 0
+        # Without the folder of the manifests, a disk that is not mounted say, nobody knows what is needed.
+        with disk_errors(self.root):
+            if self._noprune or not self.paths.manifests.is_dir():
+                return 0
         with self._writing():
-            old = [path for path in self.paths.blobs.iterdir() if _is_older(path, now - PRUNE_GRACE_S)]
-            digests = [digest for path in old if (digest := _digest_of(path))]
-            return self._remove_unreferenced(digests)
+            return self._remove_unreferenced(idle_blobs(self.paths, now - PRUNE_GRACE_S))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -285,17 +301,3 @@ class ModelStore:
 
 def _incomplete(name: ModelName) -> ModelNotFound:
     return ModelNotFound(name.display(), hint="Some of its files are missing; create or pull it again.")
-
-
-def _is_older(path: Path, than_s: float) -> bool:
-    try:
-        return path.lstat().st_mtime < than_s and is_blob(path)
-    except OSError:
-        return False
-
-
-def _digest_of(path: Path) -> str:
-    try:
-        return normal_digest(path.name)
-    except InvalidRequest:
-        return ""

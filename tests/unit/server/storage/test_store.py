@@ -263,6 +263,8 @@ def test_prune_removes_old_orphans_only(tmp_path: Path) -> None:
     old, new = put(store, b"old orphan"), put(store, b"new orphan")
     partial = store.paths.blobs / f"sha256-{'a' * 64}-partial"
     partial.write_bytes(b"x")
+    legacy = store.paths.blobs / f"sha256:{'b' * 64}"
+    legacy.write_bytes(b"x")
     for path in store.paths.blobs.iterdir():
         if path != store.blob_path(new):
             os.utime(path, (1, 1))
@@ -271,7 +273,67 @@ def test_prune_removes_old_orphans_only(tmp_path: Path) -> None:
     assert not store.has_blob(old)
     assert store.has_blob(new)
     assert partial.exists()
+    assert legacy.exists()
     assert store.find(name("m"))
+
+
+@pytest.mark.parametrize("work", [f"sha256-{'a' * 64}-partial-3", f"sha256-{'a' * 64}.tmp", "Q4_K_M17", "x/"])
+def test_prune_removes_nothing_while_another_program_is_at_work(tmp_path: Path, work: str) -> None:
+    """What a download has finished long ago is in no manifest before all of it is there."""
+    store = ModelStore(tmp_path)
+    make(store, "m")
+    finished = put(store, b"first layer of a long download")
+    os.utime(store.blob_path(finished), (1, 1))
+    path = store.paths.blobs / work
+    path.mkdir() if work.endswith("/") else path.write_bytes(b"x")
+    assert store.prune() == 0
+    os.utime(path, (1, 1))
+    assert store.prune() == 1
+    assert path.exists()
+    assert not store.has_blob(finished)
+
+
+def test_prune_removes_nothing_where_the_manifests_are_not_there(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    make(store, "m")
+    store.paths.manifests.rename(tmp_path / "elsewhere")
+    before = blobs(store)
+    assert store.prune(time.time() + 7200) == 0
+    assert blobs(store) == before
+
+
+def test_a_blob_that_a_client_asked_for_stays_for_other_processes_too(tmp_path: Path) -> None:
+    """A client that hears that a blob is there does not upload it; the next server to start must spare it."""
+    store = ModelStore(tmp_path)
+    make(store, "m")
+    digest = put(store, b"asked for")
+    os.utime(store.blob_path(digest), (1, 1))
+    assert store.hold_blob(digest)
+    assert ModelStore(tmp_path).prune() == 0
+    assert store.has_blob(digest)
+    assert store.prune(time.time() + 7200) == 0
+    assert not store.hold_blob(digest_of(b"never seen"))
+
+
+def test_a_store_that_cannot_be_looked_at_says_so(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / ("x" * 300))
+    with pytest.raises(StoreError, match="file name too long"):
+        store.is_new()
+    with pytest.raises(StoreError, match="file name too long"):
+        store.prune()
+
+
+def test_folders_and_files_have_ollamas_permissions_under_any_umask(tmp_path: Path) -> None:
+    for umask in (0o000, 0o002):
+        store = ModelStore(tmp_path / f"{umask:o}" / "models")
+        before = os.umask(umask)
+        try:
+            make(store, "m")
+        finally:
+            os.umask(before)
+        made = [store.root.parent, *store.root.parent.rglob("*")]
+        assert {path.stat().st_mode & 0o777 for path in made if path.is_dir()} == {0o755}
+        assert {path.stat().st_mode & 0o777 for path in made if path.is_file()} == {0o644}
 
 
 def test_an_upload_survives_until_its_model_is_made(tmp_path: Path) -> None:
