@@ -6,6 +6,7 @@ The class follows from the status and the route, never from the text. The text i
 from __future__ import annotations
 
 import http
+import json
 
 from server.errors import (
     BlobNotFound,
@@ -20,6 +21,7 @@ from server.errors import (
     RequestNotFound,
     ServerUnreachable,
 )
+from server.wire.headers import read_hint
 
 
 class HttpReply(Exception):
@@ -40,9 +42,35 @@ _CLASSES: dict[int, type[OllaError]] = {403: Forbidden, 499: Cancelled, 503: Bus
 
 
 def refusal(
-    status: int, message: str, *, path: str = "", model: str = "", streaming: bool = False
+    status: int, text: str, hint: str | None, *, path: str, model: str = "", streaming: bool = False
 ) -> OllaError:
     """The error for a reply of 400 or more, its cause set.
+
+    Args:
+        text: the body: JSON with `error`, or words for people.
+        hint: what the header `HINT_HEADER` holds, None without one.
+        model: the model that a 404 is about.
+        streaming: whether the route answers in a stream.
+    """
+    cause = HttpReply(status, streaming=streaming)
+    message = _message(text) or str(cause)
+    error = failure(status, message, read_hint(hint), path=path, model=model)
+    error.__cause__ = cause
+    return error
+
+
+def _message(text: str) -> str:
+    try:
+        reply = json.loads(text)
+    except (ValueError, RecursionError):
+        reply = None
+    if isinstance(reply, dict) and "error" in reply:
+        return str(reply["error"])
+    return text.strip()
+
+
+def failure(status: int, message: str, hint: str, *, path: str, model: str) -> OllaError:
+    """The error of a status; 0 for a stream that broke without telling one.
 
     A 404 below `/api/blobs` is a missing blob, below `/olla/requests` a missing request, with a model's name
     a missing model, and any other one a route that the server does not have.
@@ -53,8 +81,8 @@ def refusal(
     elif status in _CLASSES:
         error = _CLASSES[status](message)
     else:
-        error = InvalidRequest(message) if status < 500 else EngineError(message)
-    error.__cause__ = HttpReply(status, streaming=streaming)
+        error = InvalidRequest(message) if 400 <= status < 500 else EngineError(message)
+    error.hint = hint
     return error
 
 

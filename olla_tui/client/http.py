@@ -12,8 +12,10 @@ from typing import Any
 import httpx
 import msgspec
 
-from olla_tui.client.failures import HttpReply, refusal, unreachable
+from olla_tui.client.failures import failure, refusal, unreachable
 from server.errors import EngineError, ServerUnreachable
+from server.wire.headers import HINT_HEADER
+from server.wire.olla import fault_of_line
 
 CONNECT_TIMEOUT_S = 5.0
 """A server on this machine or its network answers in milliseconds. Replies have no bound: loads are slow."""
@@ -99,7 +101,7 @@ class HttpApi:
     async def lines(self, path: str, body: bytes, *, model: str = "") -> AsyncGenerator[Any, None]:
         """The JSON values of an NDJSON reply. Closing the generator closes the connection.
 
-        Raises: as `json`; an `{"error": ...}` line is for the caller to read.
+        Raises: as `json`, also for an error line; EngineError for one that tells no status.
         """
         async with self._exchange("POST", path, body) as response:
             if response.status_code >= 400:
@@ -107,9 +109,9 @@ class HttpApi:
             splitter = LineSplitter()
             async for data in response.aiter_bytes():
                 for line in splitter.feed(data):
-                    yield _decode(line)
+                    yield _value(line, path, model)
             for line in splitter.finish():
-                yield _decode(line)
+                yield _value(line, path, model)
 
     async def aclose(self) -> None:
         """Close all connections; open replies fail with ServerUnreachable."""
@@ -135,14 +137,18 @@ class HttpApi:
     ) -> None:
         if response.status_code < 400:
             return
-        text = content.decode("utf-8", "replace").strip()
-        try:
-            reply = msgspec.json.decode(content)
-        except msgspec.MsgspecError:
-            reply = text
-        message = str(reply["error"]) if isinstance(reply, dict) and "error" in reply else text
-        message = message or str(HttpReply(response.status_code))
-        raise refusal(response.status_code, message, path=path, model=model, streaming=streaming)
+        text = content.decode("utf-8", "replace")
+        hint = response.headers.get(HINT_HEADER)
+        raise refusal(response.status_code, text, hint, path=path, model=model, streaming=streaming)
+
+
+def _value(line: bytes, path: str, model: str) -> Any:
+    """A line's JSON value. Raises: the error that it tells."""
+    value = _decode(line)
+    fault = fault_of_line(value)
+    if fault is not None:
+        raise failure(fault.status, fault.message, fault.hint, path=path, model=model)
+    return value
 
 
 def _decode(data: bytes) -> Any:

@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 from olla_tui.client.plain import PlainClient
 from server.errors import OllaError, ServerUnreachable
 from server.settings import Settings
+from server.wire.headers import VERSION_HEADER
 
 PROBE_TIMEOUT_S = 2.0
 """For one question whether a server is there; a local one answers in milliseconds."""
@@ -26,10 +27,6 @@ SERVE_COMMAND = (sys.executable, "-P", "-m", "olla_tui", "serve")
 """`-P` keeps a `server.py` of the user's working directory from being taken for ours."""
 
 LOCAL_HOSTS = frozenset({"", "127.0.0.1", "localhost", "::1", "0.0.0.0", "::"})
-
-
-VERSION_HEADER = "olla-version"
-"""Of a reply to `/api/version`: olla's own version, which also tells that it is an olla."""
 
 
 class FoundServer(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from olla_tui.client.failures import refusal, unreachable
+from server.wire.headers import HINT_HEADER
 
 TIMEOUT_S = 60.0
 """For one reply; listing and showing take milliseconds, removing a large model's files may take seconds."""
@@ -49,12 +50,11 @@ class PlainClient:
     ) -> PlainReply:
         """As `call`, with the headers of the reply."""
         status, text, headers = self._exchange(method, path, body)
-        reply = _parse(text)
         if status >= 400:
-            message = reply["error"] if isinstance(reply, dict) and "error" in reply else text.strip()
             model = str((body or {}).get("model", ""))
-            raise refusal(status, str(message), path=path, model=model, streaming=streaming)
-        return PlainReply(reply, headers)
+            hint = headers.get(HINT_HEADER)
+            raise refusal(status, text, hint, path=path, model=model, streaming=streaming)
+        return PlainReply(_parse(text), headers)
 
     def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, str, Message]:
         url = urlsplit(self.base_url)

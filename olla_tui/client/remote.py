@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from olla_tui.client.http import HttpApi
-from olla_tui.client.launch import VERSION_HEADER
 from server.errors import (
     CapabilityMissing,
     EngineError,
@@ -43,6 +42,7 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.status import LogLine, StatusSnapshot
+from server.wire.headers import VERSION_HEADER
 from server.wire.ollama.create import create_body, create_progress
 from server.wire.ollama.inference import chat_body, embed_body, generate_body, keep_alive_value
 from server.wire.ollama.models import model_info, model_summaries, running_models, show_body

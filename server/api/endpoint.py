@@ -15,6 +15,7 @@ from server.api.replies import Reply, StreamReply
 from server.errors import InvalidRequest, OllaError
 from server.services.protocols import Services
 from server.types.generation import Origin
+from server.wire.headers import hint_headers
 
 T = TypeVar("T")
 
@@ -95,8 +96,21 @@ class Endpoint(Generic[T]):
         await reply.send(send)
 
     def _refuse(self, error: OllaError, phase: Phase, status: int) -> Reply:
-        content_type = self._faults.content_type(error, phase)
-        return Reply(self._faults.body(error, status), status=status, content_type=content_type)
+        return refusal(error, self._faults, phase, status)
+
+
+def refusal(error: OllaError, faults: Faults, phase: Phase, status: int) -> Reply:
+    """A reply that is nothing but an error; the hint goes in a header, for the body's shape is not ours."""
+    return Reply(
+        faults.body(error, status),
+        status=status,
+        content_type=faults.content_type(error, phase),
+        headers=hint_headers(error.hint),
+    )
+
+
+def no_body(call: Call) -> None:
+    """Decode nothing: for routes that take no body, or do not look at it."""
 
 
 def _call(services: Services, scope: Scope, body: bytes) -> Call:

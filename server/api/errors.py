@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from server import errors
 from server.wire.codec import encode
+from server.wire.olla import fault_body
 from server.wire.ollama.inference import UnknownFormat
 
 JSON_UTF8 = "application/json; charset=utf-8"
@@ -97,6 +98,8 @@ class Faults(Protocol):
 class NativeFaults(Faults):
     """`{"error": "..."}`, as on all routes below `/api`.
 
+    In a stream, whose status and headers are sent already, `olla` beside it tells the status and the hint.
+
     `is_job`: the route's stream is one job, all of whose errors come from within it (create).
     """
 
@@ -107,7 +110,7 @@ class NativeFaults(Faults):
         return encode({"error": error.message})
 
     def line(self, error: errors.OllaError) -> bytes:
-        return encode({"error": error.message}) + b"\n"
+        return encode({"error": error.message, "olla": fault_body(error, row_of(error).status)}) + b"\n"
 
     def content_type(self, error: errors.OllaError, phase: Phase) -> str:
         in_stream = phase is Phase.STREAM and (self._is_job or row_of(error).in_stream)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs
 
-from server.api.endpoint import Call, Endpoint
+from server.api.endpoint import Call, Endpoint, no_body
 from server.api.ollama.inference import require_model
 from server.api.replies import Reply
 from server.api.routing import Route
@@ -21,19 +21,15 @@ MAX_LOG_LINES = 10_000
 def routes(services: Services) -> list[Route]:
     """The routes of this module."""
     return [
-        Route("GET", "/olla/status", Endpoint(services, _nothing, _status)),
+        Route("GET", "/olla/status", Endpoint(services, no_body, _status)),
         Route("GET", "/olla/logs", Endpoint(services, _decode_logs, _logs)),
         Route("POST", "/olla/requests/{id}/cancel", Endpoint(services, _decode_cancel, _cancel)),
         Route("POST", "/olla/unload", Endpoint(services, _decode_unload, _unload)),
         Route("POST", "/olla/keep-alive", Endpoint(services, _decode_keep_alive, _keep_alive)),
-        Route("GET", "/olla/bundled", Endpoint(services, _nothing, _bundled)),
+        Route("GET", "/olla/bundled", Endpoint(services, no_body, _bundled)),
         Route("POST", "/olla/bundled/{name}", Endpoint(services, _decode_bundled, _install)),
         Route("POST", "/olla/tokenize", Endpoint(services, _decode_tokenize, _tokenize)),
     ]
-
-
-def _nothing(call: Call) -> None:
-    """Decode nothing: these routes take no body."""
 
 
 async def _status(call: Call, _: None) -> Reply:

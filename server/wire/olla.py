@@ -1,12 +1,13 @@
-"""The body of `/olla/status`. The other routes below `/olla` carry structs as they are."""
+"""Bodies of olla's own: `/olla/status`, and what stands under `olla` in an error line."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from server.errors import OllaError
 from server.types.status import StatusSnapshot
 
 
@@ -17,3 +18,30 @@ def status_body(snapshot: StatusSnapshot) -> dict[str, Any]:
         if math.isinf(model["expires_at"]):
             model["expires_at"] = None
     return body
+
+
+class Fault(NamedTuple):
+    """An error line of a stream. `status`: what the reply would have had, 0 from a real Ollama."""
+
+    message: str
+    status: int = 0
+    hint: str = ""
+
+
+def fault_body(error: OllaError, status: int) -> dict[str, Any]:
+    """What an error line says beyond the message."""
+    return {"status": status, "hint": error.hint} if error.hint else {"status": status}
+
+
+def fault_of_line(line: object) -> Fault | None:
+    """The error that a line of a stream tells, None for any other line."""
+    if not isinstance(line, dict) or not line.get("error"):
+        return None
+    extra = line.get("olla")
+    extra = extra if isinstance(extra, dict) else {}
+    status, hint = extra.get("status"), extra.get("hint")
+    return Fault(
+        message=str(line["error"]),
+        status=status if isinstance(status, int) else 0,
+        hint=hint if isinstance(hint, str) else "",
+    )

@@ -13,13 +13,19 @@ from olla_tui.client.crossloop import CrossLoopServices
 from olla_tui.client.remote import RemoteServices
 from server.api.app import ApiSettings, create_app
 from server.errors import (
+    Busy,
+    Cancelled,
     CapabilityMissing,
+    ContextExceeded,
+    DiskFull,
     EngineCrashed,
     EngineError,
     InvalidRequest,
     ModelNotFound,
     OllaError,
+    QueueFull,
     RequestNotFound,
+    ShuttingDown,
 )
 from server.services.protocols import Services
 from server.types.generation import (
@@ -181,7 +187,9 @@ async def test_a_prompt_that_is_only_rendered(door: Services, scripted: Scripted
     [
         (ModelNotFound("m"), ModelNotFound),
         (CapabilityMissing('"m" does not support tools'), InvalidRequest),
-        (EngineCrashed("the worker ended"), EngineError),
+        (EngineCrashed("the worker ended", hint="Ask again: é 100%."), EngineError),
+        (ModelNotFound("m", hint="`olla list` shows the models that are here."), ModelNotFound),
+        (QueueFull("busy", hint="Try later."), Busy),
     ],
 )
 async def test_an_error_before_the_first_piece(
@@ -191,15 +199,44 @@ async def test_an_error_before_the_first_piece(
     with pytest.raises(kind) as caught:
         async with aclosing(door.inference.chat(CHAT)) as stream:
             await anext(stream)
-    assert caught.value.message == error.message
+    assert (caught.value.message, caught.value.hint) == (error.message, error.hint)
 
 
-async def test_an_error_after_the_first_piece(door: Services, scripted: ScriptedServices) -> None:
-    scripted.scripted_inference.script = [Chunk(content="a"), EngineCrashed("the worker ended")]
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (EngineCrashed("the worker ended", hint="Ask again: é 100%."), EngineError),
+        (Cancelled("the request was cancelled"), Cancelled),
+        (ShuttingDown("the server is going down", hint="Start it again."), Busy),
+    ],
+)
+async def test_an_error_after_the_first_piece(
+    door: Services, scripted: ScriptedServices, error: OllaError, kind: type[OllaError]
+) -> None:
+    scripted.scripted_inference.script = [Chunk(content="a"), error]
     async with aclosing(door.inference.chat(CHAT)) as stream:
         assert await anext(stream) == Chunk(content="a")
-        with pytest.raises(EngineError, match="the worker ended"):
+        with pytest.raises(kind) as caught:
             await anext(stream)
+    assert (caught.value.message, caught.value.hint) == (error.message, error.hint)
+
+
+async def test_hints_of_calls_that_answer_at_once(door: Services, scripted: ScriptedServices) -> None:
+    error = ContextExceeded("too long", hint="Raise num_ctx.")
+    scripted.scripted_inference.embedded = error
+    with pytest.raises(InvalidRequest) as caught:
+        await door.inference.embed(EmbedRequest(model="m", inputs=("a",)))
+    assert (caught.value.message, caught.value.hint) == (error.message, error.hint)
+
+
+async def test_hints_of_a_create(door: Services, scripted: ScriptedServices) -> None:
+    error = DiskFull("no room", hint="Delete a model.")
+    scripted.scripted_models.progress = [CreateProgress("copying"), error]
+    with pytest.raises(OllaError) as caught:
+        async with aclosing(door.models.create(CreateRequest(model="new", base="m"))) as lines:
+            async for line in lines:
+                assert line == CreateProgress("copying")
+    assert (caught.value.message, caught.value.hint) == (error.message, error.hint)
 
 
 async def test_leaving_early_closes_the_stream(door: Services, scripted: ScriptedServices) -> None:

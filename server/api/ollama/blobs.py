@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.types import Receive, Scope, Send
 
 from server.api.disconnect import ClientGone, body_pieces
-from server.api.endpoint import Call, Endpoint
+from server.api.endpoint import Call, Endpoint, refusal
 from server.api.errors import JSON_UTF8, NATIVE, Phase, as_olla_error, row_of
 from server.api.replies import EMPTY, Reply
 from server.api.routing import Route
@@ -51,9 +51,5 @@ class Upload:
             return
         except Exception as error:
             known = as_olla_error(error, scope["path"])
-            reply = Reply(
-                NATIVE.body(known, row_of(known).status),
-                status=row_of(known).status,
-                content_type=NATIVE.content_type(known, Phase.ANSWER),
-            )
+            reply = refusal(known, NATIVE, Phase.ANSWER, row_of(known).status)
         await reply.send(send)

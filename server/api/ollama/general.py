@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from server.api.endpoint import Call, Endpoint
+from server.api.endpoint import Call, Endpoint, no_body
 from server.api.replies import Reply
 from server.api.routing import Route
 from server.errors import Forbidden, InvalidRequest
 from server.services.protocols import Services
 from server.wire.codec import MISSING_BODY, encode
-
-VERSION_HEADER = "olla-version"
-"""Carries olla's own version beside Ollama's, and so tells clients which of the two answers."""
+from server.wire.headers import VERSION_HEADER
 
 
 def routes(services: Services, ollama_version: str) -> list[Route]:
@@ -20,17 +18,17 @@ def routes(services: Services, ollama_version: str) -> list[Route]:
         own = await call.services.status.version()
         return Reply.of({"version": ollama_version}, headers=((VERSION_HEADER, own),))
 
-    root = Endpoint(services, _nothing, _root)
-    versions = Endpoint(services, _nothing, version)
+    root = Endpoint(services, no_body, _root)
+    versions = Endpoint(services, no_body, version)
     web = Endpoint(services, _decode_web, _web)
-    signout = Endpoint(services, _nothing, _signout)
+    signout = Endpoint(services, no_body, _signout)
     return [
         Route("HEAD", "/", root),
         Route("GET", "/", root),
         Route("HEAD", "/api/version", versions),
         Route("GET", "/api/version", versions),
-        Route("GET", "/api/status", Endpoint(services, _nothing, _status)),
-        Route("POST", "/api/me", Endpoint(services, _nothing, _me)),
+        Route("GET", "/api/status", Endpoint(services, no_body, _status)),
+        Route("POST", "/api/me", Endpoint(services, no_body, _me)),
         Route("POST", "/api/signout", signout),
         Route("DELETE", "/api/user/keys/{key}", signout),
         Route("POST", "/api/experimental/web_search", web),
@@ -38,13 +36,9 @@ def routes(services: Services, ollama_version: str) -> list[Route]:
         Route(
             "GET",
             "/api/experimental/model-recommendations",
-            Endpoint(services, _nothing, _recommendations),
+            Endpoint(services, no_body, _recommendations),
         ),
     ]
-
-
-def _nothing(call: Call) -> None:
-    """Decode nothing: these routes take no body, or do not look at it."""
 
 
 async def _root(call: Call, _: None) -> Reply:

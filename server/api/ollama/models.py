@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from pathlib import PurePosixPath
 
-from server.api.endpoint import Call, Endpoint
+from server.api.endpoint import Call, Endpoint, no_body
 from server.api.errors import JOB, JSON, row_of
 from server.api.ollama.inference import require_model
 from server.api.replies import EMPTY, NDJSON, Reply, StreamReply
@@ -33,11 +33,11 @@ _COPILOT = "GitHubCopilotChat/"
 
 def routes(services: Services) -> list[Route]:
     """The routes of this module."""
-    tags = Endpoint(services, _nothing, _tags)
+    tags = Endpoint(services, no_body, _tags)
     return [
         Route("HEAD", "/api/tags", tags),
         Route("GET", "/api/tags", tags),
-        Route("GET", "/api/ps", Endpoint(services, _nothing, _ps)),
+        Route("GET", "/api/ps", Endpoint(services, no_body, _ps)),
         Route("POST", "/api/show", Endpoint(services, _decode_show, _show)),
         Route("POST", "/api/copy", Endpoint(services, _decode_copy, _copy, reword=_quoted)),
         Route("DELETE", "/api/delete", Endpoint(services, _decode_delete, _delete)),
@@ -45,10 +45,6 @@ def routes(services: Services) -> list[Route]:
         Route("POST", "/api/pull", Endpoint(services, _decode_pull, _pull)),
         Route("POST", "/api/push", Endpoint(services, _decode_push, _push)),
     ]
-
-
-def _nothing(call: Call) -> None:
-    """Decode nothing: these routes take no body."""
 
 
 async def _tags(call: Call, _: None) -> Reply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.api.endpoint import Call, Endpoint
+from server.api.endpoint import Call, Endpoint, no_body
 from server.api.errors import JSON, OPENAI
 from server.api.replies import Reply
 from server.api.routing import Route
@@ -14,13 +14,9 @@ from server.wire.openai.models import model_reply, models_reply
 def routes(services: Services) -> list[Route]:
     """The routes of this module."""
     return [
-        Route("GET", "/v1/models", Endpoint(services, _nothing, _list, faults=OPENAI)),
+        Route("GET", "/v1/models", Endpoint(services, no_body, _list, faults=OPENAI)),
         Route("GET", "/v1/models/{model}", Endpoint(services, _name, _retrieve, faults=OPENAI)),
     ]
-
-
-def _nothing(call: Call) -> None:
-    """Decode nothing: the route takes no body."""
 
 
 def _name(call: Call) -> str:

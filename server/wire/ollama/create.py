@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from server.errors import EngineError
 from server.types.models import CreateProgress, CreateRequest
 from server.wire.codec import GoObject, decode, encode
 from server.wire.ollama.messages import message_body, message_from_body
@@ -98,10 +97,8 @@ def create_body(request: CreateRequest, *, stream: bool = True) -> bytes:
 
 
 def create_progress(line: object) -> CreateProgress:
-    """A status line. Raises: EngineError for an error line, InvalidRequest for JSON of another shape."""
+    """A status line. Raises: InvalidRequest for JSON of another shape."""
     fields = GoObject(line, "ProgressResponse")
-    if error := fields.raw("error"):
-        raise EngineError(str(error))
     return CreateProgress(
         status=fields.text("status"),
         digest=fields.text("digest"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from server.errors import EngineError, InvalidRequest
+from server.errors import InvalidRequest
 from server.types.generation import (
     Chunk,
     Completed,
@@ -263,9 +263,9 @@ def float32_json(vector: bytes) -> bytes:
 def chat_events(line: object) -> tuple[GenerationEvent, ...]:
     """What one object of a chat reply says: at most a piece of the answer and its end.
 
-    Raises: EngineError for an error line, InvalidRequest for JSON of another shape.
+    Raises: InvalidRequest for JSON of another shape.
     """
-    fields = _reply_fields(line, "ChatResponse")
+    fields = GoObject(line, "ChatResponse")
     message = message_from_body(fields.child("message", "api.Message"))
     chunk = Chunk(
         content=message.content,
@@ -278,7 +278,7 @@ def chat_events(line: object) -> tuple[GenerationEvent, ...]:
 
 def generate_events(line: object) -> tuple[GenerationEvent, ...]:
     """As `chat_events`, for generate."""
-    fields = _reply_fields(line, "GenerateResponse")
+    fields = GoObject(line, "GenerateResponse")
     chunk = Chunk(
         content=fields.text("response"),
         thinking=fields.text("thinking"),
@@ -286,13 +286,6 @@ def generate_events(line: object) -> tuple[GenerationEvent, ...]:
         logprobs=_logprobs(fields),
     )
     return _events(fields, chunk)
-
-
-def _reply_fields(line: object, struct: str) -> GoObject:
-    fields = GoObject(line, struct)
-    if error := fields.raw("error"):
-        raise EngineError(str(error))
-    return fields
 
 
 def _logprobs(fields: GoObject) -> tuple[TokenLogprob, ...]:

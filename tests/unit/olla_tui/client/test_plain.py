@@ -54,6 +54,14 @@ def test_a_refusal_is_an_error_with_the_servers_words(status: int, path: str, ki
     assert (cause.status, cause.streaming) == (status, False)
 
 
+def test_a_refusal_keeps_the_servers_hint() -> None:
+    refused = Reply(404, {"error": "gone"}, headers=(("olla-hint", "See `olla list`: 100%25."),))
+    with JsonServer({"POST /api/show": refused}).running() as server:
+        with pytest.raises(ModelNotFound) as caught:
+            PlainClient(server.url).call("POST", "/api/show", {"model": "m"})
+    assert (caught.value.message, caught.value.hint) == ("gone", "See `olla list`: 100%.")
+
+
 def test_a_route_that_is_not_there_is_no_missing_model() -> None:
     with JsonServer({}).running() as server, pytest.raises(NotFound, match="404 page not found") as caught:
         PlainClient(server.url).call("GET", "/olla/status")

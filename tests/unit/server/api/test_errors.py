@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, Iterator
 
+import httpx
 import pytest
 
 from server import errors
 from server.api.errors import JOB, NATIVE, OPENAI, TABLE, Phase, as_olla_error, row_of
+from server.wire.headers import HINT_HEADER, read_hint
 from server.wire.ollama.inference import UnknownFormat
+from tests.support.scripted_services import ScriptedServices
 
 
 def subclasses(kind: type[errors.OllaError]) -> Iterator[type[errors.OllaError]]:
@@ -70,3 +73,31 @@ def test_content_types() -> None:
 def test_errors_for_users_stay_as_they_are() -> None:
     error = errors.BlobNotFound("x")
     assert as_olla_error(error, "/") is error
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
+async def test_a_hint_goes_in_a_header_and_leaves_the_body_as_it_is(
+    path: str, client: httpx.AsyncClient, services: ScriptedServices
+) -> None:
+    services.scripted_inference.script = [errors.ModelNotFound("m", hint="See `olla list`.\r\nÉ")]
+    reply = await client.post(path, json={"model": "m", "messages": [{"role": "user", "content": "x"}]})
+    assert reply.status_code == 404
+    assert read_hint(reply.headers[HINT_HEADER]) == "See `olla list`.\r\nÉ"
+    error = reply.json()["error"]
+    assert list(reply.json()) == ["error"]
+    assert error in ("model 'm' not found", {**OPENAI_FAULT, "message": "model 'm' not found"})
+
+
+OPENAI_FAULT = {"type": "not_found_error", "param": None, "code": None}
+
+
+async def test_a_refused_upload_has_its_hint_too(
+    client: httpx.AsyncClient, services: ScriptedServices
+) -> None:
+    async def full(digest: str, body: AsyncIterable[bytes]) -> bool:
+        raise errors.DiskFull("no room", hint="Delete a model.")
+
+    services.scripted_models.put_blob = full  # type: ignore[method-assign]
+    reply = await client.post("/api/blobs/sha256:x", content=b"x")
+    assert (reply.status_code, reply.json()) == (500, {"error": "no room"})
+    assert read_hint(reply.headers[HINT_HEADER]) == "Delete a model."

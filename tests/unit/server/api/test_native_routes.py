@@ -206,7 +206,7 @@ async def test_a_create_that_fails_late(client: httpx.AsyncClient, services: Scr
     services.scripted_models.progress = [CreateProgress("writing"), EngineError("no room")]
     reply = await client.post("/api/create", json={"model": "x", "from": "m"})
     assert reply.status_code == 200
-    assert reply.text.splitlines()[-1] == '{"error":"no room"}'
+    assert reply.text.splitlines()[-1] == '{"error":"no room","olla":{"status":500}}'
     status, message = await error(client, "/api/create", {"model": "x", "from": "m", "stream": False})
     assert (status, message) == (500, "no room")
 

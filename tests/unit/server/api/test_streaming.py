@@ -55,7 +55,7 @@ async def test_an_error_in_the_middle_is_a_last_line(
     assert reply.status_code == 200
     lines = [json.loads(line) for line in reply.text.splitlines()]
     assert [line.get("done") for line in lines] == [False, None]
-    assert lines[-1] == {"error": "it crashed"}
+    assert lines[-1] == {"error": "it crashed", "olla": {"status": 500}}
 
 
 async def test_an_error_in_the_middle_of_events_is_an_event_and_no_end(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.errors import EngineError, InvalidRequest
+from server.errors import InvalidRequest
 from server.types.messages import Message
 from server.types.models import (
     CreateProgress,
@@ -273,11 +273,6 @@ def test_quantization_is_another_name_of_quantize() -> None:
 )
 def test_status_lines_read_back(progress: CreateProgress) -> None:
     assert create_progress(written(progress_body(progress))) == progress
-
-
-def test_an_error_line_is_an_error() -> None:
-    with pytest.raises(EngineError, match="no room"):
-        create_progress({"error": "no room"})
 
 
 @given(st.binary())

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.errors import EngineError, InvalidRequest
+from server.errors import InvalidRequest
 from server.types.generation import (
     Chunk,
     Completed,
@@ -103,11 +103,6 @@ def test_a_context_comes_back(tokens: list[int]) -> None:
 def test_a_last_line_with_text_is_a_piece_and_an_end() -> None:
     line = {"message": {"role": "assistant", "content": "x"}, "done": True, "done_reason": "length"}
     assert chat_events(line) == (Chunk(content="x"), Completed(reason="length"))
-
-
-def test_an_error_line_is_an_error() -> None:
-    with pytest.raises(EngineError, match=r"^it crashed$"):
-        chat_events({"error": "it crashed"})
 
 
 @pytest.mark.parametrize("line", [[], {"done": 1}, {"message": "x"}, {"done": True, "eval_count": "1"}])
