@@ -5,7 +5,8 @@ per key a string, u32 type and value; per tensor a string, u32 number of dimensi
 offset; then padding up to `general.alignment` and the data. A string is a u64 length and UTF-8 bytes.
 
 A file may come from anybody. Every count is compared with the bytes that are left before anything is
-reserved for it, so that a damaged or hostile header costs an error and no memory. Arrays are skipped:
+reserved for it, so that a damaged or hostile header costs an error and no memory. Whatever llama.cpp's
+gguf.cpp refuses is refused here, so that its code only ever sees headers that are whole. Arrays are skipped:
 `GgufArray` knows where its elements lie and `GgufHeader.read_array` fetches them.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import math
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -29,12 +30,17 @@ MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 17
 MAX_DIMENSIONS = 4
 MAX_ARRAY_ELEMENTS = 1 << 26
-# All strings outside arrays together; a chat template is the longest, some tens of kilobytes.
-MAX_TEXT_BYTES = 1 << 26
-# Arrays of numbers up to this length (one number per layer, say) are read with the header.
-MAX_EAGER_ELEMENTS = 4096
+# Arrays of numbers up to this length (one number per layer, say) are read with the header, and of all
+# together so many.
+MAX_EAGER_ELEMENTS = 1024
+MAX_EAGER_TOTAL = 1 << 16
+# GGML_MAX_NAME of ggml.h without the final NUL.
+MAX_TENSOR_NAME_BYTES = 63
 DEFAULT_ALIGNMENT = 32
 
+_ALIGNMENT_KEY = "general.alignment"
+_MAX_INT64 = (1 << 63) - 1
+_TYPE_U32 = 4
 _TYPE_STRING = 8
 _TYPE_ARRAY = 9
 # GGUF value type to `struct` code.
@@ -43,7 +49,7 @@ _NUMBERS: dict[int, str] = {
     1: "b",
     2: "H",
     3: "h",
-    4: "I",
+    _TYPE_U32: "I",
     5: "i",
     6: "f",
     7: "?",
@@ -116,9 +122,36 @@ def read_header(path: Path) -> GgufHeader:
     """
     try:
         with path.open("rb") as file:
-            return _read(path, _cursor(path, file))
+            return parse_header(path, file)
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def parse_header(path: Path, file: BinaryIO) -> GgufHeader:
+    """As `read_header`, from an open file; the path is for texts and later reads. Raises: OSError too."""
+    cursor = _cursor(path, file)
+    version = _read_version(cursor)
+    n_tensors, n_keys = cursor.unpack("QQ")
+    # A key takes at least 13 bytes: length, type and one byte of value. A tensor takes 24.
+    cursor.check_count("keys", n_keys, 13, MAX_KEYS)
+    cursor.check_count("tensors", n_tensors, 24, MAX_TENSORS)
+    metadata = _read_metadata(cursor, n_keys)
+    alignment = metadata.get(_ALIGNMENT_KEY, DEFAULT_ALIGNMENT)
+    if alignment <= 0 or alignment & (alignment - 1):
+        raise cursor.bad(f"its alignment is {alignment}, not a power of 2")
+    tensors = _read_tensors(cursor, n_tensors)
+    data_offset = cursor.position + -cursor.position % alignment
+    _check_layout(cursor, tensors, data_offset, alignment)
+    return GgufHeader(
+        path=path,
+        version=version,
+        metadata=metadata,
+        tensors=tuple(tensor.info for tensor in tensors),
+        n_parameters=sum(tensor.n_elements for tensor in tensors),
+        data_offset=data_offset,
+        data_bytes=sum(tensor.n_bytes for tensor in tensors),
+        file_bytes=cursor.size,
+    )
 
 
 def is_gguf(path: Path) -> bool:
@@ -157,41 +190,6 @@ def _unreadable(path: Path, error: OSError) -> BadModelFile:
     return BadModelFile(f"model file {path.name} cannot be read: {reason.lower()}")
 
 
-def _read(path: Path, cursor: Cursor) -> GgufHeader:
-    version = _read_version(cursor)
-    n_tensors, n_keys = cursor.unpack("QQ")
-    # A key takes at least 13 bytes: length, type and one byte of value. A tensor takes 24.
-    cursor.check_count("keys", n_keys, 13, MAX_KEYS)
-    cursor.check_count("tensors", n_tensors, 24, MAX_TENSORS)
-    metadata: dict[str, Any] = {}
-    budget = MAX_TEXT_BYTES
-    for _ in range(n_keys):
-        key = cursor.text(budget)
-        value = _read_value(cursor, key, budget)
-        budget -= len(key) + (len(value) if isinstance(value, str) else 0)
-        metadata[key] = value
-    tensors, ends = _read_tensors(cursor, n_tensors)
-    alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
-    if not isinstance(alignment, int) or alignment <= 0:
-        raise cursor.bad(f"its alignment is {alignment!r}, not a positive number")
-    data_offset = cursor.position + -cursor.position % alignment
-    for tensor, (end, _, _) in zip(tensors, ends, strict=True):
-        if data_offset + end > cursor.size:
-            raise cursor.bad(
-                f"tensor {tensor.name!r} offset+size ({data_offset + end}) exceeds file size ({cursor.size})"
-            )
-    return GgufHeader(
-        path=path,
-        version=version,
-        metadata=metadata,
-        tensors=tensors,
-        n_parameters=sum(elements for _, _, elements in ends),
-        data_offset=data_offset,
-        data_bytes=sum(n_bytes for _, n_bytes, _ in ends),
-        file_bytes=cursor.size,
-    )
-
-
 def _read_version(cursor: Cursor) -> int:
     magic = cursor.take(4)
     if magic == MAGIC[::-1]:
@@ -208,19 +206,39 @@ def _read_version(cursor: Cursor) -> int:
     return int(version)
 
 
-def _read_value(cursor: Cursor, key: str, budget: int) -> Any:
-    (value_type,) = cursor.unpack("I")
+def _read_metadata(cursor: Cursor, n_keys: int) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    n_eager = 0
+    for _ in range(n_keys):
+        key = cursor.text()
+        if not key:
+            raise cursor.bad("one of its keys is empty")
+        if key in metadata:
+            raise cursor.bad(f"it has the key {key!r} twice")
+        (value_type,) = cursor.unpack("I")
+        if key == _ALIGNMENT_KEY and value_type != _TYPE_U32:
+            raise cursor.bad("its alignment is no unsigned 32-bit number")
+        if value_type == _TYPE_ARRAY:
+            array = _read_array(cursor, key, MAX_EAGER_TOTAL - n_eager)
+            n_eager += len(array.values or ())
+            metadata[key] = array
+        else:
+            metadata[key] = _read_scalar(cursor, key, value_type)
+    return metadata
+
+
+def _read_scalar(cursor: Cursor, key: str, value_type: int) -> str | int | float | bool:
+    value: str | int | float | bool
     if value_type == _TYPE_STRING:
-        return cursor.text(budget)
-    if value_type == _TYPE_ARRAY:
-        return _read_array(cursor, key)
-    code = _NUMBERS.get(value_type)
-    if code is None:
+        value = cursor.text()
+    elif value_type in _NUMBERS:
+        (value,) = _numbers(cursor, _NUMBERS[value_type], 1)
+    else:
         raise cursor.bad(f"key {key!r} has the unknown type {value_type}")
-    return _numbers(cursor, code, 1)[0]
+    return value
 
 
-def _read_array(cursor: Cursor, key: str) -> GgufArray:
+def _read_array(cursor: Cursor, key: str, n_eager_left: int) -> GgufArray:
     element_type, count = cursor.unpack("IQ")
     if element_type == _TYPE_STRING:
         cursor.check_count("array elements", count, 8, MAX_ARRAY_ELEMENTS)
@@ -233,7 +251,7 @@ def _read_array(cursor: Cursor, key: str) -> GgufArray:
     width = struct.calcsize(f"<{code}")
     cursor.check_count("array elements", count, width, MAX_ARRAY_ELEMENTS)
     offset = cursor.position
-    if count <= MAX_EAGER_ELEMENTS:
+    if count <= min(MAX_EAGER_ELEMENTS, n_eager_left):
         return GgufArray(element_type, count, offset, tuple(_numbers(cursor, code, count)))
     cursor.skip(count * width)
     return GgufArray(element_type, count, offset)
@@ -246,42 +264,67 @@ def _numbers(cursor: Cursor, code: str, count: int) -> list[Any]:
     return [shortest_float32(value) for value in values] if code == "f" else values
 
 
-def _read_tensors(
-    cursor: Cursor, n_tensors: int
-) -> tuple[tuple[TensorInfo, ...], list[tuple[int, int, int]]]:
-    """Tensor table, and for each tensor where it ends after the data's begin, its bytes and its elements."""
-    tensors: list[TensorInfo] = []
-    extents: list[tuple[int, int, int]] = []
-    budget = MAX_TEXT_BYTES
+class _Tensor(NamedTuple):
+    """A line of the tensor table; `offset` counts from where the data begins, in bytes."""
+
+    info: TensorInfo
+    offset: int
+    n_bytes: int
+    n_elements: int
+
+
+def _read_tensors(cursor: Cursor, n_tensors: int) -> list[_Tensor]:
+    tensors: list[_Tensor] = []
+    names: set[str] = set()
     for _ in range(n_tensors):
-        name = cursor.text(budget)
-        budget -= len(name)
-        (n_dimensions,) = cursor.unpack("I")
-        if n_dimensions > MAX_DIMENSIONS:
-            raise cursor.bad(f"tensor {name!r} has {n_dimensions} dimensions, more than {MAX_DIMENSIONS}")
-        shape = cursor.unpack(f"{n_dimensions}Q")
-        type_number, offset = cursor.unpack("IQ")
-        kind = TENSOR_KINDS.get(type_number)
-        if kind is None:
-            raise cursor.bad(f"tensor {name!r} has the unknown type {type_number}")
-        n_elements = math.prod(shape)
-        if shape and shape[0] % kind.block_elements:
-            raise cursor.bad(
-                f"tensor {name!r} has rows of {shape[0]} elements, which {kind.name} cannot hold"
-            )
-        if n_elements % kind.block_elements:
-            raise cursor.bad(f"tensor {name!r} has {n_elements} elements, which {kind.name} cannot hold")
-        n_bytes = n_elements // kind.block_elements * kind.block_bytes
-        tensors.append(TensorInfo(name, kind.name, shape))
-        extents.append((offset + n_bytes, n_bytes, n_elements))
-    return tuple(tensors), extents
+        tensor = _read_tensor(cursor)
+        if tensor.info.name in names:
+            raise cursor.bad(f"it has the tensor {tensor.info.name!r} twice")
+        names.add(tensor.info.name)
+        tensors.append(tensor)
+    return tensors
+
+
+def _read_tensor(cursor: Cursor) -> _Tensor:
+    name = cursor.text()
+    if len(name.encode()) > MAX_TENSOR_NAME_BYTES:
+        raise cursor.bad(f"the name of a tensor is longer than {MAX_TENSOR_NAME_BYTES} bytes")
+    (n_dimensions,) = cursor.unpack("I")
+    if n_dimensions > MAX_DIMENSIONS:
+        raise cursor.bad(f"tensor {name!r} has {n_dimensions} dimensions, more than {MAX_DIMENSIONS}")
+    shape = cursor.unpack(f"{n_dimensions}Q")
+    type_number, offset = cursor.unpack("IQ")
+    kind = TENSOR_KINDS.get(type_number)
+    if kind is None:
+        raise cursor.bad(f"tensor {name!r} has the unknown type {type_number}")
+    # A dimension of 0 makes no other one harmless: llama.cpp multiplies them in their order.
+    if math.prod(max(length, 1) for length in shape) > _MAX_INT64:
+        raise cursor.bad(f"tensor {name!r} has more elements than can be counted")
+    row = shape[0] if shape else 1
+    if row % kind.block_elements:
+        raise cursor.bad(f"tensor {name!r} has rows of {row} elements, which {kind.name} cannot hold")
+    n_elements = math.prod(shape)
+    n_bytes = n_elements // kind.block_elements * kind.block_bytes
+    return _Tensor(TensorInfo(name, kind.name, shape), offset, n_bytes, n_elements)
+
+
+def _check_layout(cursor: Cursor, tensors: list[_Tensor], data_offset: int, alignment: int) -> None:
+    """All data are in the file, one tensor behind the other, as llama.cpp wants it."""
+    expected = 0
+    for tensor in tensors:
+        name, end = tensor.info.name, data_offset + tensor.offset + tensor.n_bytes
+        if end > cursor.size:
+            raise cursor.bad(f"tensor {name!r} offset+size ({end}) exceeds file size ({cursor.size})")
+        if tensor.offset != expected:
+            raise cursor.bad(f"tensor {name!r} has the offset {tensor.offset} instead of {expected}")
+        expected += tensor.n_bytes + -tensor.n_bytes % alignment
 
 
 def _read_elements(cursor: Cursor, array: GgufArray, start: int, stop: int) -> list[Any]:
     cursor.seek(array.offset)
     if array.element_type == _TYPE_STRING:
         cursor.skip_texts(start)
-        return [cursor.text(MAX_TEXT_BYTES) for _ in range(start, stop)]
+        return [cursor.text() for _ in range(start, stop)]
     code = _NUMBERS[array.element_type]
     cursor.skip(start * struct.calcsize(f"<{code}"))
     return _numbers(cursor, code, max(0, stop - start))

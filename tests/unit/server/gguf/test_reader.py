@@ -158,7 +158,9 @@ def tensor_entry(shape: tuple[int, ...], kind: int, offset: int = 0) -> bytes:
         (tensor_entry((4,), 77), "unknown type 77"),
         (tensor_entry((33,), 8), "Q8_0 cannot hold"),
         (tensor_entry((1 << 40,), 0), "exceeds file size"),
-        (tensor_entry((1 << 63, 1 << 63), 0), "exceeds file size"),
+        (tensor_entry((1 << 61, 1), 0), "exceeds file size"),
+        (tensor_entry((1 << 63, 1), 0), "more elements than can be counted"),
+        (tensor_entry((1 << 62, 4, 0), 0), "more elements than can be counted"),
         (tensor_entry((4,), 0, 1 << 60), "exceeds file size"),
     ],
 )
