@@ -11,6 +11,7 @@ import numpy as np
 from server.engine.candidates import Candidates, Row, best_id
 from server.engine.context_shift import fitted
 from server.engine.detokenizer import Detokenizer, Released
+from server.engine.draft import Acceptance
 from server.engine.failures import ContextFull, EngineFailure
 from server.engine.logprobs import token_logprob
 from server.engine.model import Model
@@ -32,6 +33,7 @@ class Generation(msgspec.Struct, eq=False):
         last_token: chosen but not yet decoded.
         stop_tokens: control tokens whose name is one of the stop texts.
         shown: control tokens that are part of the text.
+        n_drafted, n_accepted: tokens that were guessed, and those of them that came true.
     """
 
     sequence: Sequence
@@ -48,6 +50,9 @@ class Generation(msgspec.Struct, eq=False):
     first_token_ns: int = 0
     last_token: int = -1
     end: FinishReason | None = None
+    acceptance: Acceptance = msgspec.field(default_factory=Acceptance)
+    n_drafted: int = 0
+    n_accepted: int = 0
 
     def timings(self) -> EngineTimings:
         """Counts and durations up to now."""
@@ -61,6 +66,8 @@ class Generation(msgspec.Struct, eq=False):
             queue_duration_ns=admitted - self.submitted_ns,
             prompt_duration_ns=first - admitted,
             output_duration_ns=now - first,
+            n_drafted_tokens=self.n_drafted,
+            n_accepted_tokens=self.n_accepted,
         )
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+
+import numpy as np
 
 from server.engine.candidates import Candidates, Row
-from server.engine.context import Context, Decoded
+from server.engine.context import Context, Decoded, Rows
 from server.engine.context_shift import shift_sizes
 from server.engine.detokenizer import NOTHING, Released
+from server.engine.draft import Match
+from server.engine.drafter import Drafter
 from server.engine.failures import BadRequest, DecodeFailed, EngineFailure, NoMemory
 from server.engine.generation import Generation, begin_generation, choose_next, n_shift_keep
 from server.engine.inbox import Inbox
@@ -31,6 +36,9 @@ class Generator:
             context.n_seq_max, n_ctx, can_trim=not model.is_recurrent, can_copy=context.can_copy
         )
         self._scheduler = Scheduler(context.n_seq_max, context.n_batch, self._cache)
+        self._drafter = Drafter(
+            self._cache, n_slots=context.n_seq_max, n_ctx=n_ctx, n_rows_max=context.n_outputs_max
+        )
         self._candidates = Candidates(model.n_vocab)
         self._generations: dict[int, Generation] = {}
         self._n_prompt_tokens_max = context.n_batch
@@ -76,20 +84,23 @@ class Generator:
             someone_decodes=self._scheduler.someone_decodes, n_batch=self._context.n_batch
         )
         plan = self._scheduler.plan(min(n_prompt_tokens, self._n_prompt_tokens_max))
+        drafts = self._drafts(plan)
         deltas: list[TokenDelta] = []
         ended: list[FromEngine] = []
         try:
-            self._fill(plan)
+            self._fill(plan, drafts)
             outcome = self._decode(plan)
             if outcome is not Decoded.DONE:
-                return self._not_done(plan, outcome)
+                return self._not_done(plan, outcome, has_drafts=bool(drafts))
             self._n_prompt_tokens_max = self._context.n_batch
-            self._after_decode(plan, deltas, ended)
+            self._after_decode(plan, drafts, deltas, ended)
         except (EngineFailure, MemoryError) as error:
             ended += self._all_failed(error)
             return [Step(tuple(deltas), self._step_stats(0.0)), *ended]
         seconds = time.perf_counter() - begin
         self._pace.measured(plan.n_prompt_tokens, seconds)
+        if not plan.chunks:
+            self._drafter.measured(self._context.batch.n_tokens, seconds)
         return [Step(tuple(deltas), self._step_stats(seconds)), *ended]
 
     # The parts of a step.
@@ -104,12 +115,25 @@ class Generator:
         self._context.remove(slot, -1)
         return 0
 
-    def _fill(self, plan: Plan) -> None:
+    def _drafts(self, plan: Plan) -> dict[int, Match]:
+        """Drafts by request id. None beside prompts, which keep the processor busy enough."""
+        if plan.chunks or not self._cache.can_trim:
+            return {}
+        return self._drafter.drafts([self._generations[sequence.request_id] for sequence in plan.decoding])
+
+    def _fill(self, plan: Plan, drafts: Mapping[int, Match]) -> None:
         batch = self._context.batch
         batch.clear()
         slots = [sequence.slot for sequence in plan.decoding]
         tokens = [self._generations[sequence.request_id].last_token for sequence in plan.decoding]
-        batch.add_rows(slots, tokens, [self._cache.length(slot) for slot in slots])
+        positions = [self._cache.length(slot) for slot in slots]
+        if drafts:
+            for sequence, token, position in zip(plan.decoding, tokens, positions, strict=True):
+                draft = drafts.get(sequence.request_id)
+                row = np.array([token, *(draft.tokens if draft else ())], np.int32)
+                batch.add(sequence.slot, row, position, output="all")
+        else:
+            batch.add_rows(slots, tokens, positions)
         for chunk in plan.chunks:
             sequence = chunk.sequence
             start = sequence.n_prefilled
@@ -125,20 +149,29 @@ class Generator:
         finally:
             self._inbox.step_ends()
 
-    def _after_decode(self, plan: Plan, deltas: list[TokenDelta], ended: list[FromEngine]) -> None:
+    def _after_decode(
+        self, plan: Plan, drafts: Mapping[int, Match], deltas: list[TokenDelta], ended: list[FromEngine]
+    ) -> None:
         """Record what is in memory now, choose the next tokens, and end who has come to an end."""
         outputs = self._record(plan)
         if not outputs:
             return
         rows = self._context.logits()
         best = rows.argmax(1) if all(generation.sampler.is_greedy for generation in outputs) else None
-        for index, generation in enumerate(outputs):
+        first = 0
+        for generation in outputs:
+            draft = drafts.get(generation.sequence.request_id)
+            end = first + 1 + (len(draft.tokens) if draft else 0)
+            guesses = [-1] * (end - first) if best is None else best[first:end].tolist()
             try:
-                guess = -1 if best is None else int(best[index])
-                released = self._advance(generation, rows[index], guess)
+                released = self._advance(generation, rows[first], guesses[0])
+                if draft is not None:
+                    released = self._verify(generation, rows[first + 1 : end], guesses[1:], draft, released)
             except EngineFailure as error:
                 ended.append(self._fail(generation, error))
                 continue
+            finally:
+                first = end
             if released.tokens or released.text:
                 deltas.append(
                     TokenDelta(
@@ -176,6 +209,31 @@ class Generator:
             return _joined(released, generation.text.finish())
         return released
 
+    def _verify(
+        self, generation: Generation, rows: Rows, guesses: list[int], draft: Match, released: Released
+    ) -> Released:
+        """Go on through the rows of a draft as long as what was chosen is what was guessed.
+
+        `released`: what the row before the draft gave; returned with what the draft adds. Each token is
+        chosen from its own row as it would be without a draft, so nothing but the time changes.
+        """
+        slot = generation.sequence.slot
+        n_accepted = 0
+        try:
+            for token, row, guess in zip(draft.tokens.tolist(), rows, guesses, strict=True):
+                if generation.end is not None or generation.last_token != token:
+                    break
+                self._cache.append(slot, token)
+                n_accepted += 1
+                released = _joined(released, self._advance(generation, row, guess))
+        finally:
+            if n_accepted < len(draft.tokens):
+                self._context.remove(slot, self._cache.length(slot))
+        generation.n_drafted += len(draft.tokens)
+        generation.n_accepted += n_accepted
+        generation.acceptance.observed(draft.n_matched, len(draft.tokens), n_accepted)
+        return released
+
     def _make_room(self, generation: Generation) -> bool:
         """Make sure that the chosen token can be decoded; False when the context is full for good."""
         slot = generation.sequence.slot
@@ -209,9 +267,11 @@ class Generator:
         del self._generations[generation.sequence.request_id]
         self._inbox.forget(generation.sequence.request_id)
 
-    def _not_done(self, plan: Plan, outcome: Decoded) -> list[FromEngine]:
+    def _not_done(self, plan: Plan, outcome: Decoded, *, has_drafts: bool) -> list[FromEngine]:
         """Nothing of the step counts. Aborted: the aborts are in the inbox. No room: try a smaller step."""
-        if outcome is Decoded.NO_ROOM:
+        if outcome is Decoded.NO_ROOM and has_drafts:
+            self._drafter.pause()
+        elif outcome is Decoded.NO_ROOM:
             if plan.n_prompt_tokens <= 1:
                 failed = self._all_failed(DecodeFailed("the context has no room for the next token"))
                 return [Step((), self._step_stats(0.0)), *failed]

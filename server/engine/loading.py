@@ -8,6 +8,7 @@ import msgspec
 
 from server.engine.context import Context, ContextParams
 from server.engine.devices import gpu_names
+from server.engine.draft import MAX_DRAFT_TOKENS
 from server.engine.embedder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Embedder
 from server.engine.failures import LoadRefused
 from server.engine.generator import Generator
@@ -101,7 +102,7 @@ def _generation_context(
             n_seq_max=params.n_slots,
             n_batch=n_batch,
             n_ubatch=n_batch,
-            n_outputs_max=params.n_slots,
+            n_outputs_max=min(params.n_slots + MAX_DRAFT_TOKENS, n_batch),
             n_threads=n_threads,
             kv_type=params.kv_cache_type,
             flash_attention=params.flash_attention,

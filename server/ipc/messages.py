@@ -173,7 +173,11 @@ class Step(msgspec.Struct, frozen=True, tag=True):
 
 
 class EngineTimings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Counts and durations of one request inside the worker, in tokens and nanoseconds."""
+    """Counts and durations of one request inside the worker, in tokens and nanoseconds.
+
+    Attributes:
+        n_drafted_tokens, n_accepted_tokens: tokens that were guessed, and those of them that came true.
+    """
 
     n_prompt_tokens: int = 0
     n_cached_tokens: int = 0
@@ -181,6 +185,8 @@ class EngineTimings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     queue_duration_ns: int = 0
     prompt_duration_ns: int = 0
     output_duration_ns: int = 0
+    n_drafted_tokens: int = 0
+    n_accepted_tokens: int = 0
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):

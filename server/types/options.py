@@ -118,13 +118,14 @@ OPTIONS: tuple[OptionSpec, ...] = (
     _load("main_gpu", "int", None, "GPU that holds what is not split", minimum=0),
     _load("use_mmap", "bool", None, "Map the weights instead of reading them"),
     _load("num_thread", "int", None, "Threads that compute; 0: as many as the worker may use", minimum=0),
-    OptionSpec(
-        name="draft_num_predict",
-        type="int",
-        default=0,
-        help="Tokens drafted ahead by a draft model",
-        group="sampling",
-        minimum=0,
+    _sampling(
+        "draft_num_predict",
+        "int",
+        -1,
+        "Most tokens to guess ahead in one step; 0: none, -1: as many as pay",
+        field="n_draft",
+        unit="tokens",
+        minimum=-1,
     ),
 )
 

@@ -1,0 +1,204 @@
+"""Drafts: tokens guessed from what followed the same tokens before, and whether guessing pays. Pure.
+
+A text that is being rewritten, quoted or filled into a form repeats what stands in the prompt. The tokens
+that followed the last ones at an earlier place are a guess of those to come. All of a guess is decoded in
+one step beside the token that is due, and kept as far as the model would have chosen the same.
+
+A step with more rows takes longer, and by how much depends on the machine, the quantisation and how many
+others decode. So both sides of the bargain are measured: the time of a step by its number of rows, and how
+often guesses come true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from server.engine.batch import TokenArray
+
+MIN_MATCH_TOKENS: Final = 3
+"""Fewer equal tokens say too little about what follows."""
+
+MIN_FOREIGN_MATCH_TOKENS: Final = 8
+"""Equal tokens that are asked for before another request's text is taken as a guess."""
+
+MAX_MATCH_TOKENS: Final = 32
+"""More equal tokens make a guess no better."""
+
+MAX_DRAFT_TOKENS: Final = 31
+
+_ROWS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""Sizes of a step that are told apart; kernels work on several rows at once, so costs rise in steps."""
+
+_GUESSED_SLOPE: Final = 0.1
+"""Share of its time that each more row is thought to add to a step until that was measured. Low, so that it
+is measured at all."""
+
+_SMOOTHING: Final = 0.2
+_RETRY_AFTER: Final = 256
+"""Chances of a long guess after which a size that was found too slow is measured again."""
+
+_MATCH_CLASSES: Final = ((16, 0.9), (8, 0.75), (5, 0.5), (MIN_MATCH_TOKENS, 0.3))
+"""Equal tokens, and how likely each token of such a guess is thought to be before anything is known."""
+
+_PRIOR_WEIGHT: Final = 2.0
+_FORGETTING: Final = 0.9
+_MIN_GAIN: Final = 1.03
+"""A draft must promise so many times the speed of none."""
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A guess: `tokens` followed at another place after `n_matched` tokens that are now the last ones."""
+
+    tokens: TokenArray
+    n_matched: int
+
+
+def continuation(
+    text: TokenArray, suffix: TokenArray, n_max: int, *, min_match: int, is_own: bool
+) -> Match | None:
+    """What followed the longest end of `suffix` that stands in `text`; the last such place of equals.
+
+    Args:
+        text: where to look. [n]
+        suffix: the tokens to continue, the last one last. [m]
+        n_max: most tokens of the guess.
+        min_match: equal tokens that a place must have.
+        is_own: `suffix` is the end of `text`, so its own end is no place.
+    """
+    n, m = len(text), min(len(suffix), MAX_MATCH_TOKENS)
+    if m < min_match or n_max < 1:
+        return None
+    ends = np.flatnonzero(text[: n - 1] == suffix[-1])
+    n_matched = 1
+    while len(ends) and n_matched < m:
+        longer = ends[ends >= n_matched]
+        longer = longer[text[longer - n_matched] == suffix[-1 - n_matched]]
+        if not len(longer):
+            break
+        ends, n_matched = longer, n_matched + 1
+    if not len(ends) or n_matched < min_match:
+        return None
+    end = int(ends[-1])
+    tokens = text[end + 1 : end + 1 + n_max]
+    if is_own and len(tokens) < n_max:
+        # The place overlaps the end: the text goes round in a circle, and so does the guess.
+        tokens = np.resize(text[end + 1 :], n_max)
+    return Match(tokens.copy(), n_matched)
+
+
+class StepCosts:
+    """Seconds of a step by its number of rows, as measured, and estimates between and beyond."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}
+        self._chances: dict[int, int] = {}
+
+    def measured(self, n_rows: int, seconds: float) -> None:
+        """A step of decode rows alone took so long."""
+        size = _size(n_rows)
+        known = self._seconds.get(size)
+        self._seconds[size] = seconds if known is None else known + _SMOOTHING * (seconds - known)
+        self._chances[size] = 0
+
+    def seconds(self, n_rows: int) -> float:
+        """What a step would take; 0 as long as nothing was measured."""
+        size = _size(n_rows)
+        if size in self._seconds:
+            return self._seconds[size]
+        below = max((known for known in self._seconds if known < size), default=0)
+        above = min((known for known in self._seconds if known > size), default=0)
+        if below and above:
+            share = (size - below) / (above - below)
+            return self._seconds[below] + share * (self._seconds[above] - self._seconds[below])
+        if below:
+            return self._seconds[below] * (1.0 + _GUESSED_SLOPE * (size - below))
+        return self._seconds[above] if above else 0.0
+
+    def is_due(self, n_rows: int) -> bool:
+        """Count a chance that was not taken; whether it is time to look again how long such a step takes."""
+        size = _size(n_rows)
+        self._chances[size] = self._chances.get(size, 0) + 1
+        return self._chances[size] > _RETRY_AFTER
+
+
+class Acceptance:
+    """How likely the next token of a guess is right, by the length of its match, for one request."""
+
+    def __init__(self) -> None:
+        self._right = [_PRIOR_WEIGHT * p for _, p in _MATCH_CLASSES]
+        self._asked = [_PRIOR_WEIGHT] * len(_MATCH_CLASSES)
+
+    def probability(self, n_matched: int) -> float:
+        """Share of tokens that came true, between 0 and 1."""
+        index = _match_class(n_matched)
+        return self._right[index] / self._asked[index]
+
+    def observed(self, n_matched: int, n_drafted: int, n_accepted: int) -> None:
+        """`n_accepted` of `n_drafted` tokens came true; the first that did not hides the rest."""
+        index = _match_class(n_matched)
+        self._right[index] = self._right[index] * _FORGETTING + n_accepted
+        self._asked[index] = self._asked[index] * _FORGETTING + n_accepted + (n_accepted < n_drafted)
+
+
+def n_expected(probability: float, n_draft: int) -> float:
+    """Tokens that a step yields with a draft of `n_draft` tokens: 1 + p + p^2 + ... + p^n."""
+    if probability >= 1.0:
+        return 1.0 + n_draft
+    return float((1.0 - probability ** (n_draft + 1)) / (1.0 - probability))
+
+
+def best_draft_length(
+    costs: StepCosts, probability: float, *, n_available: int, n_rows: int, n_others: int
+) -> int:
+    """Draft tokens that make a step yield the most tokens per second, 0 when none do.
+
+    Args:
+        probability: that a token of the draft comes true, given that those before did.
+        n_available: tokens of the guess.
+        n_rows: rows that the step has without this draft.
+        n_others: tokens that the step yields for other requests.
+    """
+    now_s = costs.seconds(n_rows)
+    if now_s <= 0.0:
+        return 0
+    best, best_rate = 0, (n_others + 1) / now_s * _MIN_GAIN
+    for n in draft_lengths(n_rows, n_available):
+        rate = (n_others + n_expected(probability, n)) / costs.seconds(n_rows + n)
+        if rate > best_rate:
+            best, best_rate = n, rate
+    return best
+
+
+def draft_lengths(n_rows: int, n_available: int) -> Iterable[int]:
+    """Lengths worth a thought: those that fill up one of the sizes, and the whole guess."""
+    lengths = {size - n_rows for size in _ROWS if 0 < size - n_rows <= n_available}
+    if 0 < n_available <= MAX_DRAFT_TOKENS and n_rows + n_available <= _ROWS[-1]:
+        lengths.add(n_available)
+    return sorted(length for length in lengths if length <= MAX_DRAFT_TOKENS)
+
+
+def best_match(own: TokenArray, others: Sequence[TokenArray], n_max: int) -> Match | None:
+    """A guess from the request's own text, or from another one in memory when that matches longer."""
+    match = continuation(own, own, n_max, min_match=MIN_MATCH_TOKENS, is_own=True)
+    if match is not None and match.n_matched >= MIN_FOREIGN_MATCH_TOKENS:
+        return match
+    suffix = own[-MAX_MATCH_TOKENS:]
+    for other in others:
+        found = continuation(other, suffix, n_max, min_match=MIN_FOREIGN_MATCH_TOKENS, is_own=False)
+        if found is not None and (match is None or found.n_matched > match.n_matched):
+            match = found
+    return match
+
+
+def _size(n_rows: int) -> int:
+    return next((size for size in _ROWS if size >= n_rows), n_rows)
+
+
+def _match_class(n_matched: int) -> int:
+    return next(
+        (index for index, (n, _) in enumerate(_MATCH_CLASSES) if n_matched >= n), len(_MATCH_CLASSES) - 1
+    )

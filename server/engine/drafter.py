@@ -1,0 +1,99 @@
+"""Chooses the drafts of a step and keeps count of what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from server.engine.batch import TokenArray
+from server.engine.draft import (
+    MAX_DRAFT_TOKENS,
+    Match,
+    StepCosts,
+    best_draft_length,
+    best_match,
+)
+from server.engine.generation import Generation
+from server.engine.kv_cache import SlotCache
+
+_LONG_MATCH_TOKENS: Final = 16
+"""Equal tokens after which a guess is good enough to measure a step with it."""
+
+_NEARLY_SURE: Final = 0.97
+"""Where even guesses that come true so often would not pay, none is looked for."""
+
+
+class Drafter:
+    """Drafts for all requests of one context."""
+
+    def __init__(
+        self, cache: SlotCache, *, n_slots: int, n_ctx: int, n_rows_max: int, costs: StepCosts | None = None
+    ) -> None:
+        self._cache = cache
+        self._n_ctx = n_ctx
+        self._n_rows_max = n_rows_max
+        self._n_slots = n_slots
+        self._costs = costs or StepCosts()
+        self._is_paused = False
+
+    def pause(self) -> None:
+        """The next step has no drafts: the last one found no room."""
+        self._is_paused = True
+
+    def measured(self, n_rows: int, seconds: float) -> None:
+        """A step of decode rows alone took so long."""
+        self._costs.measured(n_rows, seconds)
+
+    def drafts(self, generations: Sequence[Generation]) -> dict[int, Match]:
+        """Drafts for requests whose last token is due, by request id. Their rows fit one step."""
+        if self._is_paused:
+            self._is_paused = False
+            return {}
+        n_rows = len(generations)
+        drafts: dict[int, Match] = {}
+        for generation in generations:
+            draft = self._draft(generation, n_rows, len(generations) - 1)
+            if draft is not None:
+                drafts[generation.sequence.request_id] = draft
+                n_rows += len(draft.tokens)
+        return drafts
+
+    def _draft(self, generation: Generation, n_rows: int, n_others: int) -> Match | None:
+        n_max = self._n_draft_max(generation, n_rows)
+        if n_max < 1:
+            return None
+        can_pay = self._best_length(_NEARLY_SURE, n_max, n_rows, n_others) > 0
+        if not can_pay and not self._costs.is_due(n_rows + n_max):
+            return None
+        match = self._match(generation, n_max)
+        if match is None:
+            return None
+        probability = generation.acceptance.probability(match.n_matched)
+        n = self._best_length(probability, len(match.tokens), n_rows, n_others)
+        if not can_pay and match.n_matched >= _LONG_MATCH_TOKENS:
+            n = len(match.tokens)
+        return Match(match.tokens[:n], match.n_matched) if n else None
+
+    def _best_length(self, probability: float, n_available: int, n_rows: int, n_others: int) -> int:
+        return best_draft_length(
+            self._costs, probability, n_available=n_available, n_rows=n_rows, n_others=n_others
+        )
+
+    def _n_draft_max(self, generation: Generation, n_rows: int) -> int:
+        """Most tokens of a draft: what the caller, the step, the context and the answer's bound allow."""
+        n_asked = generation.params.n_draft
+        n_free = self._n_ctx - self._cache.length(generation.sequence.slot) - 3
+        return min(
+            MAX_DRAFT_TOKENS if n_asked < 0 else min(n_asked, MAX_DRAFT_TOKENS),
+            self._n_rows_max - n_rows,
+            n_free,
+            generation.n_output_max - generation.n_output - 1,
+        )
+
+    def _match(self, generation: Generation, n_max: int) -> Match | None:
+        slot = generation.sequence.slot
+        own: TokenArray = np.append(self._cache.tokens(slot), np.int32(generation.last_token))
+        others = [self._cache.tokens(other) for other in range(self._n_slots) if other != slot]
+        return best_match(own, [other for other in others if len(other)], n_max)

@@ -1,0 +1,112 @@
+"""Drafts change how long an answer takes and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.engine.draft import StepCosts
+from server.engine.drafter import Drafter
+from server.engine.model import Model
+from server.ipc.messages import Finished
+from tests.engine.conftest import MakeEngine
+from tests.support.generator_player import EOG, FRANCE, STORY, Player
+
+NUMBERS = 'root ::= "[" [0-9]+ ("," [0-9]+){8} "]"'
+LIST = "one two three four five six seven eight nine ten "
+
+
+class EqualSteps(StepCosts):
+    """Each step takes as long as any other, so every guess is worth a try."""
+
+    def measured(self, n_rows: int, seconds: float) -> None:
+        pass
+
+    def seconds(self, n_rows: int) -> float:
+        return 0.01
+
+
+def drafting(make_engine: MakeEngine, model: Model, **values: object) -> Player:
+    """A player whose every guess is drafted."""
+    player = Player(make_engine(model, **values))
+    generator = player.generator
+    generator._drafter = Drafter(
+        generator._cache,
+        n_slots=generator._context.n_seq_max,
+        n_ctx=generator._n_ctx,
+        n_rows_max=generator._context.n_outputs_max,
+        costs=EqualSteps(),
+    )
+    return player
+
+
+def both(make_engine: MakeEngine, model: Model, prompt: str, **options: object) -> tuple[Finished, Finished]:
+    """The ends of one request with and without drafts, after a look at text, tokens and probabilities."""
+    guessed, plain = drafting(make_engine, model), Player(make_engine(model))
+    text, end = guessed.run(prompt, **options)
+    expected, expected_end = plain.run(prompt, n_draft=0, **options)
+    assert text == expected
+    assert guessed.tokens(1) == plain.tokens(1)
+    assert (end.reason, end.stop_text) == (expected_end.reason, expected_end.stop_text)
+    assert end.timings.n_output_tokens == expected_end.timings.n_output_tokens
+    mine = [p for delta in guessed.deltas.get(1, ()) for p in delta.logprobs]
+    theirs = [p for delta in plain.deltas.get(1, ()) for p in delta.logprobs]
+    assert [p.token for p in mine] == [p.token for p in theirs]
+    assert [p.logprob for p in mine] == pytest.approx([p.logprob for p in theirs], abs=0.05)
+    assert expected_end.timings.n_drafted_tokens == 0
+    return end, expected_end
+
+
+@pytest.mark.parametrize("prompt", [LIST * 4, STORY, FRANCE])
+@pytest.mark.parametrize("n_predict", [1, 2, 40, 120])
+def test_the_likeliest_tokens_stay_the_same(
+    make_engine: MakeEngine, spark_f16: Model, prompt: str, n_predict: int
+) -> None:
+    both(make_engine, spark_f16, prompt, n_predict=n_predict, logit_bias=EOG)
+
+
+def test_a_repeated_text_is_guessed(make_engine: MakeEngine, spark_f16: Model) -> None:
+    end, _ = both(make_engine, spark_f16, LIST * 4, n_predict=100, logit_bias=EOG)
+    assert end.timings.n_accepted_tokens > 20
+    assert end.timings.n_accepted_tokens <= end.timings.n_drafted_tokens
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_same_seed_gives_the_same_text(make_engine: MakeEngine, spark_f16: Model, seed: int) -> None:
+    both(make_engine, spark_f16, LIST * 4, n_predict=60, temperature=0.8, seed=seed, repeat_penalty=1.1)
+
+
+def test_stop_texts_and_probabilities(make_engine: MakeEngine, spark_f16: Model) -> None:
+    both(make_engine, spark_f16, LIST * 4, n_predict=60, logit_bias=EOG, logprobs=True, n_top_logprobs=2)
+    text, _ = Player(make_engine(spark_f16)).run(LIST * 4, n_predict=60, logit_bias=EOG)
+    both(make_engine, spark_f16, LIST * 4, n_predict=60, logit_bias=EOG, stop=(text[20:26],))
+
+
+def test_a_grammar_holds(make_engine: MakeEngine, spark_f16: Model) -> None:
+    both(make_engine, spark_f16, LIST * 4, n_predict=60, grammar=NUMBERS)
+
+
+def test_many_at_once_answer_as_alone(make_engine: MakeEngine, spark_f16: Model) -> None:
+    prompts = [LIST * n for n in (2, 3, 4, 5)] + [STORY, FRANCE]
+    alone = [Player(make_engine(spark_f16)).run(prompt, n_predict=50, n_draft=0)[0] for prompt in prompts]
+    player = drafting(make_engine, spark_f16, n_slots=4)
+    ids = [player.submit(prompt, n_predict=50) for prompt in prompts]
+    while len(player.ends) < len(ids):
+        player.step()
+    assert [player.text(request_id) for request_id in ids] == alone
+
+
+def test_the_next_turn_finds_only_what_was_kept(make_engine: MakeEngine, spark_f16: Model) -> None:
+    player = drafting(make_engine, spark_f16, n_slots=1)
+    first, _ = player.run(LIST * 4, n_predict=37, logit_bias=EOG)
+    second, end = player.run(LIST * 4 + first + " and", n_predict=30, logit_bias=EOG)
+    assert end.timings.n_cached_tokens > 0
+    assert (
+        second
+        == Player(make_engine(spark_f16)).run(LIST * 4 + first + " and", n_predict=30, logit_bias=EOG)[0]
+    )
+
+
+def test_a_context_that_slides_is_not_disturbed(make_engine: MakeEngine, spark_f16: Model) -> None:
+    player = drafting(make_engine, spark_f16, n_ctx=256, n_slots=1)
+    _, end = player.run(LIST * 4, n_predict=600, logit_bias=EOG)
+    assert (end.reason, end.timings.n_output_tokens) == ("length", 600)
