@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from operator import is_
 from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.widgets import Static
 
 from olla_tui.actions import bindings_for
@@ -14,6 +16,7 @@ from olla_tui.bridge import Bridge
 from olla_tui.messages import ActionChosen, DialogWanted, Noticed
 from olla_tui.panes.base import Pane
 from olla_tui.panes.chat_desk import ChatDesk
+from olla_tui.panes.chat_turns import TurnViews, continues
 from olla_tui.state import turns
 from olla_tui.state.conversation import TEMPERATURES, THINK_CHOICES, Conversation, Turn, next_choice
 from olla_tui.state.graphs import ASCII
@@ -21,7 +24,7 @@ from olla_tui.state.rows import fit_row
 from olla_tui.text.styles import ASCII_GLYPHS, UNICODE_GLYPHS
 from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.composer import Composer
-from olla_tui.widgets.transcript import Transcript, TurnView
+from olla_tui.widgets.transcript import Transcript
 
 PLACEHOLDER = "Ask something"
 
@@ -30,12 +33,30 @@ class WelcomeBoard(LineBoard, can_focus=True):
     """The card in an empty chat; takes the focus when there is no model to write to."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,b", "bundled", "Chat with the model in the package", id="welcome.start")
+        Binding("enter", "bundled", "Chat with the model in the package", id="welcome.start")
     ]
+
+    class Typed(Message):
+        """The user writes here; the text belongs into the prompt."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
 
     def action_bundled(self) -> None:
         """As the chat's own action."""
         self.post_message(ActionChosen("chat.bundled"))
+
+    def on_key(self, event: events.Key) -> None:
+        """Hand on what is written."""
+        if event.is_printable and event.character:
+            event.stop()
+            self.post_message(self.Typed(event.character))
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Hand on what is pasted."""
+        event.stop()
+        self.post_message(self.Typed(event.text))
 
 
 class ChatPane(Pane):
@@ -65,9 +86,10 @@ class ChatPane(Pane):
         self.desk = desk
         self._editor = editor
         self._low_bandwidth = low_bandwidth
-        self._shown_chat = ""
-        self._turn_ids: list[int] = []
-        self._shown: list[Turn] = []
+        self._shown_chat: Conversation | None = None
+        self._shown_version = -1
+        self._shown: tuple[Turn, ...] = ()
+        self._last_turn_id = -1  # in the transcript
 
     def compose(self) -> ComposeResult:
         yield LineBoard(id="chat-title")
@@ -97,10 +119,12 @@ class ChatPane(Pane):
         return self.desk.current
 
     def focus_inside(self) -> None:
-        if self.composer.disabled or not self.chat.model:
-            self.query_one("#welcome").focus()
-        else:
-            self.composer.focus()
+        (self.query_one("#welcome") if self._invites else self.composer).focus()
+
+    @property
+    def _invites(self) -> bool:
+        """Whether the card asks for its key: there is no model to write to, and nothing is written."""
+        return self.state.models is not None and not self.chat.model and not self.composer.text
 
     def refresh_from(self, parts: frozenset[str]) -> None:
         if "models" in parts:
@@ -132,52 +156,54 @@ class ChatPane(Pane):
         chat, width = self.chat, self.size.width
         title = fit_row(turns.title_row(self.state, chat, width), width)
         self.query_one("#chat-title", LineBoard).show([title])
-        self.query_one("#chips", LineBoard).show([turns.chips_row(self.state, chat, width)])
+        self._show_chips()
         self.set_class(not chat.turns, "-welcome")
         if not chat.turns:
             self.query_one("#welcome", LineBoard).show(turns.welcome_rows(self.state, chat))
 
+    def _show_chips(self) -> None:
+        width, has_text = self.size.width, bool(self.composer.text)
+        chips = turns.chips_row(self.state, self.chat, width, has_text=has_text)
+        self.query_one("#chips", LineBoard).show([chips])
+
     def _allow_writing(self) -> None:
         reason = turns.blocked_reason(self.state, self.chat)
         composer = self.composer
-        had_focus = composer.has_focus
         if reason:
-            composer.disable_with(reason)
-            if had_focus:
-                self.focus_inside()
+            composer.block(reason)
         else:
-            was_disabled = composer.disabled
-            composer.enable(PLACEHOLDER)
-            if was_disabled and self.query_one("#welcome").has_focus:
-                composer.focus()
+            composer.allow(PLACEHOLDER)
+        welcome = self.query_one("#welcome")
+        if composer.has_focus if self._invites else welcome.has_focus:
+            self.focus_inside()
 
     def _show_turns(self) -> None:
         """Bring the transcript up to the conversation: only the last turn of those shown may have changed."""
         chat = self.chat
-        shown, current = self._shown, chat.turns
-        n_same = len(shown) - 1 if shown else 0
-        continues = (
-            chat.id == self._shown_chat
-            and len(current) >= len(shown)
-            and all(shown[index] is current[index] for index in range(n_same))
-            and (not shown or _continues(shown[-1], current[n_same]))
-        )
-        if not continues:
-            self._load(chat)
+        if chat is self._shown_chat and chat.version == self._shown_version:
             return
-        if shown and shown[-1] is not current[n_same]:
-            self._update(self._turn_ids[-1], shown[-1], current[n_same])
-        for turn in current[len(shown) :]:
-            self._begin(turn)
-        self._shown = list(current)
+        shown, current = self._shown, tuple(chat.turns)
+        n_same = max(len(shown) - 1, 0)
+        if (
+            chat is self._shown_chat
+            and len(current) >= len(shown)
+            and all(map(is_, shown[:n_same], current))
+            and (not shown or continues(shown[-1], current[n_same]))
+        ):
+            if shown and shown[-1] is not current[n_same]:
+                self._update(self._last_turn_id, shown[-1], current[n_same])
+            for turn in current[len(shown) :]:
+                self._begin(turn)
+        else:
+            self._load(chat)
+        self._shown_chat, self._shown_version, self._shown = chat, chat.version, current
 
     def _load(self, chat: Conversation) -> None:
         ended = chat.turns[:-1] if chat.is_answering else chat.turns
-        self._turn_ids = list(self.transcript.load([_view(turn) for turn in ended]))
-        self._shown_chat = chat.id
+        ids = self.transcript.load(TurnViews(ended))
+        self._last_turn_id = ids[-1] if ids else -1
         for turn in chat.turns[len(ended) :]:
             self._begin(turn)
-        self._shown = list(chat.turns)
 
     def _begin(self, turn: Turn) -> None:
         transcript = self.transcript
@@ -189,7 +215,7 @@ class ChatPane(Pane):
             stats=turns.stats_of(turn),
             streaming=streaming,
         )
-        self._turn_ids.append(key)
+        self._last_turn_id = key
         if turn.role == "user":
             transcript.follow()
         if streaming:
@@ -221,6 +247,21 @@ class ChatPane(Pane):
             return
         self.bridge.send(chat, event.text)
 
+    def on_composer_refused(self, event: Composer.Refused) -> None:
+        event.stop()
+        if event.is_empty and self.check_action("bundled", ()) and not self.chat.model:
+            self.action_bundled()
+        elif not event.is_empty:
+            self.post_message(Noticed(f"Not sent yet: {event.reason}.", severity="warning"))
+
+    def on_text_area_changed(self) -> None:
+        self._show_chips()
+
+    def on_welcome_board_typed(self, event: WelcomeBoard.Typed) -> None:
+        event.stop()
+        self.composer.insert(event.text)
+        self.composer.focus()
+
     def on_composer_editor_failed(self, event: Composer.EditorFailed) -> None:
         event.stop()
         self.post_message(Noticed(event.reason, severity="error"))
@@ -231,7 +272,7 @@ class ChatPane(Pane):
 
     def write_example(self, number: int) -> None:
         """Put one of the examples into the prompt."""
-        self.composer.text = turns.EXAMPLES[number]
+        self.composer.put(turns.EXAMPLES[number])
         self.composer.focus()
 
     # --- actions ---
@@ -277,7 +318,7 @@ class ChatPane(Pane):
         if not self.chat.is_answering:
             text = self.chat.take_back()
             if text is not None:
-                self.composer.text = text
+                self.composer.put(text)
                 self.composer.focus()
                 self.bridge.touch("chat")
 
@@ -312,27 +353,3 @@ class ChatPane(Pane):
 
 class PromptRow(Static):
     """Holds the mark and the prompt in one line."""
-
-
-def _view(turn: Turn) -> TurnView:
-    return TurnView(
-        role=turn.role,
-        title=turns.title_of(turn),
-        content=turn.content,
-        thinking=turn.thinking,
-        thinking_note=turns.thinking_note_of(turn),
-        stats=turns.stats_of(turn),
-        error=turns.error_of(turn),
-    )
-
-
-def _continues(before: Turn, after: Turn) -> bool:
-    """Whether `after` is `before` or a later state of it."""
-    if before is after:
-        return True
-    return (
-        before.state in ("waiting", "streaming")
-        and (before.role, before.at) == (after.role, after.at)
-        and after.content.startswith(before.content)
-        and after.thinking.startswith(before.thinking)
-    )

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from pygments.lexer import Lexer
-from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation, String, _TokenType
-from pygments.util import ClassNotFound
 
+from olla_tui.text.lexers import Lexers
 from olla_tui.text.styles import TextStyles, TokenRole
 from olla_tui.text.wrap import Line, Span, wrap_code
 
@@ -50,14 +48,6 @@ def _role_of(token: _TokenType) -> TokenRole:
     return "plain"
 
 
-@lru_cache(maxsize=64)
-def _lexer(language: str) -> Lexer | None:
-    try:
-        return get_lexer_by_name(language, stripnl=False, ensurenl=False) if language else None
-    except ClassNotFound:
-        return None
-
-
 def language_of(info: str) -> str:
     """The language that a fence's info string names: its first word, in lower case."""
     return info.split(maxsplit=1)[0].strip("{}.").lower() if info.strip() else ""
@@ -72,9 +62,9 @@ def _begins_chunk(lines: Sequence[str], start: int, at: int) -> bool:
     return n_lines >= MIN_CHUNK_LINES and not lines[at - 1].strip() and bool(line) and not line[0].isspace()
 
 
-def _colour(language: str, lines: Sequence[str]) -> list[list[tuple[str, TokenRole]]]:
+def _colour(lexers: Lexers, language: str, lines: Sequence[str]) -> list[list[tuple[str, TokenRole]]]:
     """Lines of one chunk as texts with roles."""
-    lexer = _lexer(language)
+    lexer = lexers.find(language)
     if lexer is None or any(len(line) > MAX_LEXED_CHARS for line in lines):
         return [[(line, "plain")] for line in lines]
     out: list[list[tuple[str, TokenRole]]] = [[]]
@@ -122,7 +112,7 @@ class FenceLines:
     def _lay_out(self, lines: Sequence[str]) -> list[Line]:
         out: list[Line] = []
         expanded = [line.expandtabs(TAB_COLUMNS) for line in lines]
-        for pieces in _colour(self._language, expanded):
+        for pieces in _colour(self._styles.lexers, self._language, expanded):
             spans: list[Span] = [(text, self._styles.token(role)) for text, role in pieces]
             out += wrap_code(spans, self._width)
         return out

@@ -8,6 +8,8 @@ from typing import Literal
 
 from rich.style import Style
 
+from olla_tui.text.lexers import Lexers
+
 TokenRole = Literal["plain", "keyword", "string", "number", "comment", "name", "operator"]
 """What a token of source code is, as far as colours go."""
 
@@ -17,6 +19,7 @@ _ITALIC = Style(italic=True)
 _STRUCK = Style(strike=True)
 _UNDERLINED = Style(underline=True)
 _DIM = Style(dim=True)
+_LEXERS = Lexers()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,7 @@ class TextStyles:
     Attributes:
         muted: borders, bullets, rules and the like.
         tokens: of code in a fence; roles that are missing are drawn in `fence`.
+        lexers: tell the tokens of code.
     """
 
     text: Style = _NONE
@@ -89,6 +93,7 @@ class TextStyles:
     fence_title: Style = _DIM
     tokens: Mapping[TokenRole, Style] = field(default_factory=dict)
     glyphs: Glyphs = UNICODE_GLYPHS
+    lexers: Lexers = _LEXERS
 
     def token(self, role: TokenRole) -> Style:
         """Style of a token of code."""

@@ -90,9 +90,13 @@ class Transcript(TranscriptView):
     # --- content ---
 
     def load(self, turns: Sequence[TurnView]) -> tuple[int, ...]:
-        """Show a conversation in the place of the present one, at its tail; returns the turns' ids."""
+        """Show a conversation in the place of the present one, at its tail; returns the turns' ids.
+
+        Args:
+            turns: asked by position when a turn comes near the view, so it may make the views then.
+        """
         self._forget_view()
-        self.model.replace_all(Turn(self.model.new_id(), view) for view in turns)
+        self.model.replace_all(turns)
         self._show_tail()
         return self.turn_ids
 
@@ -154,9 +158,9 @@ class Transcript(TranscriptView):
     def remove_from(self, turn_id: int) -> None:
         """Take away a turn and all after it (regenerate, edit). Raises: KeyError."""
         position = self.model.position(turn_id)
-        gone = {turn.id for turn in self.model.turns[position:]}
-        self._dirty -= gone
-        if self._cursor is not None and self._cursor[0] in gone:
+        # Ids grow from the first turn to the last.
+        self._dirty = {dirty for dirty in self._dirty if dirty < turn_id}
+        if self._cursor is not None and self._cursor[0] >= turn_id:
             self._move_cursor(None)
         self._room = 0
         self.keep_place(lambda: self.model.truncate(position))
@@ -224,7 +228,7 @@ class Transcript(TranscriptView):
     @property
     def turn_ids(self) -> tuple[int, ...]:
         """Ids of all turns in order."""
-        return tuple(turn.id for turn in self.model.turns)
+        return tuple(self.model.turns.ids)
 
     @property
     def cursor_turn(self) -> int | None:
@@ -246,7 +250,7 @@ class Transcript(TranscriptView):
         """Open or fold the reasoning of a turn: the given one, the cursor's, or the latest that has any."""
         wanted = turn_id if turn_id is not None else self.cursor_turn
         if wanted is None:
-            wanted = next((turn.id for turn in reversed(self.model.turns) if turn.thinking), None)
+            wanted = self.model.turns.latest(lambda view: view.thinking)
         if wanted is None:
             return
         turn, position = self._turn(wanted), self.model.position(wanted)
@@ -341,8 +345,7 @@ class Transcript(TranscriptView):
         """Ask to copy the Markdown of the cursor's turn, or of the latest answer."""
         wanted = self.cursor_turn
         if wanted is None:
-            answers = [turn.id for turn in self.model.turns if turn.role == "assistant"]
-            wanted = answers[-1] if answers else None
+            wanted = self.model.turns.latest(lambda view: view.role == "assistant")
         if wanted is not None:
             self.post_message(self.CopyRequested(self._turn(wanted).content.source, "message"))
 

@@ -11,20 +11,15 @@ from rich.segment import Segment
 from rich.style import Style
 
 from olla_tui.text.clean import clean_line
-from olla_tui.text.heights import estimate_lines
 from olla_tui.text.styles import TextStyles
 from olla_tui.text.wrap import Line, fit, join, wrap
 from olla_tui.widgets.transcript_flow import BlockSpan, FlowLayout, TextFlow
-from olla_tui.widgets.transcript_turns import TurnView
+from olla_tui.widgets.transcript_turns import INDENT, RIGHT_MARGIN, TurnView, text_width
 from server.types.messages import ToolCall
 
 GUTTER = " "
 """Left of every line; the block cursor stands in it."""
 
-INDENT = "   "
-"""Left of the text of a turn, the gutter included."""
-
-RIGHT_MARGIN = 1
 MAX_CALL_CHARS = 500
 
 
@@ -90,19 +85,6 @@ class Turn:
         """Free the memory of what only laying out needs; it is made again then."""
         self.content.forget_blocks()
         self.thinking.forget_blocks()
-
-    def estimate(self, width: int) -> int:
-        """About how many lines the turn takes; at least 1."""
-        inner = text_width(width)
-        n_lines = 2 + bool(self.attachments) + bool(self.thinking) + len(self.tool_calls)
-        if self.unfolded:
-            n_lines += estimate_lines(self.thinking.source, inner)
-        return n_lines + estimate_lines(self.content.source, inner) + estimate_lines(self.error, inner)
-
-
-def text_width(width: int) -> int:
-    """Cells for a turn's text in a transcript of a width."""
-    return max(width - len(INDENT) - RIGHT_MARGIN, 1)
 
 
 class _Indent:

@@ -1,20 +1,29 @@
 """All turns of a transcript: their heights, the lines of those that were seen, and places that survive.
 
-Heights of turns that nobody has seen are estimates; a turn is laid out when it comes into view. The lines of
-turns are a cache with a bound. No Textual in here.
+Heights of turns that nobody has seen are estimates, and in a conversation that was just loaded or got another
+width they are the mean of a few of them until `estimate_some` has come by. A turn is laid out when it comes
+into view. The lines of turns are a cache with a bound. No Textual in here.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from olla_tui.text.heights import HeightIndex
 from olla_tui.text.wrap import Line
 from olla_tui.widgets.transcript_layout import TranscriptStyles, Turn, TurnLayout
+from olla_tui.widgets.transcript_turn_list import TurnList
+from olla_tui.widgets.transcript_turns import TurnView
 
 MAX_CACHED_LINES = 6000
+
+N_SAMPLES = 32
+"""Turns whose estimates stand in for all others' at first."""
+
+GOLDEN_RATIO = (1 + 5**0.5) / 2
 
 
 class Place(NamedTuple):
@@ -42,32 +51,31 @@ class TranscriptModel:
         self._layouts: OrderedDict[int, TurnLayout] = OrderedDict()  # by turn id, least recently used first
         self._n_cached_lines = 0
         self._exact: set[int] = set()  # ids of turns whose height is known
-        self._position: dict[int, int] = {}
+        self._n_guessed = 0  # turns from the first on of which not even an estimate is known
         self._next_id = 1
-        self.turns: list[Turn] = []
+        self.turns = TurnList()
 
     # --- turns ---
 
     def add(self, turn: Turn) -> None:
         """Put a turn at the end."""
-        self._position[turn.id] = len(self.turns)
         self.turns.append(turn)
-        self._heights.append(turn.estimate(self._width))
+        self._heights.append(self.turns.estimate(len(self.turns) - 1, self._width))
 
-    def replace_all(self, turns: Iterable[Turn]) -> None:
-        """Take these turns in the place of all others."""
-        self.turns = list(turns)
-        self._position = {turn.id: at for at, turn in enumerate(self.turns)}
+    def replace_all(self, views: Sequence[TurnView]) -> None:
+        """Take turns of these views in the place of all others; see `TurnList`."""
+        self.turns = TurnList(views, first_id=self._next_id)
+        self._next_id += len(views)
         self._forget_lines()
 
     def truncate(self, position: int) -> None:
         """Keep the turns before a position."""
-        for turn in self.turns[position:]:
-            del self._position[turn.id]
-            self._exact.discard(turn.id)
-            self._drop(turn.id)
-        del self.turns[position:]
+        for turn_id in self.turns.ids[position:]:
+            self._exact.discard(turn_id)
+            self._drop(turn_id)
+        self.turns.truncate(position)
         self._heights.truncate(position)
+        self._n_guessed = min(self._n_guessed, position)
 
     def new_id(self) -> int:
         """An id that no turn has had."""
@@ -76,7 +84,7 @@ class TranscriptModel:
 
     def position(self, turn_id: int) -> int:
         """Where a turn stands. Raises: KeyError."""
-        return self._position[turn_id]
+        return self.turns.position(turn_id)
 
     # --- appearance ---
 
@@ -97,7 +105,7 @@ class TranscriptModel:
         self._n_cached_lines = 0
 
     def set_width(self, width: int) -> None:
-        """Lay everything out for another width; all heights are estimates again."""
+        """Lay everything out for another width; no height is known any more."""
         self._width = max(width, 1)
         self._forget_lines()
 
@@ -105,7 +113,19 @@ class TranscriptModel:
         self._layouts.clear()
         self._n_cached_lines = 0
         self._exact.clear()
-        self._heights = HeightIndex(turn.estimate(self._width) for turn in self.turns)
+        n_turns = self._n_guessed = len(self.turns)
+        # Multiples of the golden ratio lie evenly and fall in with no rhythm of questions and answers.
+        samples = (int(n_turns * (at * GOLDEN_RATIO % 1)) for at in range(min(N_SAMPLES, n_turns)))
+        guess = round(fmean(self.turns.estimate(at, self._width) for at in samples)) if n_turns else 0
+        self._heights = HeightIndex([guess] * n_turns)
+
+    def estimate_some(self, go_on: Callable[[], bool]) -> bool:
+        """Estimate guessed heights, the last turn's first, as long as `go_on`; whether any are left."""
+        while self._n_guessed and go_on():
+            self._n_guessed -= 1
+            if not self.is_exact(self._n_guessed):
+                self._heights.set(self._n_guessed, self.turns.estimate(self._n_guessed, self._width))
+        return self._n_guessed > 0
 
     # --- lines ---
 
@@ -120,7 +140,7 @@ class TranscriptModel:
 
     def is_exact(self, position: int) -> bool:
         """Whether a turn's height is no estimate."""
-        return self.turns[position].id in self._exact
+        return self.turns.ids[position] in self._exact
 
     def top(self, position: int) -> int:
         """The line at which a turn begins."""
@@ -222,7 +242,7 @@ class TranscriptModel:
         for turn_id in list(self._layouts):
             if self._n_cached_lines <= MAX_CACHED_LINES:
                 return
-            if turn_id != keep and not self.turns[self._position[turn_id]].streaming:
+            if turn_id != keep and not self.turns[self.position(turn_id)].streaming:
                 self._drop(turn_id)
 
     def _drop(self, turn_id: int) -> None:

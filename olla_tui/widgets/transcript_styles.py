@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from rich.style import Style
 from textual.color import Color, ColorParseError
 
+from olla_tui.text.lexers import Lexers
 from olla_tui.text.styles import Glyphs, TextStyles, TokenRole
 from olla_tui.widgets.transcript_layout import TranscriptStyles
 
@@ -49,7 +50,9 @@ def _resolve(variables: Mapping[str, str], name: str) -> Color | None:
         return None
 
 
-def transcript_styles(variables: Mapping[str, str], base: Style, glyphs: Glyphs) -> TranscriptStyles:
+def transcript_styles(
+    variables: Mapping[str, str], base: Style, glyphs: Glyphs, lexers: Lexers
+) -> TranscriptStyles:
     """Styles under the theme's variables.
 
     Args:
@@ -78,6 +81,7 @@ def transcript_styles(variables: Mapping[str, str], base: Style, glyphs: Glyphs)
         fence_title=style("olla-muted", added=bold),
         tokens={role: style(f"olla-syntax-{role}", background=code_background) for role in SYNTAX_ROLES},
         glyphs=glyphs,
+        lexers=lexers,
     )
     thinking = style("olla-chat-thinking")
     return TranscriptStyles(

@@ -1,4 +1,4 @@
-"""What a transcript is told about a turn; no Textual in here.
+"""What a transcript is told about a turn, and how long one is about; no Textual in here.
 
 A turn is data, never a widget: its source text, and a few words for its header. How it is laid out in lines
 is `olla_tui.widgets.transcript_layout`'s business.
@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from olla_tui.text.heights import estimate_lines
 from server.types.messages import ToolCall
+
+INDENT = "   "
+"""Left of the text of a turn, the gutter included."""
+
+RIGHT_MARGIN = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +42,17 @@ class TurnView:
     error: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     attachments: tuple[str, ...] = ()
+
+
+def text_width(width: int) -> int:
+    """Cells for a turn's text in a transcript of a width."""
+    return max(width - len(INDENT) - RIGHT_MARGIN, 1)
+
+
+def estimate_turn(view: TurnView, width: int, *, unfolded: bool = False) -> int:
+    """About how many lines a turn takes in a transcript of a width; at least 1."""
+    inner = text_width(width)
+    n_lines = 2 + bool(view.attachments) + bool(view.thinking) + len(view.tool_calls)
+    if unfolded:
+        n_lines += estimate_lines(view.thinking, inner)
+    return n_lines + estimate_lines(view.content, inner) + estimate_lines(view.error, inner)

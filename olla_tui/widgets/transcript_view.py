@@ -7,6 +7,7 @@ the screen.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from time import perf_counter
@@ -22,19 +23,17 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
+from olla_tui.text.lexers import LexersOnOrder, make_lexers
 from olla_tui.text.styles import UNICODE_GLYPHS, Glyphs
 from olla_tui.text.wrap import Line, cells
 from olla_tui.widgets.transcript_flow import BlockSpan
-from olla_tui.widgets.transcript_layout import INDENT
 from olla_tui.widgets.transcript_model import Place, TranscriptModel
+from olla_tui.widgets.transcript_selection import selected_text, selection_line, with_selection
 from olla_tui.widgets.transcript_styles import transcript_styles
 
 FOLLOW_STEP_LINES = 6
 """Lines that the view jumps when it follows a growing tail; each jump sends the whole view again."""
 LOW_BANDWIDTH_STEP_LINES = 12
-
-LINES_PER_TURN = 1 << 20
-"""Selections count lines as turn x this + line, so that heights which become known do not move them."""
 
 PREWARM_SCREENS = 3
 PREWARM_SLICE_S = 0.005
@@ -69,12 +68,13 @@ class TranscriptView(ScrollView, can_focus=True):
         self._step_lines = FOLLOW_STEP_LINES
         self._room = 0  # blank rows below the tail that it grows into before the view jumps
         self._shown = Place(0, 0)  # in the first row when it was settled last
-        self._lines_when_left = 0  # lines of all turns when following stopped
+        self._left = Place(0, 0)  # the end of the last turn when following stopped
         self._cursor: tuple[int, int] | None = None  # turn id, block
         self._painting = False
         self._selected: Selection | None = None
         self._prewarming = False
-        styles = transcript_styles({}, self.rich_style, glyphs)
+        self._lexers = LexersOnOrder()
+        styles = transcript_styles({}, self.rich_style, glyphs, self._lexers)
         self.model = TranscriptModel(styles)
 
     # --- styles and size ---
@@ -91,7 +91,8 @@ class TranscriptView(ScrollView, can_focus=True):
         self._take_styles()
 
     def _take_styles(self) -> None:
-        styles = transcript_styles(self.app.theme_variables, self.rich_style, self._glyphs)
+        variables = self.app.theme_variables
+        styles = transcript_styles(variables, self.rich_style, self._glyphs, self._lexers)
         if styles != self.model.styles:
             self.model.restyle(styles)
             self.refresh()
@@ -106,6 +107,7 @@ class TranscriptView(ScrollView, can_focus=True):
         place = None if self._following or not self.model.turns else self._top_place()
         firm = self.model.firm(place) if place else None
         self.model.set_width(width)
+        self._mark_tail()
         if self._selected is not None:
             self.screen.clear_selection()
         self.settle(self.model.resolve(firm) if firm else Place(0, 0))
@@ -126,9 +128,20 @@ class TranscriptView(ScrollView, can_focus=True):
     def _set_following(self, following: bool) -> None:
         if following != self._following:
             self._following = following
-            self._lines_when_left = self.model.n_lines
+            self._mark_tail()
             self._room = 0
             self.post_message(self.FollowChanged(following))
+
+    def _mark_tail(self) -> None:
+        last = len(self.model.turns) - 1
+        self._left = Place(last, len(self.model.layout(last).lines)) if last >= 0 else Place(0, 0)
+
+    def _n_new_lines(self) -> int:
+        """Lines that came since following stopped; heights further up that become known are none of them."""
+        position, height = self._left
+        if position >= len(self.model.turns):
+            return 0
+        return self.model.n_lines - self.model.top(position) - height
 
     def _top_place(self) -> Place:
         """The place in the first row of the view."""
@@ -227,19 +240,22 @@ class TranscriptView(ScrollView, can_focus=True):
             self.set_timer(PREWARM_PAUSE_S, self._prewarm)
 
     def _prewarm(self) -> None:
-        """Know the heights of turns near the view, a few milliseconds' worth at a time."""
+        """Know the heights of turns near the view, and estimate all others', a few milliseconds at a time."""
         self._prewarming = False
         model, height = self.model, self.size.height
         if not model.turns or not height:
             return
         deadline = perf_counter() + PREWARM_SLICE_S
         place = self._top_place()
-        for position in _around(model, place.position, PREWARM_SCREENS * height):
-            if not model.is_exact(position):
-                model.layout(position)
-                if perf_counter() > deadline:
-                    self.prewarm_later()
-                    break
+        near = (
+            at for at in _around(model, place.position, PREWARM_SCREENS * height) if not model.is_exact(at)
+        )
+        for position in near:
+            model.layout(position)
+            if perf_counter() > deadline:
+                break
+        if model.estimate_some(lambda: perf_counter() < deadline) or next(near, None) is not None:
+            self.prewarm_later()
         self.settle(place)
 
     # --- painting ---
@@ -251,6 +267,14 @@ class TranscriptView(ScrollView, can_focus=True):
             return super().render_lines(crop)
         finally:
             self._painting = False
+            if self._lexers.has_orders:
+                self.run_worker(self._colour_code(self._lexers.take_orders()))
+
+    async def _colour_code(self, languages: set[str]) -> None:
+        """Make lexers beside the screen's loop; code that was plain for want of one is drawn again."""
+        if await asyncio.to_thread(make_lexers, languages):
+            self.model.restyle(self.model.styles)
+            self.refresh()
 
     def render_line(self, y: int) -> Strip:
         """One row of the view."""
@@ -262,7 +286,7 @@ class TranscriptView(ScrollView, can_focus=True):
             place, line = found
             strip = self._selected_part(place, self._strip(place, line, width))
             if not self._painting:
-                strip = strip.apply_offsets(0, place.position * LINES_PER_TURN + place.line)
+                strip = strip.apply_offsets(0, selection_line(place))
         if y == self.size.height - 1 and not self._following:
             strip = self._with_more_label(strip, width)
         return strip
@@ -287,7 +311,7 @@ class TranscriptView(ScrollView, can_focus=True):
         return strip if missing >= 0 else strip.crop(0, width)
 
     def _with_more_label(self, strip: Strip, width: int) -> Strip:
-        n_new = self.model.n_lines - self._lines_when_left
+        n_new = self._n_new_lines()
         if n_new <= 0:
             return strip
         label = f" {self._glyphs.more_below} {n_new} new {self._glyphs.separator} end: follow "
@@ -317,18 +341,8 @@ class TranscriptView(ScrollView, can_focus=True):
     # --- selection ---
 
     def _selected_part(self, place: Place, strip: Strip) -> Strip:
-        span = self._selected.get_span(_selection_line(place)) if self._selected else None
-        if span is None:
-            return strip
-        text = strip.text
-        start, end = span[0], len(text.rstrip()) if span[1] == -1 else span[1]
-        if start >= end:
-            return strip
-        cut = [cell_len(text[:start]), cell_len(text[:end]), strip.cell_length]
-        before, inside, after = strip.divide(cut)
-        style = self.model.styles.selection
-        marked = [Segment(segment.text, (segment.style or style) + style) for segment in inside]
-        return Strip.join([before, Strip(marked, inside.cell_length), after])
+        span = self._selected.get_span(selection_line(place)) if self._selected else None
+        return strip if span is None else with_selection(strip, span, self.model.styles.selection)
 
     def selection_updated(self, selection: Selection | None) -> None:
         """Paint only the rows that the change of the selection touches."""
@@ -338,7 +352,7 @@ class TranscriptView(ScrollView, can_focus=True):
             found = self.scroll_offset.y + row
             if found >= self.model.n_lines:
                 break
-            line = _selection_line(self.model.find(found))
+            line = selection_line(self.model.find(found))
             if (before and before.get_span(line)) != (selection and selection.get_span(line)):
                 rows.append(row)
         if rows:
@@ -346,32 +360,8 @@ class TranscriptView(ScrollView, can_focus=True):
             self.refresh(*(Region(0, start, width, n_rows) for start, n_rows in _runs(rows)))
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """The selected text as it is on the screen, without indents; None when nothing is selected."""
-        model = self.model
-        if not model.turns:
-            return None
-        last = len(model.turns) - 1
-        first = Place(0, 0) if selection.start is None else _selection_place(selection.start.y)
-        end = Place(last, 1 << 19) if selection.end is None else _selection_place(selection.end.y)
-        pieces = []
-        for position in range(max(first.position, 0), min(end.position, last) + 1):
-            for at, line in enumerate(model.layout(position).lines):
-                span = selection.get_span(_selection_line(Place(position, at)))
-                if span is None:
-                    continue
-                text = "".join(segment.text for segment in line).rstrip()
-                text = text[: span[1]] if span[1] != -1 else text
-                lead = len(INDENT) if text.startswith(INDENT) else len(text) - len(text.lstrip(" "))
-                pieces.append(text[max(span[0], lead) :].rstrip())
-        return "\n".join(pieces), "\n"
-
-
-def _selection_line(place: Place) -> int:
-    return place.position * LINES_PER_TURN + place.line
-
-
-def _selection_place(line: int) -> Place:
-    return Place(*divmod(line, LINES_PER_TURN))
+        """The selected text; None when there is nothing to select."""
+        return (selected_text(self.model, selection), "\n") if self.model.turns else None
 
 
 def _runs(rows: list[int]) -> list[tuple[int, int]]:

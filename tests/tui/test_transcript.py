@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from olla_tui.text import lexers
 from olla_tui.widgets.transcript import Transcript, TurnView
 from olla_tui.widgets.transcript_model import MAX_CACHED_LINES
 from server.types.messages import ToolCall
@@ -39,6 +40,17 @@ async def wait_for(pilot: Pilot[None], holds: Callable[[], object]) -> None:
 
 def shows(app: TranscriptApp, text: str) -> Callable[[], bool]:
     return lambda: any(row.strip() == text for row in app.rows())
+
+
+def is_coloured(app: TranscriptApp, word: str) -> bool:
+    """Whether a word of code is drawn as a keyword."""
+    strips = app.screen._compositor.render_strips()
+    keyword = app.transcript.model.styles.text.token("keyword").color
+    return any(
+        segment.text.strip() == word and segment.style is not None and segment.style.color == keyword
+        for strip in strips
+        for segment in strip
+    )
 
 
 def follows(transcript: Transcript) -> bool:
@@ -84,7 +96,7 @@ async def test_streaming_shows_the_answer_as_it_comes() -> None:
         transcript.set_thinking_note(turn, "thought for 1 s")
         transcript.set_stats(turn, "2 tok")
         await wait_for(pilot, lambda: app.rows()[2].strip() == "Hello world")
-        assert app.rows()[1].strip() == "▸ thought for 1 s"
+        await wait_for(pilot, lambda: app.rows()[1].strip() == "▸ thought for 1 s")
         transcript.set_tool_calls(turn, (ToolCall("f", {}),))
         transcript.end_turn(turn, stats="3 tok", error="cut off")
         await wait_for(pilot, lambda: app.rows()[4].strip() == "✗ cut off")
@@ -321,6 +333,20 @@ async def test_another_theme_colours_the_lines_anew() -> None:
         await wait_for(pilot, lambda: transcript.model.styles != before)
 
 
+async def test_code_is_coloured_once_its_lexer_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lexers, "_made", {})
+    async with shown(short_chat(), (70, 40)) as (app, transcript, pilot):
+        before = app.rows()
+        await wait_for(pilot, lambda: is_coloured(app, "return"))
+        assert app.rows() == before
+        turn = transcript.begin_turn("assistant", "m", streaming=True)
+        transcript.append_content(turn, "```lua\nlocal x")
+        await wait_for(pilot, lambda: is_coloured(app, "local"))
+        transcript.append_content(turn, " = 1")
+        await wait_for(pilot, lambda: "local x = 1" in "".join(app.rows()))
+        assert is_coloured(app, "local")
+
+
 async def test_a_hidden_transcript_takes_text() -> None:
     async with shown([]) as (app, transcript, pilot):
         transcript.display = False
@@ -339,6 +365,6 @@ def test_looks(snap_compare: Any, size: tuple[int, int]) -> None:
         assert isinstance(app, TranscriptApp)
         app.transcript.load(short_chat())
         await pilot.press("o", "alt+down", "alt+down")
-        await pilot.pause()
+        await wait_for(pilot, lambda: is_coloured(app, "return"))
 
     assert snap_compare(TranscriptApp(), terminal_size=size, run_before=fill)
