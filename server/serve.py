@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+import msgspec
 import uvicorn
 
 from server.api.app import ApiSettings, create_app
@@ -56,6 +57,12 @@ def bind(settings: Settings) -> socket.socket:
             f"listen tcp {host}:{port}: {error}", hint="Set OLLAMA_HOST to an address of this machine."
         ) from None
     return sock
+
+
+def settings_of(sock: socket.socket, settings: Settings) -> Settings:
+    """The settings with the port that the socket has: port 0 lets the system choose one."""
+    address = msgspec.structs.replace(settings.address, port=sock.getsockname()[1])
+    return msgspec.structs.replace(settings, address=address)
 
 
 class _Server(uvicorn.Server):
@@ -114,17 +121,18 @@ class ServerThread:
     """The server on a loop and a thread of its own, so that a stalled screen never holds it up.
 
     Attributes:
+        settings: as given, with the port that the socket has.
         services: live on `loop` alone; the screen reaches them through an adapter.
     """
 
     def __init__(self, settings: Settings, sock: socket.socket) -> None:
-        self._settings = settings
+        self.settings = settings_of(sock, settings)
         self._sock = sock
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="olla-server", daemon=True)
-        self.services = build_services(settings)
+        self.services = build_services(self.settings)
         self.loop = asyncio.new_event_loop()
 
     def launch(self) -> None:
@@ -165,4 +173,4 @@ class ServerThread:
 
     async def _main(self) -> None:
         self._stop = asyncio.Event()
-        await serve(self.services, self._sock, self._settings, started=self._ready.set, stop=self._stop)
+        await serve(self.services, self._sock, self.settings, started=self._ready.set, stop=self._stop)

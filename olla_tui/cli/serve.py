@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from server.serve import bind, serve
+from server.serve import bind, serve, settings_of
 from server.services.container import build_services
 from server.settings import Settings
 from server.version import OLLA_VERSION
@@ -24,7 +24,8 @@ def run_server() -> None:
     logging.getLogger("olla").addHandler(handler)
     for warning in settings.warnings:
         logging.getLogger("olla").warning(warning)
-    asyncio.run(_serve(settings, bind(settings)))
+    sock = bind(settings)
+    asyncio.run(_serve(settings_of(sock, settings), sock))
 
 
 async def _serve(settings: Settings, sock: socket.socket) -> None:

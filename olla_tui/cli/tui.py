@@ -35,11 +35,13 @@ class Connection:
     """The server that the screen shows.
 
     Attributes:
+        settings: those of the start, with the port that the server listens on.
         open_services: makes the services for one run of the screen, whose loop they belong to.
         thread: runs the server in this process; None when the screen is attached to another process.
         note: a sentence about the connection, "" when there is nothing to say.
     """
 
+    settings: Settings
     open_services: Callable[[], Services]
     thread: ServerThread | None
     note: str = ""
@@ -62,14 +64,14 @@ def run_workstation(settings: Settings) -> int:
         with guard, log_to_file():
             connection = connect(settings)
             try:
-                choice = run_screen(connection, settings, guard)
+                choice = run_screen(connection, guard)
             except BaseException:
                 connection.close()
                 raise
     except OllaError as error:
         return fail(error)
     if choice == "keep" and connection.thread is not None:
-        serve_on(connection.thread, settings)
+        serve_on(connection.thread)
     connection.close()
     if choice is None:
         log_file = settings.olla_dir / "logs" / LOG_NAME
@@ -111,7 +113,7 @@ def connect(settings: Settings) -> Connection:
 
     thread = ServerThread(settings, sock)
     thread.start()
-    return Connection(lambda: CrossLoopServices(thread.services, thread.loop), thread)
+    return Connection(thread.settings, lambda: CrossLoopServices(thread.services, thread.loop), thread)
 
 
 def attach(settings: Settings) -> Connection:
@@ -119,14 +121,14 @@ def attach(settings: Settings) -> Connection:
     from olla_tui.client.remote import RemoteServices
 
     note = f"attached to the server at {settings.base_url}"
-    return Connection(lambda: RemoteServices.at(settings.base_url), None, note)
+    return Connection(settings, lambda: RemoteServices.at(settings.base_url), None, note)
 
 
-def run_screen(connection: Connection, settings: Settings, guard: TerminalGuard) -> QuitChoice | None:
+def run_screen(connection: Connection, guard: TerminalGuard) -> QuitChoice | None:
     """Run the screen, once more after a fault of its own; None when it failed again."""
     for attempt in range(MAX_CRASHES + 1):
-        app = make_app(connection, settings, guard, restarted=attempt > 0)
-        choice = app.run(mouse=settings.mouse)
+        app = make_app(connection, guard, restarted=attempt > 0)
+        choice = app.run(mouse=connection.settings.mouse)
         # Textual leaves its handlers in place, and they would start the screen of a driver that has ended.
         for number in (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH):
             signal.signal(number, signal.SIG_DFL)
@@ -148,10 +150,9 @@ def terminal_is_gone() -> bool:
     return False
 
 
-def make_app(
-    connection: Connection, settings: Settings, guard: TerminalGuard, *, restarted: bool = False
-) -> OllaApp:
+def make_app(connection: Connection, guard: TerminalGuard, *, restarted: bool = False) -> OllaApp:
     """The application on a connection."""
+    settings = connection.settings
     from textual import constants
 
     if settings.low_bandwidth:
@@ -179,13 +180,15 @@ def make_app(
     )
 
 
-def serve_on(thread: ServerThread, settings: Settings) -> None:
+def serve_on(thread: ServerThread) -> None:
     """Go on serving without a screen until a signal ends it."""
     try:
         # Where the terminal has hung up, the words disappear and the signal is no reason to end.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _interrupt)
-        print(f"olla serves at {settings.base_url}; ctrl+c ends it, `olla` opens the workstation again.")
+        print(
+            f"olla serves at {thread.settings.base_url}; ctrl+c ends it, `olla` opens the workstation again."
+        )
         thread.join()
     except KeyboardInterrupt:
         return

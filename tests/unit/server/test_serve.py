@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from server.serve import AddressInUse, bind
+from server.serve import AddressInUse, bind, settings_of
 from server.settings import Settings
 
 
@@ -29,6 +29,13 @@ async def test_replies_on_a_kept_connection_do_not_wait_for_acknowledgements() -
         assert await no_delay == 1
         writer.close()
         await writer.wait_closed()
+
+
+def test_the_settings_tell_the_port_that_the_system_chose() -> None:
+    with bind(settings_for("127.0.0.1:0")) as sock:
+        chosen = settings_of(sock, settings_for("127.0.0.1:0"))
+        assert chosen.port == sock.getsockname()[1] > 0
+        assert chosen.base_url == f"http://127.0.0.1:{chosen.port}"
 
 
 def test_an_address_that_is_taken_is_told() -> None:
