@@ -50,10 +50,14 @@ def keep_alive_text(model: RunningModel, now: float) -> str:
     return "busy" if model.n_busy_slots else countdown_text(remaining_s(model, now))
 
 
+def n_used_per_slot(model: RunningModel) -> int:
+    """Tokens of context that a busy slot holds, the mean where there are several; 0 when none is busy."""
+    return round(model.n_kv_tokens / model.n_busy_slots) if model.n_busy_slots else 0
+
+
 def context_text(model: RunningModel) -> str:
-    """Tokens in use of the tokens that fit, over all slots: "3.1k/32k"."""
-    limit = model.n_ctx * max(1, model.n_slots)
-    return f"{count_text(model.n_kv_tokens)}/{context_length_text(limit)}"
+    """Tokens in use of the tokens that fit, for one slot as in the chat: "3.1k/32k"."""
+    return f"{count_text(n_used_per_slot(model))}/{context_length_text(model.n_ctx)}"
 
 
 def rail_rows(model: RunningModel, width: int, now: float, glyphs: Glyphs = UNICODE) -> list[Row]:
@@ -73,6 +77,5 @@ def rail_rows(model: RunningModel, width: int, now: float, glyphs: Glyphs = UNIC
 
 
 def slot_bar(model: RunningModel, width: int, glyphs: Glyphs = UNICODE) -> Row:
-    """How full the context of all slots is."""
-    total = model.n_ctx * max(1, model.n_slots)
-    return bar(model.n_kv_tokens / total if total else 0.0, width, glyphs)
+    """How full the context of a busy slot is."""
+    return bar(n_used_per_slot(model) / model.n_ctx if model.n_ctx else 0.0, width, glyphs)

@@ -39,8 +39,13 @@ def test_where_a_model_lives():
     assert running_list.device_text(running(NAME, size_vram_bytes=int(12.3e9 / 2))) == "50% GPU"
 
 
-def test_context_counts_all_slots():
-    assert running_list.context_text(running(NAME)) == "3.1k/128k"
+def test_context_is_that_of_one_slot_as_in_the_chat():
+    assert running_list.context_text(running(NAME)) == "3.1k/32k"
+    assert running_list.context_text(running(NAME, n_busy_slots=2, n_kv_tokens=3000)) == "1.5k/32k"
+    assert running_list.context_text(running(NAME, n_busy_slots=0, n_kv_tokens=3000)) == "0/32k"
+    half = running_list.slot_bar(running(NAME, n_kv_tokens=16384), 10)
+    full = running_list.slot_bar(running(NAME, n_kv_tokens=32768), 10)
+    assert half == running_list.slot_bar(running(NAME, n_busy_slots=2, n_kv_tokens=32768), 10) != full
 
 
 @pytest.mark.parametrize(
