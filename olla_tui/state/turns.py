@@ -92,8 +92,11 @@ def gauge_row(state: Workstation, chat: Conversation, bar_width: int) -> Row:
     )
 
 
-def chips_row(state: Workstation, chat: Conversation, width: int) -> Row:
-    """The model, how it thinks and its temperature, each to be clicked; the context gauge at the right."""
+def chips_row(state: Workstation, chat: Conversation, width: int, *, has_text: bool = False) -> Row:
+    """The model, how it thinks and its temperature, each to be clicked; the context gauge at the right.
+
+    In the gauge's place stands why a text that is written cannot be sent.
+    """
     down = state.glyphs.down
     model = state.model(chat.model)
     can_think = model is None or "thinking" in model.capabilities
@@ -111,6 +114,9 @@ def chips_row(state: Workstation, chat: Conversation, width: int) -> Row:
     room = width - width_of(spans) - 1
     gauges = (gauge_row(state, chat, bar_width) for bar_width in ((10, 5, 0) if width >= 100 else (5, 0)))
     gauge = next((gauge for gauge in gauges if width_of(gauge) <= room), ())
+    reason = blocked_reason(state, chat) if has_text else ""
+    if reason:
+        gauge = row(Span(fit(f"cannot send: {reason}", max(0, room - 1), "right"), "warn"), Span(" "))
     return join_ends(spans, gauge, width)
 
 
@@ -181,7 +187,7 @@ def blocked_reason(state: Workstation, chat: Conversation) -> str:
     if state.models is None:
         return "starting"
     if not chat.model:
-        return "no model yet: press enter above" if state.bundled else "no model yet"
+        return "no model yet; alt+g starts one" if state.bundled else "no model yet"
     if chat.is_answering:
         return ""
     if state.models and state.model(chat.model) is None:

@@ -65,6 +65,18 @@ class Composer(TextArea):
             super().__init__()
             self.text = text
 
+    class Refused(Message):
+        """The user wants to send what cannot be sent now; the text stays, and `reason` says why.
+
+        Attributes:
+            is_empty: there was nothing to send.
+        """
+
+        def __init__(self, reason: str, *, is_empty: bool) -> None:
+            super().__init__()
+            self.reason = reason
+            self.is_empty = is_empty
+
     class EditorFailed(Message):
         """The editor could not be used; `reason` is a sentence for a toast."""
 
@@ -92,18 +104,30 @@ class Composer(TextArea):
         self._editor = editor or "vi"
         self._history = PromptHistory(history)
         self._run = run
+        self._blocked = ""
 
     # --- state ---
 
-    def disable_with(self, reason: str) -> None:
-        """Take no input and say why in the placeholder; the text stays."""
-        self.disabled = True
-        self.placeholder = Content(clean(reason))
+    def block(self, reason: str) -> None:
+        """Send nothing from now on, and say why in the placeholder; text can be written all the same."""
+        self._blocked = reason
+        self._invite(reason)
 
-    def enable(self, placeholder: str = "") -> None:
-        """Take input again."""
-        self.disabled = False
-        self.placeholder = Content(clean(placeholder))
+    def allow(self, placeholder: str = "") -> None:
+        """Send again."""
+        self._blocked = ""
+        self._invite(placeholder)
+
+    def _invite(self, words: str) -> None:
+        content = Content(clean(words))
+        if self.placeholder != content:
+            self.placeholder = content
+
+    def put(self, text: str) -> None:
+        """Show another text; the one that was written goes into the history."""
+        if self.text.strip() and self.text != text:
+            self._history.add(self.text.rstrip())
+        self._show(text)
 
     def set_history(self, prompts: Sequence[str]) -> None:
         """Replace the history, oldest first."""
@@ -151,9 +175,11 @@ class Composer(TextArea):
         self.move_cursor(self.document.end)
 
     def action_submit(self) -> None:
-        """Send the text, remember it and empty the prompt; nothing happens when it is blank."""
+        """Send the text, remember it and empty the prompt; a blank one and a blocked one stay."""
         text = self.text.rstrip()
-        if text.strip():
+        if self._blocked:
+            self.post_message(self.Refused(self._blocked, is_empty=not text))
+        elif text.strip():
             self._history.add(text)
             self.text = ""
             self.post_message(self.PromptSubmitted(text))

@@ -22,6 +22,7 @@ class ComposerApp(App[None]):
         self.can_suspend = can_suspend
         self.sent: list[str] = []
         self.failed: list[str] = []
+        self.refused: list[tuple[str, bool]] = []
 
     def compose(self) -> ComposeResult:
         yield self.composer
@@ -34,6 +35,9 @@ class ComposerApp(App[None]):
 
     def on_composer_prompt_submitted(self, event: Composer.PromptSubmitted) -> None:
         self.sent.append(event.text)
+
+    def on_composer_refused(self, event: Composer.Refused) -> None:
+        self.refused.append((event.reason, event.is_empty))
 
     def on_composer_editor_failed(self, event: Composer.EditorFailed) -> None:
         self.failed.append(event.reason)
@@ -99,16 +103,26 @@ async def test_up_and_down_walk_the_history_only_at_the_edges() -> None:
         assert composer.text == "d"
 
 
-async def test_a_disabled_prompt_says_why_and_keeps_its_text() -> None:
-    async with written() as (_, composer, pilot):
-        composer.text = "kept"
-        composer.disable_with("no [model] yet")
-        await pilot.press("x", "enter")
-        assert composer.text == "kept"
+async def test_a_blocked_prompt_takes_text_says_why_it_stays_and_sends_it_later() -> None:
+    async with written() as (app, composer, pilot):
+        composer.block("no [model] yet")
+        await pilot.press("enter", "k", "enter")
+        assert composer.text == "k"
         assert str(composer.placeholder) == "no [model] yet"
-        composer.enable("Ask")
-        assert not composer.disabled
+        assert app.refused == [("no [model] yet", True), ("no [model] yet", False)]
+        composer.allow("Ask")
         assert str(composer.placeholder) == "Ask"
+        await pilot.press("enter")
+        assert app.sent == ["k"]
+
+
+async def test_a_text_that_is_put_over_another_one_leaves_it_in_the_history() -> None:
+    async with written() as (_, composer, pilot):
+        await pilot.press("m", "e")
+        composer.put("example")
+        assert composer.text == "example"
+        await pilot.press("up")
+        assert composer.text == "me"
 
 
 def editor(added: str, *, status: int = 0, seen: list[Sequence[str]] | None = None) -> Composer:

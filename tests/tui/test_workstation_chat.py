@@ -43,6 +43,49 @@ async def test_the_first_start_needs_one_key():
         await wait_until(pilot, lambda: "Hello, world." in screen_text(app))
 
 
+async def test_text_that_is_written_before_the_models_are_known_waits_and_is_sent(monkeypatch):
+    script = Script()
+    app = workstation(script)
+    models, ready = app.bridge.services.models, asyncio.Event()
+    list_models = models.list_models
+
+    async def list_when_ready():
+        await ready.wait()
+        return await list_models()
+
+    monkeypatch.setattr(models, "list_models", list_when_ready)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*"bye", "enter")
+        await wait_until(pilot, lambda: "cannot send: starting" in screen_text(app))
+        assert any("Not sent yet: starting." in note.message for note in app._notifications)
+        assert app.main.chat_pane.composer.text == "bye"
+        ready.set()
+        await wait_until(pilot, lambda: app.desk.current.model)
+        await settled(pilot)
+        assert focus_of(app) == "composer" and script.chats == []
+        assert "cannot send" not in screen_text(app)
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: script.chats)
+        assert app.desk.current.turns[0].content == "bye"
+
+
+async def test_text_that_is_written_where_there_is_no_model_yet_is_kept():
+    script = empty_script()
+    app = workstation(script)
+    async with driven(app, (80, 24)) as pilot:
+        assert focus_of(app) == "welcome"
+        await pilot.press(*"bye", "enter")
+        await settled(pilot)
+        assert focus_of(app) == "composer" and app.main.chat_pane.composer.text == "bye"
+        assert script.asked == [] and "no model yet; alt+g" in screen_text(app)
+        await pilot.press("alt+g")
+        await wait_until(pilot, lambda: app.desk.current.model)
+        await settled(pilot)
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: app.desk.current.turns)
+        assert app.desk.current.turns[0].content == "bye"
+
+
 async def test_the_models_pane_offers_the_bundled_model_too():
     script = empty_script()
     app = workstation(script)

@@ -183,7 +183,7 @@ def test_a_chat_without_a_model_tells_how_to_get_one():
     text = "\n".join(plain(line) for line in turns.welcome_rows(state, Conversation(id="1")))
     assert "spark: bundled, 6.2 MB" in text
     assert "enter" in text
-    assert turns.blocked_reason(state, Conversation(id="1")) == "no model yet: press enter above"
+    assert turns.blocked_reason(state, Conversation(id="1")) == "no model yet; alt+g starts one"
 
 
 def test_a_chat_with_a_model_begins_with_examples(busy):
