@@ -7,11 +7,15 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
+from olla_tui.state.layout import MIN_ROWS
 from olla_tui.widgets.filter import SteadyInput
+
+CRAMPED_BELOW = 44
+"""Columns that the longest row of answers needs within its frame."""
 
 
 class ChoiceScreen(ModalScreen[str]):
@@ -27,6 +31,7 @@ class ChoiceScreen(ModalScreen[str]):
         padding: 1 2; background: $surface; border: round $primary;
     }
     ChoiceScreen #dialog-title { text-style: bold; height: auto; margin-bottom: 1; }
+    ChoiceScreen #dialog-lines { height: auto; scrollbar-size-vertical: 1; }
     ChoiceScreen .dialog-line { height: auto; color: $olla-muted; }
     ChoiceScreen #dialog-input { margin-top: 1; }
     ChoiceScreen #dialog-buttons { height: auto; margin-top: 1; align-horizontal: left; }
@@ -36,6 +41,12 @@ class ChoiceScreen(ModalScreen[str]):
         &.-error:focus { background: $error; color: $background; }
         &:disabled { color: $olla-faint; background: $surface; }
     }
+    ChoiceScreen.-cramped #dialog { width: 100%; max-width: 100%; max-height: 100%; padding: 0 1; }
+    ChoiceScreen.-cramped #dialog-title { margin: 0; }
+    ChoiceScreen.-cramped #dialog-buttons { layout: vertical; margin: 0; }
+    ChoiceScreen.-cramped #dialog-input { margin: 0; }
+    ChoiceScreen.-short #dialog { height: 100%; }
+    ChoiceScreen.-short #dialog-lines { height: 1fr; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -62,8 +73,9 @@ class ChoiceScreen(ModalScreen[str]):
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
             yield Static(self._title, id="dialog-title", markup=False)
-            for line in self._lines:
-                yield Static(line, classes="dialog-line", markup=False)
+            with VerticalScroll(id="dialog-lines", can_focus=False):
+                for line in self._lines:
+                    yield Static(line, classes="dialog-line", markup=False)
             yield from self.compose_input()
             with Horizontal(id="dialog-buttons"):
                 for answer, label in self._answers:
@@ -75,7 +87,18 @@ class ChoiceScreen(ModalScreen[str]):
         yield from ()
 
     def on_mount(self) -> None:
+        self._fit()
         self.begin()
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """Where there is little room, give up blank lines, stack the answers, and let the words scroll."""
+        size = self.app.size
+        is_short = size.height < MIN_ROWS
+        self.set_class(is_short or size.width < CRAMPED_BELOW, "-cramped")
+        self.set_class(is_short, "-short")
 
     def begin(self) -> None:
         """Give the focus to what is answered first."""
@@ -140,6 +163,6 @@ class AskTextScreen(ChoiceScreen):
 def quit_dialog(address: str, n_open: int) -> ChoiceScreen:
     """The question before the screen closes; answers "quit", "keep" or ""."""
     work = f"{n_open} open request{'s' if n_open != 1 else ''} will be cancelled." if n_open else ""
-    lines = [f"The server at {address} runs inside this process.", *([work] if work else [])]
+    lines = [*([work] if work else []), f"The server at {address} runs inside this process."]
     answers = (("quit", "Quit"), ("keep", "Keep serving"), ("", "Stay"))
     return ChoiceScreen("Quit olla?", lines, answers, danger="quit")

@@ -6,7 +6,7 @@ from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal
 from textual.screen import Screen
 from textual.widget import Widget
@@ -26,9 +26,9 @@ from olla_tui.panes.running import RunningPane
 from olla_tui.screens.dialogs import Dialogs
 from olla_tui.settings import TuiSettings
 from olla_tui.state.header import header_row, hints_row, tabs_row
-from olla_tui.state.layout import MIN_COLUMNS, MIN_ROWS, Layout, choose_layout
+from olla_tui.state.layout import Layout, choose_layout, too_small_rows
 from olla_tui.state.rail import rail_rows
-from olla_tui.state.rows import Span, fit_row, row
+from olla_tui.state.rows import row
 from olla_tui.widgets.board import LineBoard
 
 SIZES = ("none", "tiny", "narrow", "wide", "huge")
@@ -38,7 +38,10 @@ N_MODEL_COMMANDS = 50
 class MainScreen(Screen[None]):
     """Shows one pane, or several where there is room; hands the state to those that are visible."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings_for(""),
+        Binding("q", "quit_small", "Quit", show=False, id="small.quit"),
+    ]
     AUTO_FOCUS = None
 
     def __init__(self, bridge: Bridge, desk: ChatDesk, settings: TuiSettings, keys: dict[str, str]) -> None:
@@ -123,6 +126,7 @@ class MainScreen(Screen[None]):
 
     def _choose_layout(self) -> None:
         layout = choose_layout(self.size.width, self.size.height)
+        was_small = self._layout_choice.size == "none"
         self._layout_choice = layout
         for size in SIZES:
             self.set_class(size == layout.size, f"-{size}")
@@ -131,6 +135,10 @@ class MainScreen(Screen[None]):
         self._refresh_all(frozenset(("status", "models", "logs", "chat")))
         # The new sizes of panes and rail are known after the layout that this brings about.
         self.call_after_refresh(self._refresh_all, frozenset(("status", "models", "logs", "chat")))
+        if layout.size == "none":
+            self.set_focus(None)  # nobody writes where nothing can be seen
+        elif was_small:
+            self.call_after_refresh(self.pane(self.active).focus_inside)
 
     def _watch_logs(self) -> None:
         self.bridge.watch_logs(self.active == "logs" or self._rail_has_log())
@@ -150,8 +158,7 @@ class MainScreen(Screen[None]):
         width, height = self.size.width, self.size.height
         state = self.bridge.state
         if self._layout_choice.size == "none":
-            words = f"olla needs {MIN_COLUMNS}x{MIN_ROWS}; q quits, the server goes on"
-            self.query_one("#too-small", LineBoard).show([fit_row((Span(words, "warn"),), width)])
+            self.query_one("#too-small", LineBoard).show(too_small_rows(width))
             return
         self.query_one("#header", LineBoard).show([header_row(state, width)])
         self.query_one("#tabs", LineBoard).show([tabs_row(PANES, self.active, width)])
@@ -260,6 +267,13 @@ class MainScreen(Screen[None]):
         """Hide the parts beside the main pane, or show them again."""
         self.toggle_class("-zoomed")
         self.call_after_refresh(self._refresh_all, frozenset(("status",)))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "quit_small" or self._layout_choice.size == "none"
+
+    def action_quit_small(self) -> None:
+        """Quit from the sentence that a terminal gets which is too small."""
+        self.app.action_ask_to_quit()  # type: ignore[attr-defined]
 
     def action_help(self) -> None:
         """Show help for what has the focus."""

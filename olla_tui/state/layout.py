@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from olla_tui.state.rows import Row, Span, fit_row, width_of
+
 Size = Literal["none", "tiny", "narrow", "wide", "huge"]
 
 MIN_COLUMNS = 40
@@ -43,3 +45,11 @@ def choose_layout(columns: int, rows: int) -> Layout:
     if columns < HUGE_FROM:
         return Layout("wide", tall, rail=40)
     return Layout("huge", tall, rail=50, library=40)
+
+
+def too_small_rows(width: int) -> list[Row]:
+    """What a terminal shows that is too small: one line, or two where it is narrow."""
+    need, key = Span(f"olla needs {MIN_COLUMNS}x{MIN_ROWS}", "warn"), Span("q quits", "warn")
+    one = (need, Span("; ", "warn"), key)
+    rows: list[Row] = [one] if width_of(one) <= width else [(need,), (key,)]
+    return [fit_row(line, width) for line in rows]

@@ -51,6 +51,43 @@ async def test_a_terminal_that_is_too_small_says_so(size):
         assert screen_text(app).startswith("olla needs 40x10")
 
 
+@pytest.mark.parametrize(("attached", "answer"), [(False, "right,enter"), (True, "")])
+async def test_q_quits_where_the_terminal_is_too_small(attached, answer):
+    app = workstation(busy_script(), attached=attached)
+    async with driven(app, (30, 8)) as pilot:
+        assert screen_text(app).splitlines()[0].strip() == "olla needs 40x10; q quits"
+        await pilot.press("x", "q")
+        if not attached:
+            await settled(pilot)
+            text = screen_text(app)
+            assert all(
+                words in text for words in ("Quit olla?", "open requests", "Quit ", "Keep serving", "Stay")
+            )
+            await pilot.press(*answer.split(","))
+            await pilot.pause()
+        assert app.return_value == ("quit" if attached else "keep")
+
+
+async def test_nothing_is_written_while_the_prompt_cannot_be_seen():
+    app = workstation()
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("a")
+        await pilot.resize_terminal(30, 8)
+        await settled(pilot)
+        await pilot.press("b", "enter")
+        await pilot.resize_terminal(80, 24)
+        await settled(pilot)
+        await pilot.press("c")
+        assert app.main.chat_pane.composer.text == "ac"
+        assert not app.desk.current.turns
+
+
+async def test_a_narrower_terminal_gets_the_sentence_in_two_lines():
+    app = workstation()
+    async with driven(app, (20, 6)):
+        assert [line.strip() for line in screen_text(app).splitlines()[:2]] == ["olla needs 40x10", "q quits"]
+
+
 async def test_resizing_keeps_the_pane_the_chat_and_the_focus():
     app = workstation(busy_script())
     async with driven(app, (200, 60)) as pilot:
