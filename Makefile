@@ -44,6 +44,13 @@ lock: $(VENV)/.installed-dev ## Pin the newest versions that pyproject.toml allo
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m pip wheel -q --no-deps -w dist .
 
+# Another CMAKE_ARGS than last time, for a GPU say, compiles llama.cpp anew.
+ifneq ($(CMAKE_ARGS),)
+ifneq ($(CMAKE_ARGS),$(shell cat $(VENV)/.cmake-args 2>/dev/null))
+.PHONY: $(VENV)/.installed $(VENV)/.installed-dev
+endif
+endif
+
 $(VENV)/.installed: requirements.lock pyproject.toml scripts/setup.sh
 	@sh scripts/setup.sh $(PYTHON) $(VENV) requirements.lock
 	@touch $@
