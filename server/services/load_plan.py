@@ -36,12 +36,13 @@ class LoadPlanner:
     async def plan(
         self, stored: StoredModel, options: Mapping[str, OptionValue], *, embedding: bool, vision: bool
     ) -> LoadTarget:
-        """What to load for these options."""
+        """What to load for these options. Raises: BadModelFile."""
         return await asyncio.to_thread(self._plan, stored, options, embedding, vision)
 
     def _plan(
         self, stored: StoredModel, options: Mapping[str, OptionValue], embedding: bool, vision: bool
     ) -> LoadTarget:
+        stored.check_files()
         metadata = stored.metadata()
         settings = self._settings
         default_n_ctx = settings.context_length or default_context_length(self._vram_bytes())

@@ -78,6 +78,14 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
         """Of the weights; read once. Raises: BadModelFile."""
         return self.headers.get(self.model_path)
 
+    def check_files(self) -> None:
+        """Read the header of every file that a load hands to llama.cpp, whose own errors are less kind.
+
+        Raises: BadModelFile.
+        """
+        for path in (self.model_path, *self.projector_paths, *self.adapter_paths):
+            self.headers.get(path)
+
     def projectors(self) -> tuple[GgufMetadata, ...]:
         """Metadata of the projectors. Raises: BadModelFile."""
         return tuple(self.headers.get(path) for path in self.projector_paths)

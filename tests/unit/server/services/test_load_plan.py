@@ -1,0 +1,64 @@
+"""What a load is planned from: files that were looked at before llama.cpp gets them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.errors import BadModelFile
+from server.services.load_plan import LoadPlanner
+from server.settings import Settings
+from server.storage.config import ModelConfig
+from server.storage.manifests import Layer
+from server.storage.store import ModelStore
+from server.types.generation import ModelPaths
+from server.types.names import ModelName
+from tests.support.stores import put
+from tests.support.tiny_gguf import gguf_bytes, tiny_llama_bytes
+
+GIB = 1 << 30
+FILES = {
+    "model": tiny_llama_bytes(),
+    "projector": gguf_bytes({"general.type": "mmproj", "general.architecture": "clip"}),
+    "adapter": gguf_bytes({"general.type": "adapter", "general.architecture": "llama"}),
+}
+
+
+def planner(tmp_path: Path) -> LoadPlanner:
+    return LoadPlanner(Settings.load(environ={"HOME": str(tmp_path)}), lambda: 0, lambda: 8 * GIB)
+
+
+def store_with(tmp_path: Path, files: dict[str, bytes]) -> ModelStore:
+    store = ModelStore(tmp_path)
+    layers = [Layer(kind, put(store, raw), len(raw)) for kind, raw in files.items()]
+    store.write_model(ModelName.parse("m"), ModelConfig(model_format="gguf"), layers)
+    return store
+
+
+def contents(paths: ModelPaths) -> list[bytes]:
+    return [Path(path).read_bytes() for path in (paths.model, paths.projector, *paths.adapters)]
+
+
+async def test_every_file_of_a_whole_model_is_handed_on(tmp_path: Path) -> None:
+    stored = store_with(tmp_path, FILES).find(ModelName.parse("m"))
+    target = await planner(tmp_path).plan(stored, {}, embedding=False, vision=True)
+    assert contents(target.paths) == list(FILES.values())
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("damage", ["cut", "other magic", "gone bad after the first load"])
+async def test_no_damaged_file_is_handed_to_llama_cpp(tmp_path: Path, kind: str, damage: str) -> None:
+    raw = FILES[kind]
+    broken = raw[:-1] if len(raw) > 1000 else raw[:40]
+    if damage == "other magic":
+        broken = b"PK" + raw[2:]
+    store = store_with(tmp_path, FILES | {kind: raw if damage.startswith("gone") else broken})
+    stored = store.find(ModelName.parse("m"))
+    plans = planner(tmp_path)
+    if damage.startswith("gone"):
+        await plans.plan(stored, {}, embedding=False, vision=True)
+        (layer,) = (layer for layer in stored.manifest.layers if layer.kind == kind)
+        store.blob_path(layer.digest).write_bytes(broken)
+    with pytest.raises(BadModelFile):
+        await plans.plan(stored, {}, embedding=False, vision=True)
