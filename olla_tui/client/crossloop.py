@@ -17,7 +17,15 @@ from typing import Any, TypeVar
 from olla_tui.client.mailbox import Mailbox
 from server.errors import Cancelled, ShuttingDown
 from server.services.protocols import InferenceService, ModelService, Services, StatusService
-from server.types.generation import ChatRequest, EmbedRequest, EmbedResult, GenerateRequest, GenerationEvent
+from server.types.generation import (
+    ChatRequest,
+    EmbedRequest,
+    EmbedResult,
+    GenerateRequest,
+    GenerationEvent,
+    RerankRequest,
+    RerankResult,
+)
 from server.types.models import (
     BundledModel,
     CreateProgress,
@@ -182,6 +190,9 @@ class CrossLoopInference(InferenceService):
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         return await self._bridge.call(self._inner.embed(request))
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        return await self._bridge.call(self._inner.rerank(request))
 
     async def tokenize(self, model: str, text: str) -> tuple[int, ...]:
         return await self._bridge.call(self._inner.tokenize(model, text))

@@ -31,6 +31,8 @@ from server.types.generation import (
     GenerateRequest,
     GenerationEvent,
     Rendered,
+    RerankRequest,
+    RerankResult,
 )
 from server.types.models import (
     BundledModel,
@@ -47,6 +49,7 @@ from server.wire.ollama.create import create_body, create_progress
 from server.wire.ollama.inference import chat_body, embed_body, generate_body, keep_alive_value
 from server.wire.ollama.models import model_info, model_summaries, running_models, show_body
 from server.wire.ollama.replies import chat_events, embed_result, generate_events
+from server.wire.rerank import rerank_body, rerank_result
 
 T = TypeVar("T")
 
@@ -117,6 +120,10 @@ class RemoteInference(InferenceService):
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         reply = await self._server.api.json("POST", "/api/embed", embed_body(request), model=request.model)
         return embed_result(reply)
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        reply = await self._server.api.json("POST", "/api/rerank", rerank_body(request), model=request.model)
+        return rerank_result(reply)
 
     async def tokenize(self, model: str, text: str) -> tuple[int, ...]:
         if not await self._server.is_olla():

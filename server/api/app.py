@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from starlette.types import ASGIApp
 
-from server.api import olla
+from server.api import olla, rerank
 from server.api.middleware import HostGuard, OriginGuard
 from server.api.ollama import blobs, general, inference, models
 from server.api.openai import chat, completions, embeddings, later
@@ -40,6 +40,7 @@ def create_app(services: Services, settings: ApiSettings) -> ASGIApp:
             *chat.routes(services),
             *completions.routes(services),
             *embeddings.routes(services),
+            *rerank.routes(services),
             *openai_models.routes(services),
             *later.routes(services),
             *olla.routes(services),

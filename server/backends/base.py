@@ -108,7 +108,16 @@ class Backend(Protocol):
     ) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
         """Vectors (little-endian float32, normalised) and token counts.
 
-        Raises: ContextExceeded, EngineError.
+        Raises: ContextExceeded, InvalidRequest, Busy, EngineError.
+        """
+        ...
+
+    async def rerank(
+        self, query: str, documents: tuple[str, ...], *, truncate: bool
+    ) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """Scores of documents for a query, and token counts of the pairs. `truncate` cuts documents.
+
+        Raises: ContextExceeded, InvalidRequest, Busy, EngineError.
         """
         ...
 

@@ -6,6 +6,7 @@ from server.backends.mailbox import SessionEnd
 from server.backends.process import describe_exit
 from server.errors import (
     BadModelFile,
+    Busy,
     ContextExceeded,
     EngineCrashed,
     EngineError,
@@ -32,6 +33,7 @@ _CLASSES: dict[FailureKind, type[OllaError]] = {
     "invalid_grammar": InvalidGrammar,
     "bad_model_file": BadModelFile,
     "load_failed": LoadFailed,
+    "busy": Busy,
     "engine": EngineError,
 }
 

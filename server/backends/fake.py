@@ -173,6 +173,27 @@ class FakeBackend:
                 counts.append(len(tokens))
         return tuple(vectors), tuple(counts)
 
+    async def rerank(
+        self, query: str, documents: tuple[str, ...], *, truncate: bool
+    ) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """A document's score is the share of the query's words that it has."""
+        info = self._loaded()
+        words = query.lower().split()
+        scores: list[float] = []
+        counts: list[int] = []
+        async with self._slot():
+            for document in documents:
+                n_tokens = len(_tokens_of((query, document)))
+                if n_tokens > info.n_ctx and not truncate:
+                    raise ContextExceeded(
+                        "the pair does not fit the context", n_prompt_tokens=n_tokens, n_ctx=info.n_ctx
+                    )
+                await self._pass(self._script.prompt_duration_s)
+                found = document.lower().split()
+                scores.append(sum(word in found for word in words) / max(1, len(words)))
+                counts.append(min(n_tokens, info.n_ctx))
+        return tuple(scores), tuple(counts)
+
     async def tokenize(
         self, texts: tuple[str, ...], *, add_special: bool = True
     ) -> tuple[tuple[int, ...], ...]:

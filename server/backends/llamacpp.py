@@ -29,6 +29,8 @@ from server.ipc.messages import (
     Embeddings,
     Failed,
     Finished,
+    Rerank,
+    Scores,
     Submit,
     Text,
     Tokenize,
@@ -43,7 +45,7 @@ HANG_TIMEOUT_S: Final = 120.0
 RESTART_STALL_S: Final = 300.0
 """Longest time without progress while a crashed worker is replaced; Ollama's default for a load."""
 
-R = TypeVar("R", Tokens, Text, Embeddings)
+R = TypeVar("R", Tokens, Text, Embeddings, Scores)
 
 
 class LlamaCppBackend:
@@ -133,6 +135,18 @@ class LlamaCppBackend:
             lambda request_id: Embed(request_id=request_id, inputs=inputs, truncate=truncate), Embeddings
         )
         return reply.vectors, reply.n_tokens
+
+    async def rerank(
+        self, query: str, documents: tuple[str, ...], *, truncate: bool
+    ) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """Scores and token counts; see `Backend.rerank`."""
+        reply = await self._answer(
+            lambda request_id: Rerank(
+                request_id=request_id, query=query, documents=documents, truncate=truncate
+            ),
+            Scores,
+        )
+        return reply.scores, reply.n_tokens
 
     async def tokenize(
         self, texts: tuple[str, ...], *, add_special: bool = True

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from server.backends.base import TextDelta
-from server.ipc.messages import Embeddings, Failed, Finished, Text, TokenDelta, Tokens
+from server.ipc.messages import Embeddings, Failed, Finished, Scores, Text, TokenDelta, Tokens
 from server.types.generation import TokenLogprob
 
 
@@ -28,7 +28,7 @@ class SessionEnd(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-Reply = Finished | Failed | Tokens | Text | Embeddings
+Reply = Finished | Failed | Tokens | Text | Embeddings | Scores
 """The messages that end a request."""
 
 End = Reply | SessionEnd

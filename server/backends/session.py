@@ -28,6 +28,8 @@ from server.ipc.messages import (
     Loaded,
     LoadFailed,
     LoadProgress,
+    Rerank,
+    Scores,
     Step,
     StepStats,
     Submit,
@@ -43,7 +45,7 @@ ABORT_TIMEOUT_S: Final = 5.0
 LEAVE_TIMEOUT_S: Final = 2.0
 """How long a worker may take to exit after Shutdown before it is killed."""
 
-Question = Submit | Embed | Tokenize | Detokenize
+Question = Submit | Embed | Rerank | Tokenize | Detokenize
 
 
 class EngineSession:
@@ -166,7 +168,7 @@ class EngineSession:
                     mailbox.put(delta)
             if n_tokens:
                 self._rate.add(n_tokens, self._heard_at)
-        elif isinstance(message, Finished | Failed | Tokens | Text | Embeddings):
+        elif isinstance(message, Finished | Failed | Tokens | Text | Embeddings | Scores):
             if (mailbox := self._open.pop(message.request_id, None)) is not None:
                 mailbox.end(message)
             if not self._open:

@@ -19,6 +19,7 @@ from server.ipc.messages import (
     Embed,
     FromEngine,
     Load,
+    Rerank,
     Shutdown,
     Submit,
     Text,
@@ -106,7 +107,7 @@ class Loop:
         except EngineFailure as error:
             return [error.as_message(message.request_id)]
 
-    def _begin(self, message: Submit | Embed | Tokenize | Detokenize) -> list[FromEngine]:
+    def _begin(self, message: Submit | Embed | Rerank | Tokenize | Detokenize) -> list[FromEngine]:
         model = self._engine.model
         if isinstance(message, Submit):
             if self._engine.generator is None:
@@ -117,6 +118,8 @@ class Loop:
             if self._engine.embedder is None:
                 raise BadRequest("the model is loaded for generation and cannot embed")
             return self._engine.embedder.embed(message)
+        if isinstance(message, Rerank):
+            raise BadRequest("the model does not rank documents")
         if isinstance(message, Tokenize):
             arrays = [model.tokenize(text, add_special=message.add_special) for text in message.texts]
             tokens = tuple(tuple(map(int, array)) for array in arrays)

@@ -16,6 +16,9 @@ _BOS_TOKENIZERS = frozenset({"llama", "bert", "gemma4"})
 _BOS_PRETOKENIZERS = frozenset(
     {"llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "tekken", "chameleon"}
 )
+RANK_POOLING = 4
+"""llama_pooling_type of models that score pairs of texts."""
+
 _GLOBAL_PREFIXES = ("general.", "tokenizer.")
 
 
@@ -180,7 +183,10 @@ class GgufMetadata:
 
     def capabilities(self) -> tuple[Capability, ...]:
         """What the weights can do, in the order in which Ollama lists it; templates add more."""
-        found: list[Capability] = ["completion" if self.get("pooling_type") is None else "embedding"]
+        if self.pooling_type == RANK_POOLING:
+            found: list[Capability] = ["rerank"]
+        else:
+            found = ["completion" if self.get("pooling_type") is None else "embedding"]
         if self.get("vision.block_count") is not None:
             found.append("vision")
         if self.get("audio.block_count") is not None:

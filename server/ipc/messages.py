@@ -1,7 +1,8 @@
 """Messages between the server and an engine worker.
 
-One frame is one message. Every `Submit`, `Embed`, `Tokenize` and `Detokenize` gets exactly one ending:
-`Finished`, `Embeddings`, `Tokens`, `Text` or `Failed`. `VERSION` changes with any change of shape.
+One frame is one message. Every `Submit`, `Embed`, `Rerank`, `Tokenize` and `Detokenize` gets exactly one
+ending: `Finished`, `Embeddings`, `Scores`, `Tokens`, `Text` or `Failed`. `VERSION` changes with any change of
+shape.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import msgspec
 
 from server.types.generation import LoadParams, ModelPaths, SamplingParams, TokenLogprob
 
-VERSION = 1
+VERSION = 2
 
 FailureKind = Literal[
     "invalid_request",
@@ -21,6 +22,7 @@ FailureKind = Literal[
     "bad_model_file",
     "out_of_memory",
     "load_failed",
+    "busy",
     "engine",
 ]
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -55,6 +57,15 @@ class Embed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     truncate: bool = True
 
 
+class Rerank(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Score documents by how well they answer a query; answered by `Scores`."""
+
+    request_id: int
+    query: str
+    documents: tuple[str, ...]
+    truncate: bool = True
+
+
 class Tokenize(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Tokenise texts; answered by `Tokens`. `add_special` adds BOS and EOS where the model wants them."""
 
@@ -82,7 +93,7 @@ class Shutdown(msgspec.Struct, frozen=True, tag=True):
     grace_s: float = 0.0
 
 
-ToEngine = Load | Submit | Embed | Tokenize | Detokenize | Abort | Shutdown
+ToEngine = Load | Submit | Embed | Rerank | Tokenize | Detokenize | Abort | Shutdown
 
 
 class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,10 +241,29 @@ class Embeddings(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     n_tokens: tuple[int, ...]
 
 
+class Scores(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Scores of a `Rerank` in the order of its documents, with the token counts of the pairs."""
+
+    request_id: int
+    scores: tuple[float, ...]
+    n_tokens: tuple[int, ...]
+
+
 class Bye(msgspec.Struct, frozen=True, tag=True):
     """Last message of a worker that leaves in order."""
 
 
 FromEngine = (
-    Hello | LoadProgress | Loaded | LoadFailed | Step | Finished | Failed | Tokens | Text | Embeddings | Bye
+    Hello
+    | LoadProgress
+    | Loaded
+    | LoadFailed
+    | Step
+    | Finished
+    | Failed
+    | Tokens
+    | Text
+    | Embeddings
+    | Scores
+    | Bye
 )

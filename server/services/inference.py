@@ -1,4 +1,4 @@
-"""The generation pipeline: every API's chat, completion and embedding goes through here."""
+"""The generation pipeline: every API's chat, completion, embedding and ranking goes through here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from server.runners.pool import Lease, RunnerPool
 from server.services.generation_run import GenerationRun
 from server.services.prompting import PreparedPrompt, chat_prompt, generate_prompt
 from server.services.requests import OpenRequest, RequestLog
+from server.services.rerank import ranked
 from server.services.resolve import ResolvedModel, Resolver
 from server.services.vectors import shortened
 from server.types.generation import (
@@ -23,6 +24,8 @@ from server.types.generation import (
     GenerationEvent,
     Origin,
     Rendered,
+    RerankRequest,
+    RerankResult,
 )
 
 CALL_ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -134,6 +137,23 @@ class Inference:
                 return EmbedResult(
                     vectors=vectors,
                     n_prompt_tokens=sum(n_tokens),
+                    total_duration_ns=time.perf_counter_ns() - started_ns,
+                    load_duration_ns=load_ns,
+                )
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        """See `InferenceService.rerank`."""
+        async with self._requests.track(request.model, request.origin) as tracked:
+            stored = await self._resolver.find(request.model)
+            model = await self._resolver.resolve_rerank(request, stored)
+            async with self._lease(model, request.keep_alive_s, tracked) as (lease, load_ns, started_ns):
+                tracked.prefills()
+                async with tracked.cancellable():
+                    ranking, n_tokens = await ranked(lease.backend, request)
+                tracked.n_prompt_tokens = n_tokens
+                return RerankResult(
+                    ranking=ranking,
+                    n_prompt_tokens=n_tokens,
                     total_duration_ns=time.perf_counter_ns() - started_ns,
                     load_duration_ns=load_ns,
                 )

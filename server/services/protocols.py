@@ -16,6 +16,8 @@ from server.types.generation import (
     EmbedResult,
     GenerateRequest,
     GenerationEvent,
+    RerankRequest,
+    RerankResult,
 )
 from server.types.models import (
     BundledModel,
@@ -30,7 +32,7 @@ from server.types.status import LogLine, StatusSnapshot
 
 
 class InferenceService(Protocol):
-    """Answers, completions and embeddings."""
+    """Answers, completions, embeddings and rankings."""
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[GenerationEvent, None]:
         """Answer a conversation.
@@ -50,6 +52,13 @@ class InferenceService(Protocol):
         """Embed texts. Without inputs the model is loaded and the result is empty.
 
         Raises: ModelNotFound, ContextExceeded, InvalidRequest, Busy, EngineError.
+        """
+        ...
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        """Put documents in the order of how well they answer a query.
+
+        Raises: ModelNotFound, CapabilityMissing, ContextExceeded, InvalidRequest, Busy, EngineError.
         """
         ...
 

@@ -21,6 +21,7 @@ from server.types.generation import (
     EmbedRequest,
     Format,
     GenerateRequest,
+    RerankRequest,
     SamplingParams,
     Think,
 )
@@ -123,7 +124,30 @@ class Resolver:
     async def resolve_embed(self, request: EmbedRequest, stored: StoredModel) -> ResolvedModel:
         """How to load a model for embeddings. Raises: InvalidOption."""
         template, capabilities = await asyncio.to_thread(self._abilities, stored)
-        options = parse_options({**stored.params, **request.options})
+        if request.inputs and "rerank" in capabilities:
+            raise CapabilityMissing(
+                f'"{request.model}" does not support embeddings: it ranks documents, with /api/rerank'
+            )
+        return await self._resolved_whole(request.options, stored, template, capabilities)
+
+    async def resolve_rerank(self, request: RerankRequest, stored: StoredModel) -> ResolvedModel:
+        """How to load a model that ranks. Raises: InvalidOption, CapabilityMissing."""
+        template, capabilities = await asyncio.to_thread(self._abilities, stored)
+        if "rerank" not in capabilities:
+            raise CapabilityMissing(
+                f'"{request.model}" does not support rerank: it takes a model whose pooling is "rank"'
+            )
+        return await self._resolved_whole(request.options, stored, template, capabilities)
+
+    async def _resolved_whole(
+        self,
+        request_options: dict[str, Any],
+        stored: StoredModel,
+        template: PromptTemplate,
+        capabilities: tuple[Capability, ...],
+    ) -> ResolvedModel:
+        """A model for whole inputs, which have one result each."""
+        options = parse_options({**stored.params, **request_options})
         target = await self._planner.plan(stored, options, embedding=True, vision=False)
         return ResolvedModel(
             stored=stored,
@@ -138,7 +162,7 @@ class Resolver:
         stored = await self.find(name)
         template, capabilities = await asyncio.to_thread(self._abilities, stored)
         options = parse_options(stored.params)
-        embedding = "embedding" in capabilities
+        embedding = bool({"embedding", "rerank"} & set(capabilities))
         target = await self._planner.plan(
             stored, options, embedding=embedding, vision="vision" in capabilities
         )

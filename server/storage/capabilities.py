@@ -62,7 +62,7 @@ def listed_capabilities(
     template = go_template(DEFAULT_GO_TEMPLATE if go_source is None else go_source)
     found: list[str] = list(weights.capabilities()) if weights is not None else []
     # Ollama's list puts what the weights are for behind what they see and hear.
-    found.sort(key=lambda capability: capability in ("completion", "embedding"))
+    found.sort(key=lambda capability: capability in ("completion", "embedding", "rerank"))
     found += config.capabilities
     parser = _parser_capabilities(config)
     if template.supports_tools or "tools" in parser:

@@ -199,6 +199,44 @@ class EmbedResult(msgspec.Struct, frozen=True, kw_only=True):
     load_duration_ns: int = 0
 
 
+class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A query and the documents to score by how well they answer it.
+
+    Attributes:
+        n_top: only the best so many; 0: all.
+        truncate: cut a document that is too long instead of refusing it.
+    """
+
+    model: str
+    query: str
+    documents: tuple[str, ...] = ()
+    n_top: int = 0
+    truncate: bool = True
+    options: dict[str, Any] = {}
+    keep_alive_s: float | None = None
+    origin: Origin = Origin()
+
+
+class Ranked(msgspec.Struct, frozen=True):
+    """A document's place in the request and its score as the model gives it: a higher one is better."""
+
+    index: int
+    score: float
+
+
+class RerankResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Documents, the best first.
+
+    Attributes:
+        n_prompt_tokens: sum over the pairs of query and document.
+    """
+
+    ranking: tuple[Ranked, ...]
+    n_prompt_tokens: int = 0
+    total_duration_ns: int = 0
+    load_duration_ns: int = 0
+
+
 class TopLogprob(msgspec.Struct, frozen=True):
     """A token and its log probability; `token` is its UTF-8 text, `token_bytes` its bytes."""
 

@@ -8,7 +8,7 @@ import msgspec
 
 from server.types.messages import Message
 
-Capability = Literal["completion", "tools", "insert", "vision", "embedding", "thinking", "audio"]
+Capability = Literal["completion", "tools", "insert", "vision", "embedding", "rerank", "thinking", "audio"]
 
 
 class ModelDetails(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,6 +37,8 @@ from server.ipc.messages import (
     Loaded,
     LoadFailed,
     LoadProgress,
+    Rerank,
+    Scores,
     Shutdown,
     Step,
     StepStats,
@@ -136,13 +138,20 @@ class FakeEngine:
             self._load(message)
         elif isinstance(message, Abort):
             self._abort(message.request_id)
-        elif isinstance(message, Submit | Embed | Tokenize | Detokenize) and self._script.fail is not None:
+        elif (
+            isinstance(message, Submit | Embed | Rerank | Tokenize | Detokenize)
+            and self._script.fail is not None
+        ):
             kind, text = self._script.fail
             self._send(Failed(request_id=message.request_id, kind=kind, message=text))
         elif isinstance(message, Submit):
             self._submit(message)
         elif isinstance(message, Embed):
             self._embed(message)
+        elif isinstance(message, Rerank):
+            counts = tuple(len(message.query.encode() + text.encode()) for text in message.documents)
+            scores = tuple(float(-n) for n in counts)
+            self._send(Scores(request_id=message.request_id, scores=scores, n_tokens=counts))
         elif isinstance(message, Tokenize):
             start = (BOS_TOKEN,) if message.add_special else ()
             tokens = tuple(start + tuple(text.encode()) for text in message.texts)

@@ -15,6 +15,8 @@ from server.types.generation import (
     EmbedResult,
     GenerateRequest,
     GenerationEvent,
+    RerankRequest,
+    RerankResult,
 )
 from server.types.models import (
     BundledModel,
@@ -47,6 +49,7 @@ class ScriptedInference(InferenceService):
     def __init__(self) -> None:
         self.script: list[Step] = [Completed(reason="stop")]
         self.embedded: EmbedResult | Exception = EmbedResult(vectors=())
+        self.ranked: RerankResult | Exception = RerankResult(ranking=())
         self.asked: list[Any] = []
         self.n_closed = 0
         self.begun = asyncio.Event()
@@ -63,6 +66,12 @@ class ScriptedInference(InferenceService):
         if isinstance(self.embedded, Exception):
             raise self.embedded
         return self.embedded
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        self.asked.append(request)
+        if isinstance(self.ranked, Exception):
+            raise self.ranked
+        return self.ranked
 
     async def tokenize(self, model: str, text: str) -> tuple[int, ...]:
         return tuple(text.encode())

@@ -21,6 +21,8 @@ from server.types.generation import (
     EmbedResult,
     GenerateRequest,
     GenerationEvent,
+    RerankRequest,
+    RerankResult,
     Timings,
 )
 from server.types.models import (
@@ -304,6 +306,9 @@ class ScriptedInference(InferenceService):
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         return EmbedResult(vectors=())
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        return RerankResult(ranking=())
 
     async def tokenize(self, model: str, text: str) -> tuple[int, ...]:
         return tuple(range(len(text.split())))

@@ -316,6 +316,7 @@ _CAPABILITIES: dict[str, Capability] = {
     "insert": "insert",
     "vision": "vision",
     "embedding": "embedding",
+    "rerank": "rerank",
     "thinking": "thinking",
     "audio": "audio",
 }

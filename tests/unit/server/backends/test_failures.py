@@ -8,6 +8,7 @@ from server.backends.failures import circuit_error, end_error, load_ended_error,
 from server.backends.mailbox import SessionEnd
 from server.errors import (
     BadModelFile,
+    Busy,
     ContextExceeded,
     EngineCrashed,
     EngineError,
@@ -29,6 +30,7 @@ CLASSES: dict[FailureKind, type[OllaError]] = {
     "bad_model_file": BadModelFile,
     "out_of_memory": OutOfMemory,
     "load_failed": LoadFailed,
+    "busy": Busy,
     "engine": EngineError,
 }
 

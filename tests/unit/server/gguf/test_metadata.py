@@ -67,6 +67,11 @@ def test_embedding_model() -> None:
     assert minilm.parameter_size == "22.57M"
 
 
+def test_a_model_that_ranks_does_not_embed(tmp_path: Path) -> None:
+    assert view(tmp_path, llama(pooling_type=4)).capabilities() == ("rerank",)
+    assert view(tmp_path, llama(pooling_type=3)).capabilities() == ("embedding",)
+
+
 def test_keys_are_below_the_architecture(tmp_path: Path) -> None:
     metadata = view(tmp_path, llama(block_count=3) | {"qwen2.block_count": 9, "stray": 4})
     assert metadata.block_count == 3
