@@ -175,13 +175,18 @@ class TranscriptView(ScrollView, can_focus=True):
 
     def _go_to(self, line: int, n_lines: int) -> bool:
         """Have `n_lines` lines and `line` in the first row, without telling the watchers."""
-        if self.virtual_size.height != n_lines:
-            self.virtual_size = Size(self.columns, n_lines)
-        if round(self.scroll_y) != line:
+        has_moved = round(self.scroll_y) != line
+        if has_moved:
             self.set_scroll(None, line)
             self.set_reactive(Widget.scroll_target_y, line)
-            if self.show_vertical_scrollbar:
-                self.vertical_scrollbar.position = line
+        if self.virtual_size.height != n_lines:
+            # The scrollbar is always there, so no other widget moves: setting the size through its reactive
+            # would lay out the whole screen and send all of the view again.
+            size = Size(self.columns, n_lines)
+            self.set_reactive(Widget.virtual_size, size)
+            self._scroll_update(size)
+        if has_moved and self.show_vertical_scrollbar:
+            self.vertical_scrollbar.position = line
         before, self._shown = self._shown, self._top_place()
         if before != self._shown:
             self.refresh()
