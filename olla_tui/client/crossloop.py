@@ -12,7 +12,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from olla_tui.client.mailbox import Mailbox
 from server.errors import Cancelled, ShuttingDown
@@ -140,7 +140,7 @@ async def pump(open_stream: Callable[[], AsyncGenerator[T, None]], mailbox: Mail
         mailbox.end(None)
 
 
-class CrossLoopServices(Services):
+class CrossLoopServices:
     """The services of `services`, which live on `loop`, for a consumer on another loop.
 
     Closing it ends the streams it has open and leaves the server as it is.
@@ -154,21 +154,9 @@ class CrossLoopServices(Services):
         pull_interval_s: float = PULL_INTERVAL_S,
     ) -> None:
         self._bridge = Bridge(loop, pull_interval_s=pull_interval_s)
-        self._inference = CrossLoopInference(services.inference, self._bridge)
-        self._models = CrossLoopModels(services.models, self._bridge)
-        self._status = CrossLoopStatus(services.status, self._bridge)
-
-    @property
-    def inference(self) -> InferenceService:
-        return self._inference
-
-    @property
-    def models(self) -> ModelService:
-        return self._models
-
-    @property
-    def status(self) -> StatusService:
-        return self._status
+        self.inference: Final = CrossLoopInference(services.inference, self._bridge)
+        self.models: Final = CrossLoopModels(services.models, self._bridge)
+        self.status: Final = CrossLoopStatus(services.status, self._bridge)
 
     async def aclose(self) -> None:
         """End the open streams with `Cancelled`."""

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -22,7 +22,7 @@ from server.errors import (
     ModelNotFound,
     RequestNotFound,
 )
-from server.services.protocols import InferenceService, ModelService, Services, StatusService
+from server.services.protocols import InferenceService, ModelService, StatusService
 from server.types.generation import (
     ChatRequest,
     Completed,
@@ -54,32 +54,20 @@ from server.wire.rerank import rerank_body, rerank_result
 T = TypeVar("T")
 
 
-class RemoteServices(Services):
+class RemoteServices:
     """The services of the server at an address, with `HttpApi`'s errors and those of the protocols."""
 
     def __init__(self, api: HttpApi) -> None:
         self._api = api
         server = Server(api)
-        self._inference = RemoteInference(server)
-        self._models = RemoteModels(server)
-        self._status = RemoteStatus(server)
+        self.inference: Final = RemoteInference(server)
+        self.models: Final = RemoteModels(server)
+        self.status: Final = RemoteStatus(server)
 
     @classmethod
     def at(cls, base_url: str) -> RemoteServices:
         """Services of the server at an address; nothing is sent yet."""
         return cls(HttpApi(base_url))
-
-    @property
-    def inference(self) -> InferenceService:
-        return self._inference
-
-    @property
-    def models(self) -> ModelService:
-        return self._models
-
-    @property
-    def status(self) -> StatusService:
-        return self._status
 
     async def aclose(self) -> None:
         """Close the connections; open streams fail with ServerUnreachable."""

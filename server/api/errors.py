@@ -143,5 +143,8 @@ def as_olla_error(error: Exception, place: str) -> errors.OllaError:
     """`error` if it is one for users; else a sentence in its place, and the traceback in the log."""
     if isinstance(error, errors.OllaError):
         return error
+    if isinstance(error, RecursionError):
+        # Only what a request brings along is deep: its schemas, arguments and options.
+        return errors.InvalidRequest("the request is nested too deeply")
     _log.error("internal error in %s", place, exc_info=error)
     return errors.OllaError("internal error; the server's log has the details")

@@ -14,7 +14,6 @@ from server.services.prompting import PreparedPrompt, chat_prompt, generate_prom
 from server.services.requests import OpenRequest, RequestLog
 from server.services.rerank import ranked
 from server.services.resolve import ResolvedModel, Resolver
-from server.services.vectors import shortened
 from server.types.generation import (
     ChatRequest,
     Completed,
@@ -27,6 +26,7 @@ from server.types.generation import (
     RerankRequest,
     RerankResult,
 )
+from server.types.vectors import shortened
 
 CALL_ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 LONG_CALL_ID_ALPHABET = CALL_ID_ALPHABET + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -7,6 +7,9 @@ import re
 
 from server.errors import InvalidRequest
 
+MAX_DURATION_S = (2**63 - 1) / 1e9
+"""Longest duration that Go holds, about 292 years."""
+
 _UNIT_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d*\.?\d*)([^\d.]*)")
 
@@ -36,6 +39,8 @@ def parse_go_duration(text: str) -> float:
             raise ValueError(f'time: unknown unit "{unit}" in duration "{text}"')
         total_s += float(number) * _UNIT_S[unit]
         rest = rest[match.end() :]
+    if total_s > MAX_DURATION_S:
+        raise invalid
     return sign * total_s
 
 
@@ -70,6 +75,8 @@ def _decimal(value: int, unit: int) -> str:
 def parse_keep_alive(value: object) -> float | None:
     """Seconds that a `keep_alive` field asks for; None when it is absent, inf for a negative one.
 
+    A number of more seconds than a duration holds means never, too.
+
     Raises: InvalidRequest with Ollama's text.
     """
     if value is None:
@@ -77,7 +84,7 @@ def parse_keep_alive(value: object) -> float | None:
     if isinstance(value, bool):
         raise InvalidRequest("Unsupported type: 'bool'")
     if isinstance(value, int | float):
-        return math.inf if value < 0 else float(value)
+        return math.inf if value < 0 or value > MAX_DURATION_S else float(value)
     if isinstance(value, str):
         try:
             seconds = parse_go_duration(value)

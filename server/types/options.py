@@ -113,6 +113,7 @@ OPTIONS: tuple[OptionSpec, ...] = (
     _sampling("presence_penalty", "float", 0.0, "Penalty for tokens seen before", group="penalties"),
     _sampling("frequency_penalty", "float", 0.0, "Penalty by how often a token was seen", group="penalties"),
     _sampling("stop", "strings", (), "Texts that end the answer"),
+    _sampling("ignore_eos", "bool", False, "Go on where the model would end its answer"),
     _load("num_batch", "int", None, "Most tokens decoded in one step", unit="tokens", minimum=1),
     _load("num_gpu", "int", None, "Layers on the GPU; 0: none"),
     _load("main_gpu", "int", None, "GPU that holds what is not split", minimum=0),
@@ -137,13 +138,19 @@ GO_BOOLS: dict[str, bool] = {
 }
 """The texts that Go's strconv.ParseBool takes."""
 
+MIN_INT, MAX_INT = -(2**31), 2**31 - 1
+SEED_MASK = 2**32 - 1
+MAX_FLOAT32 = (2 - 2**-23) * 2.0**127
+"""Numbers beyond what llama.cpp's fields hold are taken for the nearest that they do."""
+
 _GO_TYPE = {"int": "integer", "float": "float32", "bool": "boolean", "strings": "array"}
 
 
 def parse_options(raw: Mapping[str, Any]) -> dict[str, OptionValue]:
     """Values of the known options; None values and unknown names are left out.
 
-    Numbers for integer options are cut toward zero. Raises: InvalidOption with Ollama's text.
+    Numbers for integer options are cut toward zero and held to 32 bits.
+    Raises: InvalidOption with Ollama's text.
     """
     parsed: dict[str, OptionValue] = {}
     for name, value in raw.items():
@@ -170,9 +177,20 @@ def _checked(spec: OptionSpec, value: Any) -> OptionValue:
         if not isinstance(value, bool):
             raise wrong
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong
-    return int(value) if spec.type == "int" else float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise wrong from None
+    if not math.isfinite(number):
+        raise wrong
+    if spec.name == "seed":
+        # The engine's seeds have 32 bits, and clients draw longer ones: each must stay its own.
+        return int(value) if MIN_INT <= value <= MAX_INT else int(value) & SEED_MASK
+    if spec.type == "int":
+        return min(max(int(value), MIN_INT), MAX_INT)
+    return min(max(number, -MAX_FLOAT32), MAX_FLOAT32)
 
 
 def sampling_params(options: Mapping[str, OptionValue]) -> SamplingParams:

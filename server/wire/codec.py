@@ -54,12 +54,11 @@ def _decode_first(text: str, when_empty: str) -> object:
     if start == len(text):
         raise InvalidRequest(when_empty)
     try:
-        value, _ = _decoder.raw_decode(text, start)
+        return _without_surrogates(_decoder.raw_decode(text, start)[0])
     except json.JSONDecodeError as error:
         raise InvalidRequest(_syntax_error(text, error)) from None
     except RecursionError:
         raise InvalidRequest("exceeded max depth") from None
-    return _without_surrogates(value)
 
 
 def _number(text: str) -> float:
@@ -203,7 +202,10 @@ class GoObject:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             self._refuse(name, value, "float64")
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            self._refuse(name, value, "float64", kind=f"number {value}")
 
     def mapping(self, name: str) -> dict[str, Any]:
         """An object with free keys, {} when not given."""

@@ -7,7 +7,6 @@ Reading: `chat_events` and the like, for a client.
 from __future__ import annotations
 
 import math
-import sys
 from array import array
 from collections.abc import Iterable
 from typing import Any
@@ -26,6 +25,7 @@ from server.types.generation import (
     TokenLogprob,
 )
 from server.types.messages import ToolCall
+from server.types.vectors import floats, packed
 from server.wire.codec import GoObject
 from server.wire.folding import Answer
 from server.wire.ollama.messages import (
@@ -238,18 +238,15 @@ def embed_reply(model: str, result: EmbedResult) -> EmbedReply:
 
 def embeddings_reply(result: EmbedResult) -> dict[str, list[float]]:
     """Reply of `/api/embeddings`, whose numbers are float32 printed as float64."""
-    return {"embedding": list(floats(result.vectors[0])) if result.vectors else []}
+    return {"embedding": list(_finite(result.vectors[0])) if result.vectors else []}
 
 
-def floats(vector: bytes) -> array[float]:
-    """Numbers of a little-endian float32 vector.
+def _finite(vector: bytes) -> array[float]:
+    """Numbers of a vector.
 
     Raises: InvalidRequest for one that is no number: it is the input that made the model overflow.
     """
-    numbers = array("f")
-    numbers.frombytes(vector)
-    if sys.byteorder == "big":
-        numbers.byteswap()
+    numbers = floats(vector)
     if not math.isfinite(sum(numbers)):
         raise InvalidRequest("embedding contains NaN or Inf values")
     return numbers
@@ -257,7 +254,7 @@ def floats(vector: bytes) -> array[float]:
 
 def float32_json(vector: bytes) -> bytes:
     """JSON list of a float32 vector; nine digits identify each number."""
-    return b"[" + ",".join([f"{number:.9g}" for number in floats(vector)]).encode("ascii") + b"]"
+    return b"[" + ",".join([f"{number:.9g}" for number in _finite(vector)]).encode("ascii") + b"]"
 
 
 def chat_events(line: object) -> tuple[GenerationEvent, ...]:
@@ -342,9 +339,6 @@ def embed_result(reply: object) -> EmbedResult:
 
 def _vector(numbers: Iterable[float]) -> bytes:
     try:
-        vector = array("f", numbers)
+        return packed(numbers)
     except (TypeError, OverflowError):
         raise InvalidRequest("an embedding must be a list of numbers") from None
-    if sys.byteorder == "big":
-        vector.byteswap()
-    return vector.tobytes()

@@ -70,6 +70,10 @@ def test_content_types() -> None:
     assert OPENAI.content_type(early, Phase.ANSWER) == "application/json"
 
 
+def test_what_is_nested_too_deeply_is_the_callers_fault() -> None:
+    assert row_of(as_olla_error(RecursionError("x"), "/")).status == 400
+
+
 def test_errors_for_users_stay_as_they_are() -> None:
     error = errors.BlobNotFound("x")
     assert as_olla_error(error, "/") is error

@@ -87,13 +87,23 @@ def test_never_raises_anything_but_value_error(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(None, None), (0, 0.0), (1.5, 1.5), ("5m", 300.0), (-1, math.inf), ("-1s", math.inf), ("0", 0.0)],
+    [
+        (None, None),
+        (0, 0.0),
+        (1.5, 1.5),
+        ("5m", 300.0),
+        (-1, math.inf),
+        ("-1s", math.inf),
+        ("0", 0.0),
+        (1e300, math.inf),
+        (10**399, math.inf),
+    ],
 )
 def test_keep_alive(value: object, seconds: float | None) -> None:
     assert parse_keep_alive(value) == seconds
 
 
-@pytest.mark.parametrize("value", ["10", "-1", "", "1d", True, [], {}])
+@pytest.mark.parametrize("value", ["10", "-1", "", "1d", "9999999h", True, [], {}])
 def test_keep_alive_refuses(value: object) -> None:
     with pytest.raises(InvalidRequest):
         parse_keep_alive(value)

@@ -62,6 +62,26 @@ def test_sampling_params_take_what_is_set() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("num_ctx", 10**399, None),
+        ("num_ctx", 2**63, 2**31 - 1),
+        ("num_thread", -(2**40), -(2**31)),
+        ("temperature", 1e308, (2 - 2**-23) * 2.0**127),
+        ("seed", 2**32 + 7, 7),
+        ("seed", 2**31, 2**31),
+        ("seed", -1, -1),
+    ],
+)
+def test_numbers_are_held_to_what_the_engine_takes(name: str, value: float, kept: float | None) -> None:
+    if kept is None:
+        with pytest.raises(InvalidOption):
+            parse_options({name: value})
+    else:
+        assert parse_options({name: value}) == {name: kept}
+
+
+@pytest.mark.parametrize(
     ("name", "texts", "value"),
     [
         ("num_ctx", ["4096"], 4096),

@@ -77,6 +77,7 @@ def test_an_empty_body_is_told_in_the_words_of_its_routes(body: bytes) -> None:
         (b"[-Infinity]", "invalid character 'I' looking for beginning of value"),
         (b"1e400", "json: cannot unmarshal number 1e400 into Go value of type float64"),
         (b"[" * 20_000, "exceeded max depth"),
+        (b"[" * 700 + b'"\\ud800"' + b"]" * 700, "exceeded max depth"),
         (b'{"a":tru', "unexpected EOF"),
         (b'{"a":-', "unexpected EOF"),
     ],
@@ -189,3 +190,9 @@ def test_no_text_raises_anything_but_invalid_request(text: str) -> None:
         decode_base64(text)
     except InvalidRequest as error:
         assert error.message.startswith("illegal base64 data at input byte ")
+
+
+def test_a_number_that_no_float_holds_is_refused() -> None:
+    fields = GoObject(decode(b'{"x":' + b"9" * 350 + b"}"), "T")
+    with pytest.raises(InvalidRequest, match=r"of type float64$"):
+        fields.number("x")
