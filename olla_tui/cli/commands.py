@@ -237,6 +237,28 @@ def ps(words: Words = None) -> None:
     list_running((words or [""])[0])
 
 
+@command(Usage("bench MODEL", 1, 1), "Measure how fast a model answers")
+def bench(
+    model: str,
+    clients: Annotated[str, typer.Option("--clients", help="Requests at once, a row for each")] = "1,8",
+    prompt: Annotated[str, typer.Option("--prompt", metavar="int", help="Tokens of the prompt")] = "512",
+    predict: Annotated[str, typer.Option("--predict", metavar="int", help="Tokens of an answer")] = "128",
+    rounds: Annotated[str, typer.Option("--rounds", metavar="int", help="Rounds of each figure")] = "3",
+    format_: Annotated[str, typer.Option("--format", help="Response format (e.g. json)")] = "",
+) -> None:
+    """Measure first token, prefill and decode on this machine."""
+    from olla_tui.cli.bench import BenchFlags, bench_model, read_clients
+
+    flags = BenchFlags(
+        clients=read_clients(clients),
+        n_prompt=read_int("--prompt", prompt),
+        n_predict=read_int("--predict", predict),
+        n_rounds=read_int("--rounds", rounds),
+        format=format_,
+    )
+    bench_model(model, flags)
+
+
 @command(Usage("cp SOURCE DESTINATION", 2, 2), "Copy a model")
 def cp(source: str, destination: str) -> None:
     """Give a model a second name."""

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from server.engine.batch import TokenArray
 from server.engine.candidates import Candidates, Row, best_id
 from server.engine.context_shift import fitted
 from server.engine.detokenizer import Detokenizer, Released
@@ -33,6 +34,7 @@ class Generation(msgspec.Struct, eq=False):
         last_token: chosen but not yet decoded.
         stop_tokens: control tokens whose name is one of the stop texts.
         shown: control tokens that are part of the text.
+        never: ids that are not chosen, whatever the model thinks of them.
         n_drafted, n_accepted: tokens that were guessed, and those of them that came true.
     """
 
@@ -46,6 +48,7 @@ class Generation(msgspec.Struct, eq=False):
     submitted_ns: int
     stop_tokens: dict[int, str]
     shown: frozenset[int]
+    never: TokenArray
     admitted_ns: int = 0
     first_token_ns: int = 0
     last_token: int = -1
@@ -115,6 +118,7 @@ def begin_generation(
         submitted_ns=time.monotonic_ns(),
         stop_tokens=control_tokens(model, params.stop),
         shown=frozenset(control_tokens(model, params.preserved_tokens)),
+        never=np.union1d(model.suppressed, model.ends()) if params.ignore_eos else model.suppressed,
     )
 
 
@@ -137,10 +141,10 @@ def choose_next(generation: Generation, model: Model, row: Row, guess: int) -> R
     if generation.n_output >= generation.n_output_max:
         generation.end = "length"  # nothing was asked for beyond the prompt
         return generation.text.finish()
-    suppressed = model.suppressed
-    raw = row.copy() if len(suppressed) and generation.params.logprobs else row
-    if len(suppressed):
-        row[suppressed] = -np.inf
+    never = generation.never
+    raw = row.copy() if len(never) and generation.params.logprobs else row
+    if len(never):
+        row[never] = -np.inf
         guess = -1
     if guess < 0 or row[guess] != row[guess]:
         guess = best_id(row) if generation.sampler.is_greedy else generation.sampler.sample(row)

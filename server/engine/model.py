@@ -59,6 +59,7 @@ class Model:
         self.eos = native.vocab_eos(self.vocab)
         self._pieces: dict[tuple[int, bool], bytes] = {}
         self._is_eog: dict[int, bool] = {}
+        self._ends: TokenArray | None = None
         self._buffer = ctypes.create_string_buffer(256)
         self.bos_text = self._text(self.bos)
         self.eos_text = self._text(self.eos)
@@ -114,6 +115,13 @@ class Model:
         if known is None:
             known = self._is_eog[token] = native.vocab_is_eog(self.vocab, token)
         return known
+
+    def ends(self) -> TokenArray:
+        """Ids of all tokens that end a generation, ascending."""
+        if self._ends is None:
+            ends = [token for token in range(self.n_vocab) if native.vocab_is_eog(self.vocab, token)]
+            self._ends = np.array(ends, np.int32)
+        return self._ends
 
     def is_control(self, token: int) -> bool:
         """Whether the token is a control token, which has no text of its own."""

@@ -45,6 +45,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         logprobs: report the log probability of each token.
         n_top_logprobs: alternatives to report per token, 0 to 20.
         preserved_tokens: names of control tokens that are part of the text, for the parser of the answer.
+        ignore_eos: never end with a token that ends an answer; such tokens are not chosen.
         n_draft: most tokens to guess ahead in a step; -1: as many as pay, 0: none.
     """
 
@@ -71,6 +72,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: bool = False
     n_top_logprobs: int = 0
     preserved_tokens: tuple[str, ...] = ()
+    ignore_eos: bool = False
     n_draft: int = -1
 
 

@@ -74,6 +74,14 @@ def test_the_number_of_tokens_is_bounded(player: Player, n_predict: int) -> None
     assert bool(text) == (n_predict > 0)
 
 
+def test_the_end_can_be_ignored(player: Player, spark: Model) -> None:
+    text, end = player.run(FRANCE, n_predict=30, ignore_eos=True)
+    assert (end.reason, end.timings.n_output_tokens) == ("length", 30)
+    assert text.startswith("The capital of France is Paris.")
+    assert not set(player.tokens(1)) & set(spark.ends().tolist())
+    assert spark.eos in spark.ends()
+
+
 def test_a_stop_text_ends_and_is_not_shown(player: Player) -> None:
     text, end = player.run(FRANCE, stop=("France is", "never"))
     assert (text, end.reason, end.stop_text) == ("The capital of ", "stop", "France is")
