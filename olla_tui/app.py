@@ -143,12 +143,12 @@ class OllaApp(App[QuitChoice]):
             wanted = DEFAULT_THEME
         self.theme = wanted
 
-    def on_mount(self) -> None:
+    async def on_mount(self) -> None:
         changed = {key: value or "none" for key, value in self.keys.items() if value != DEFAULT_KEYS[key]}
         if changed:
             self.set_keymap(changed)
         self._listen_to_signals()
-        self.push_screen(self.main)
+        await self.push_screen(self.main)  # keys wait until there is something to write into
         # The first frame goes out before the store and the history are read.
         self.call_after_refresh(self._start)
 

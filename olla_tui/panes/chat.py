@@ -23,7 +23,7 @@ from olla_tui.state.graphs import ASCII
 from olla_tui.state.rows import fit_row
 from olla_tui.text.styles import ASCII_GLYPHS, UNICODE_GLYPHS
 from olla_tui.widgets.board import LineBoard
-from olla_tui.widgets.composer import Composer
+from olla_tui.widgets.composer import Composer, is_written
 from olla_tui.widgets.transcript import Transcript
 
 PLACEHOLDER = "Ask something"
@@ -49,9 +49,9 @@ class WelcomeBoard(LineBoard, can_focus=True):
 
     def on_key(self, event: events.Key) -> None:
         """Hand on what is written."""
-        if event.is_printable and event.character:
+        if is_written(event):
             event.stop()
-            self.post_message(self.Typed(event.character))
+            self.post_message(self.Typed(event.character or ""))
 
     def on_paste(self, event: events.Paste) -> None:
         """Hand on what is pasted."""
@@ -259,8 +259,7 @@ class ChatPane(Pane):
 
     def on_welcome_board_typed(self, event: WelcomeBoard.Typed) -> None:
         event.stop()
-        self.composer.insert(event.text)
-        self.composer.focus()
+        self.write(event.text)
 
     def on_composer_editor_failed(self, event: Composer.EditorFailed) -> None:
         event.stop()
@@ -269,6 +268,11 @@ class ChatPane(Pane):
     def on_click(self, event: events.Click) -> None:
         if event.widget is not None and event.widget.id in ("prompt-row", "prompt-mark"):
             self.composer.focus()
+
+    def write(self, text: str) -> None:
+        """Put text where the cursor of the prompt is, and go there."""
+        self.composer.insert(text)
+        self.composer.focus()
 
     def write_example(self, number: int) -> None:
         """Put one of the examples into the prompt."""

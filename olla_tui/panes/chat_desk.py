@@ -44,10 +44,11 @@ class ChatDesk:
         return chat
 
     def settle_model(self) -> None:
-        """Give the present chat a model when it has none and one can be had."""
-        chat = self.current
-        if not chat.model:
-            chat.model = self._bridge.state.default_model()
+        """Give the present chat a model when it has none, or one that is gone before it began."""
+        chat, state = self.current, self._bridge.state
+        is_gone = state.models is not None and state.model(chat.model) is None and not chat.turns
+        if not chat.model or is_gone:
+            chat.model = state.default_model()
 
     async def open(self, chat_id: str) -> bool:
         """Show a chat from memory or from the history; False when it is in neither. Raises: StoreError."""

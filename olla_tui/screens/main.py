@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal
@@ -30,6 +31,7 @@ from olla_tui.state.layout import Layout, choose_layout, too_small_rows
 from olla_tui.state.rail import rail_rows
 from olla_tui.state.rows import row
 from olla_tui.widgets.board import LineBoard
+from olla_tui.widgets.composer import is_written
 
 SIZES = ("none", "tiny", "narrow", "wide", "huge")
 N_MODEL_COMMANDS = 50
@@ -42,7 +44,7 @@ class MainScreen(Screen[None]):
         *bindings_for(""),
         Binding("q", "quit_small", "Quit", show=False, id="small.quit"),
     ]
-    AUTO_FOCUS = None
+    AUTO_FOCUS = ""  # a pane is given the focus, not whatever stands first; None would take the app's way
 
     def __init__(self, bridge: Bridge, desk: ChatDesk, settings: TuiSettings, keys: dict[str, str]) -> None:
         """Make the screen.
@@ -183,6 +185,14 @@ class MainScreen(Screen[None]):
             hints.append(("esc", "chat", "pane.chat"))
         hints.append((self._first_key(BY_ID["app.quit"]), "quit", "app.quit"))
         self.query_one("#footer", LineBoard).show([hints_row(hints, row(), self.size.width)])
+
+    def on_key(self, event: events.Key) -> None:
+        """What is written before the prompt has the focus belongs to it all the same."""
+        small = self._layout_choice.size == "none"
+        unclaimed = self.active == "chat" and self.focused in (None, self.chat_pane.composer)
+        if unclaimed and not small and is_written(event):
+            event.stop()
+            self.chat_pane.write(event.character or "")
 
     def on_descendant_focus(self) -> None:
         self._show_hints()

@@ -190,6 +190,6 @@ def blocked_reason(state: Workstation, chat: Conversation) -> str:
         return "no model yet; alt+g starts one" if state.bundled else "no model yet"
     if chat.is_answering:
         return ""
-    if state.models and state.model(chat.model) is None:
+    if state.model(chat.model) is None:
         return f"{chat.model} is not in the store: choose another model"
     return ""

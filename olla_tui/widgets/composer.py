@@ -39,6 +39,11 @@ def run_editor(command: Sequence[str]) -> int:
     return subprocess.run(command, stdout=terminal, stderr=terminal, check=False).returncode
 
 
+def is_written(event: events.Key) -> bool:
+    """Whether a key writes something; with alt it is a command, also where that has nothing to do now."""
+    return event.is_printable and not event.key.startswith("alt+")
+
+
 class Composer(TextArea):
     """The prompt."""
 
@@ -155,6 +160,8 @@ class Composer(TextArea):
             event.stop()
             event.prevent_default()
             self.action_submit()
+        elif event.is_printable and not is_written(event):
+            event.prevent_default()
 
     def action_cursor_up(self, select: bool = False) -> None:
         """In the first row the prompt before this one, else as usual."""

@@ -87,6 +87,14 @@ def test_the_first_start_answers_on_the_screen_and_on_the_port(olla: PtyProgram,
     assert is_free(port)
 
 
+def test_what_is_typed_before_the_first_picture_stands_in_the_prompt(olla: PtyProgram) -> None:
+    olla.type("early")
+    olla.shows("❯ early")
+    olla.shows("5.77M parameters")
+    olla.type(ENTER)
+    olla.shows("─ early ─")
+
+
 def test_a_second_olla_attaches_and_its_end_leaves_the_first_alone(
     olla: PtyProgram, environment: dict[str, str], port: int
 ) -> None:

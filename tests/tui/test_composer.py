@@ -71,6 +71,12 @@ async def test_three_keys_start_a_new_line() -> None:
         assert app.sent == ["a\nb\nc\nd"]
 
 
+async def test_a_command_key_that_nobody_takes_writes_nothing() -> None:
+    async with written() as (_, composer, pilot):
+        await pilot.press("alt+g", "alt+shift+g", "é", "A")
+        assert composer.text == "éA"
+
+
 async def test_it_grows_with_its_text_and_its_wrapping_up_to_a_bound() -> None:
     async with written() as (_, composer, pilot):
         assert composer.size.height == 1

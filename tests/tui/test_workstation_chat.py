@@ -69,6 +69,19 @@ async def test_text_that_is_written_before_the_models_are_known_waits_and_is_sen
         assert app.desk.current.turns[0].content == "bye"
 
 
+async def test_a_chat_that_has_not_begun_loses_a_model_that_is_deleted():
+    script = empty_script()
+    script.models = [Script().models[-1]]
+    app = workstation(script)
+    async with driven(app, (80, 24)) as pilot:
+        assert app.desk.current.model == script.models[0].name
+        script.models = []
+        app.bridge.refresh_models()
+        await wait_until(pilot, lambda: not app.desk.current.model)
+        await settled(pilot)
+        assert "There is no model yet." in screen_text(app) and focus_of(app) == "welcome"
+
+
 async def test_text_that_is_written_where_there_is_no_model_yet_is_kept():
     script = empty_script()
     app = workstation(script)
