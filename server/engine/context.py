@@ -88,6 +88,7 @@ class Context:
             n_vocab=model.n_vocab,
         )
         self._n_outputs = 0
+        self._n_threads = params.n_threads
         self._abort_flag = _install_abort_flag(self._address)
         self._apply_adapters()
         self.can_shift = self._probe_shift()
@@ -187,6 +188,12 @@ class Context:
                 raise DecodeFailed("llama.cpp has no vector for a token")
             vectors[row] = np.ctypeslib.as_array(pointer, (self.model.n_embd,))
         return vectors
+
+    def use_threads(self, n_threads: int) -> None:
+        """Compute with so many threads from the next decode on."""
+        if n_threads != self._n_threads:
+            native.set_n_threads(self._address, n_threads, n_threads)
+            self._n_threads = n_threads
 
     # Abort, from any thread.
 

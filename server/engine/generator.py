@@ -18,20 +18,24 @@ from server.engine.generation import Generation, begin_generation, choose_next, 
 from server.engine.inbox import Inbox
 from server.engine.kv_cache import Placement, SlotCache
 from server.engine.model import Model
-from server.engine.pace import Pace
+from server.engine.pace import MIN_CHUNK_TOKENS, Pace
 from server.engine.scheduler import Phase, Plan, Scheduler
+from server.engine.thread_choice import ThreadChoice
 from server.ipc.messages import Failed, Finished, FromEngine, Step, StepStats, Submit, TokenDelta
 
 
 class Generator:
     """Decodes, samples and reports for every request of one context."""
 
-    def __init__(self, model: Model, context: Context, *, n_ctx: int, pace: Pace, inbox: Inbox) -> None:
+    def __init__(
+        self, model: Model, context: Context, *, n_ctx: int, pace: Pace, inbox: Inbox, threads: ThreadChoice
+    ) -> None:
         self._model = model
         self._context = context
         self._n_ctx = n_ctx
         self._pace = pace
         self._inbox = inbox
+        self._threads = threads
         self._cache = SlotCache(
             context.n_seq_max, n_ctx, can_trim=not model.is_recurrent, can_copy=context.can_copy
         )
@@ -98,12 +102,21 @@ class Generator:
             ended += self._all_failed(error)
             return [Step(tuple(deltas), self._step_stats(0.0)), *ended]
         seconds = time.perf_counter() - begin
-        self._pace.measured(plan.n_prompt_tokens, seconds)
-        if not plan.chunks:
-            self._drafter.measured(self._context.batch.n_tokens, seconds)
+        self._measured(plan, seconds)
         return [Step(tuple(deltas), self._step_stats(seconds)), *ended]
 
     # The parts of a step.
+
+    def _measured(self, plan: Plan, seconds: float) -> None:
+        """A step took so long: for the size of prompt chunks, the length of drafts, and the threads."""
+        self._pace.measured(plan.n_prompt_tokens, seconds)
+        n_rows = self._context.batch.n_tokens
+        if not plan.chunks:
+            self._drafter.measured(n_rows, seconds)
+            self._threads.measured(n_rows, seconds, time.monotonic())
+        elif plan.n_prompt_tokens >= MIN_CHUNK_TOKENS:
+            self._threads.measured("prompt", seconds / plan.n_prompt_tokens, time.monotonic())
+        self._context.use_threads(self._threads.n_threads)
 
     def _carry_out(self, placement: Placement) -> int:
         """Prepare the memory of a slot; returns the tokens that it keeps."""

@@ -16,6 +16,7 @@ from server.engine.inbox import Inbox
 from server.engine.logs import LogSink
 from server.engine.model import Model
 from server.engine.pace import Pace
+from server.engine.thread_choice import ThreadChoice
 from server.engine.threads import n_compute_threads
 from server.ipc.messages import Loaded
 from server.types.generation import LoadParams
@@ -71,7 +72,9 @@ def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) ->
             raise LoadRefused("the model only embeds texts and cannot generate")
         n_ctx = min(n_ctx, context.n_ctx)
         pace = Pace.guess(model.n_params, n_threads, on_gpu=on_gpu)
-        generator = Generator(model, context, n_ctx=n_ctx, pace=pace, inbox=inbox)
+        # A number that was asked for is kept, and with a GPU the processor's threads hardly count.
+        threads = ThreadChoice(n_threads, is_fixed=params.n_threads > 0 or on_gpu)
+        generator = Generator(model, context, n_ctx=n_ctx, pace=pace, inbox=inbox, threads=threads)
         n_slots = context.n_seq_max
     loaded = Loaded(
         n_ctx=n_ctx,

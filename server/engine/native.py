@@ -107,6 +107,7 @@ memory_can_shift: Fn[[Address], bool] = _c.llama_memory_can_shift
 batch_init: Fn[[int, int, int], Any] = _c.llama_batch_init
 batch_free: Fn[[Any], None] = _c.llama_batch_free
 decode: Fn[[Address, Any], int] = _c.llama_decode
+set_n_threads: Fn[[Address, int, int], None] = _c.llama_set_n_threads
 set_abort_callback: Fn[[Address, Any, Any], None] = _c.llama_set_abort_callback
 get_embeddings_seq: Fn[[Address, int], Any] = _c.llama_get_embeddings_seq
 get_embeddings_ith: Fn[[Address, int], Any] = _c.llama_get_embeddings_ith
