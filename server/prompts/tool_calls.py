@@ -19,17 +19,36 @@ class CallParser(Protocol):
     def finish(self) -> tuple[str, list[Call]]: ...
 
 
+class CallSyntax(NamedTuple):
+    """The texts around the JSON objects of calls, as a model writes them and its parser reads them.
+
+    Attributes:
+        opening, closing: around each call, or around the whole list; `closing` may be "".
+        arguments_key: key of the arguments in a call's object, beside `name`.
+        is_list: all calls stand in one JSON list.
+        between: between two calls that are not in a list; "" where there can be only one.
+    """
+
+    opening: str
+    closing: str = ""
+    arguments_key: str = "arguments"
+    is_list: bool = False
+    between: str = ""
+
+
 class Form(NamedTuple):
     """How calls are written.
 
     Attributes:
         marks: texts that all stand in a template whose model writes calls so.
         make: the parser, from the template's tag for calls, the tools' names and their parameters.
+        syntax: for forms that are JSON.
     """
 
     name: str
     marks: tuple[str, ...]
     make: Callable[[str, tuple[str, ...], dict[str, JsonObject]], CallParser]
+    syntax: CallSyntax | None = None
 
 
 def _hermes(_tag: str, names: tuple[str, ...], _parameters: dict[str, JsonObject]) -> CallParser:
@@ -56,9 +75,14 @@ def _by_tag(tag: str, names: tuple[str, ...], _parameters: dict[str, JsonObject]
 
 FORMS: tuple[Form, ...] = (
     Form("xml", ("<tool_call>", "<function=", "<parameter="), _xml),
-    Form("hermes", ("<tool_call>",), _hermes),
-    Form("mistral", ("[TOOL_CALLS]",), _mistral),
-    Form("llama3", ("<|python_tag|>",), _llama3),
+    Form(
+        "hermes",
+        ("<tool_call>",),
+        _hermes,
+        CallSyntax("<tool_call>\n", "\n</tool_call>", between="\n"),
+    ),
+    Form("mistral", ("[TOOL_CALLS]",), _mistral, CallSyntax("[TOOL_CALLS]", is_list=True)),
+    Form("llama3", ("<|python_tag|>",), _llama3, CallSyntax("", arguments_key="parameters")),
 )
 """The first form whose marks all stand in the template is the model's; else its own tag opens calls."""
 
@@ -90,12 +114,29 @@ def call_parser(source: str, tag: str, tools: tuple[Tool, ...], parser_name: str
     """
     names = tuple(tool.name for tool in tools)
     parameters = {tool.name: tool.parameters for tool in tools}
+    form = _form(source, parser_name)
+    return (form.make if form else _by_tag)(tag, names, parameters)
+
+
+def call_syntax(source: str, tag: str, parser_name: str = "") -> CallSyntax | None:
+    """How the calls are written that `call_parser` reads; None for a form that is not JSON."""
+    form = _form(source, parser_name)
+    if form is not None:
+        return form.syntax
+    if tag == "[":
+        return CallSyntax("", is_list=True)
+    closing = "" if tag == "{" else _closing_of(tag)
+    opening = "" if tag == "{" else f"{tag}\n"
+    return CallSyntax(opening, f"\n{closing}" if closing else "", between="\n" if closing else "")
+
+
+def _form(source: str, parser_name: str) -> Form | None:
+    """The form by the parser's name, else by the template; None: the template's own tag opens calls."""
     named = PARSER_FORMS.get(parser_name)
     for form in FORMS:
-        chosen = form.name == named if named else all(mark in source for mark in form.marks)
-        if chosen:
-            return form.make(tag, names, parameters)
-    return _by_tag(tag, names, parameters)
+        if form.name == named if named else all(mark in source for mark in form.marks):
+            return form
+    return None
 
 
 def _closing_of(tag: str) -> str:

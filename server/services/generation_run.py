@@ -83,15 +83,21 @@ class GenerationRun:
                 parsed = parser.feed(delta.text)
                 if parsed.content or parsed.tool_calls:
                     answered = True
+                    # The last thoughts can come in one piece with the answer, which is generated anew.
+                    if (chunk := self._chunk(Parsed(thinking=parsed.thinking), None)) is not None:
+                        yield chunk
                     break
                 chunk = self._chunk(parsed, delta)
                 if chunk is not None:
                     yield chunk
-        if not answered and self._done:
-            chunk = self._chunk(parser.finish(), None)
+        if not answered:
+            rest = parser.finish()
+            is_over = self._done[-1].reason == "length" or bool(self._done[-1].stop_text)
+            chunk = self._chunk(rest if is_over else Parsed(thinking=rest.thinking), None)
             if chunk is not None:
                 yield chunk
-            return
+            if is_over:
+                return
         thoughts = self._thoughts()
         n_used = self._tracked.n_output_tokens
         left = sampling.n_predict if sampling.n_predict < 0 else max(1, sampling.n_predict - n_used)
@@ -100,11 +106,22 @@ class GenerationRun:
             prompt=(*self._prompt.pieces, thoughts) if thoughts else self._prompt.pieces,
             sampling=msgspec.structs.replace(sampling, n_predict=left),
         )
+        parser_of_calls = self._parser(thoughts) if self._model.must_call else None
+        async with aclosing(self._constrained(job, parser_of_calls)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _constrained(
+        self, job: GenerationJob, parser: OutputParser | None
+    ) -> AsyncGenerator[Chunk, None]:
+        """The answer behind the thoughts: calls where there is a parser for them, else content as it is."""
         async with aclosing(self._deltas(job)) as deltas:
             async for delta in deltas:
-                chunk = self._chunk(Parsed(content=delta.text), delta)
-                if chunk is not None:
+                parsed = parser.feed(delta.text) if parser else Parsed(content=delta.text)
+                if (chunk := self._chunk(parsed, delta)) is not None:
                     yield chunk
+        if parser and (chunk := self._chunk(parser.finish(), None)) is not None:
+            yield chunk
 
     def _thoughts(self) -> str:
         """What was generated up to the answer's first character; "" when the model did not think."""
@@ -134,10 +151,11 @@ class GenerationRun:
                 self._text += event.text
                 yield event
 
-    def _parser(self) -> OutputParser:
+    def _parser(self, thoughts: str = "") -> OutputParser:
+        """The parser of what comes behind the prompt and these thoughts."""
         return output_parser(
             self._model.template,
-            prompt=self._prompt.text,
+            prompt=self._prompt.text + thoughts,
             think_on=thinks(self._model.think),
             has_tools=bool(self._model.tools),
             parser_name=self._model.parser_name,

@@ -62,11 +62,12 @@ class Inference:
                 if not request.messages:
                     yield Completed(reason="load")
                     return
-                prompt = await chat_prompt(request, model, lease)
-                async for event in self._generate(
-                    request, model, prompt, lease, tracked, load_ns, started_ns
-                ):
-                    yield event
+                async with tracked.cancellable():
+                    prompt = await chat_prompt(request, model, lease)
+                events = self._generate(request, model, prompt, lease, tracked, load_ns, started_ns)
+                async with aclosing(events):
+                    async for event in events:
+                        yield event
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerationEvent, None]:
         """See `InferenceService.generate`."""
@@ -80,11 +81,12 @@ class Inference:
                 if not request.prompt:
                     yield Completed(reason="load")
                     return
-                prompt = await generate_prompt(request, model, lease)
-                async for event in self._generate(
-                    request, model, prompt, lease, tracked, load_ns, started_ns
-                ):
-                    yield event
+                async with tracked.cancellable():
+                    prompt = await generate_prompt(request, model, lease)
+                events = self._generate(request, model, prompt, lease, tracked, load_ns, started_ns)
+                async with aclosing(events):
+                    async for event in events:
+                        yield event
 
     async def _generate(
         self,

@@ -16,6 +16,8 @@ MIN_N_CTX = 4
 MIN_VISION_N_CTX = 2048
 DEFAULT_N_BATCH = 512
 EMBEDDING_N_BATCH = 2048
+MAX_THREADS = 512
+"""ggml's GGML_MAX_N_THREADS; it ends the process when asked for more."""
 
 
 class LoadPlanner:
@@ -63,7 +65,7 @@ class LoadPlanner:
             n_gpu_layers=_number(options, "num_gpu", -1),
             main_gpu=_number(options, "main_gpu", 0),
             use_mmap=None if "use_mmap" not in options else bool(options["use_mmap"]),
-            n_threads=_number(options, "num_thread", 0),
+            n_threads=min(_number(options, "num_thread", 0), MAX_THREADS),
             kv_cache_type=settings.kv_cache_type,
             flash_attention=settings.flash_attention,
             embedding=embedding,

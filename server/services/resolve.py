@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from server.errors import CapabilityMissing, Forbidden, InvalidRequest, ModelNotFound
+from server.prompts.call_grammar import call_grammar
 from server.prompts.choice import chat_template
 from server.prompts.grammar import grammar_for
 from server.prompts.template import PromptTemplate
@@ -19,7 +20,6 @@ from server.storage.store import ModelStore, StoredModel
 from server.types.generation import (
     ChatRequest,
     EmbedRequest,
-    Format,
     GenerateRequest,
     RerankRequest,
     SamplingParams,
@@ -40,6 +40,7 @@ class ResolvedModel(msgspec.Struct, frozen=True, kw_only=True):
         think: None when nothing was asked and the model cannot; else off (False) or on (True or a level).
         adds_bos: the tokenizer puts BOS in front.
         is_chat: a conversation, whose thinking ends before a format begins.
+        must_call: the answer is calls of `tools`, and `sampling.grammar` sees to it.
         wants_context: the reply carries the token ids of prompt and answer.
     """
 
@@ -52,6 +53,7 @@ class ResolvedModel(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[Tool, ...] = ()
     adds_bos: bool = False
     is_chat: bool = False
+    must_call: bool = False
     wants_context: bool = False
 
     @property
@@ -201,12 +203,19 @@ class Resolver:
             stored=stored,
             target=target,
             template=template,
-            sampling=_sampling(request, options, template, shifts=stored.config.model_family != "deepseek2"),
+            sampling=_sampling(
+                request,
+                options,
+                template,
+                parser_name=stored.config.parser,
+                shifts=stored.config.model_family != "deepseek2",
+            ),
             capabilities=capabilities,
             think=think,
             tools=tools,
             adds_bos=stored.metadata().adds_bos,
             is_chat=is_chat,
+            must_call=isinstance(request, ChatRequest) and must_call(request),
             wants_context=wants_context,
         )
 
@@ -221,6 +230,7 @@ def _sampling(
     options: dict[str, OptionValue],
     template: PromptTemplate,
     *,
+    parser_name: str,
     shifts: bool,
 ) -> SamplingParams:
     """Sampling for one request.
@@ -234,16 +244,26 @@ def _sampling(
         base,
         n_predict=-1 if base.n_predict == 0 and rendered_here else base.n_predict,
         context_shift=request.shift and shifts,
-        grammar=grammar(request.format),
+        grammar=_grammar(request, template, parser_name),
         logprobs=request.logprobs,
         n_top_logprobs=request.n_top_logprobs if request.logprobs else 0,
         logit_bias=tuple(request.logit_bias.items()),
     )
 
 
-def grammar(format: Format) -> str:
-    """GBNF of a format, "" for none. Raises: InvalidFormat."""
-    return "" if format is None else grammar_for(format)
+def _grammar(request: ChatRequest | GenerateRequest, template: PromptTemplate, parser_name: str) -> str:
+    """GBNF of what the answer must be, "" for free text. Raises: InvalidFormat, InvalidRequest.
+
+    Calls that are required leave no room for content, and so none for a format.
+    """
+    if isinstance(request, ChatRequest) and must_call(request):
+        return call_grammar(template.source, template.tool_call_tag or "{", request.tools, parser_name)
+    return grammar_for(request.format)
+
+
+def must_call(request: ChatRequest) -> bool:
+    """Whether the answer has to be calls of tools."""
+    return request.tool_choice == "required" and bool(request.tools)
 
 
 def _resolved_think(

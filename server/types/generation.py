@@ -16,6 +16,9 @@ Format = Literal["json"] | JsonObject | None
 
 DoneReason = Literal["stop", "length", "load", "unload"]
 
+ToolChoice = Literal["auto", "required"]
+"""Whether the model may call tools, or must call at least one."""
+
 
 class Origin(msgspec.Struct, frozen=True):
     """Where a request came from, for the list of requests.
@@ -120,11 +123,13 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         keep_alive_s: None: as it is, or the server's default; 0 unloads; inf never unloads.
         logit_bias: token id to bias, beyond Ollama's options.
         render_only: answer with the rendered prompt instead of generating.
+        tool_choice: "required": the answer is calls of `tools`, whatever `format` says.
     """
 
     model: str
     messages: tuple[Message, ...] = ()
     tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = "auto"
     format: Format = None
     think: Think = None
     options: dict[str, Any] = {}

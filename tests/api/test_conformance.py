@@ -304,6 +304,13 @@ def test_log_probabilities_for_openai(client: httpx.Client) -> None:
     assert all(len(item["top_logprobs"]) == 2 and item["logprob"] <= 0 for item in content)
 
 
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
+def test_a_call_that_is_required_comes(client: httpx.Client, choice: Any) -> None:
+    reply = openai(client, model="spark", tools=[WEATHER], tool_choice=choice, max_tokens=200)["choices"][0]
+    assert {call["function"]["name"] for call in reply["message"]["tool_calls"]} == {"get_weather"}
+    assert (reply["message"]["content"], reply["finish_reason"]) == ("", "tool_calls")
+
+
 def test_several_choices(client: httpx.Client) -> None:
     reply = openai(
         client, n=2, temperature=1.5, seed=3, messages=[{"role": "user", "content": "Tell me a story."}]

@@ -17,6 +17,7 @@ from server.types.generation import (
     Chunk,
     Completed,
     EmbedRequest,
+    Format,
     GenerateRequest,
     GenerationEvent,
     Rendered,
@@ -109,6 +110,39 @@ async def test_a_tool_is_called(services: ServerServices) -> None:
     (call,) = got.tool_calls
     assert (call.name, call.arguments, got.content) == ("get_weather", {"city": "Paris"}, "")
     assert call.id.startswith("call_")
+
+
+@pytest.mark.parametrize("think", [False, True])
+@pytest.mark.parametrize("format_", [None, "json"])
+async def test_a_required_call_comes_whatever_is_asked(
+    services: ServerServices, think: bool, format_: Format
+) -> None:
+    request = ChatRequest(
+        model="spark",
+        messages=user("What is the capital of France?"),
+        tools=(WEATHER, Tool(name="noop", parameters={"type": "object", "properties": {}})),
+        tool_choice="required",
+        format=format_,
+        options={**GREEDY, "num_predict": 200},
+        think=think,
+    )
+    got = joined(await events(services, request))
+    assert got.content == ""
+    assert got.tool_calls
+    for call in got.tool_calls:
+        assert call.name in ("get_weather", "noop")
+        if call.name == "get_weather":
+            assert isinstance(call.arguments["city"], str)
+    assert bool(got.thinking) == think
+
+
+async def test_a_stream_that_is_left_has_given_its_slot_back(services: ServerServices) -> None:
+    request = ChatRequest(model="spark", messages=user("Tell me a story."), think=False, options=GREEDY)
+    async with aclosing(services.inference.chat(request)) as stream:
+        await anext(stream)
+        assert (await services.status.running())[0].n_busy_slots == 1
+    assert (await services.status.running())[0].n_busy_slots == 0
+    assert (await services.status.snapshot()).requests[0].state == "cancelled"
 
 
 @pytest.mark.parametrize("think", [False, True])

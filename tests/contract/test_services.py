@@ -83,6 +83,7 @@ CHAT = ChatRequest(
     n_top_logprobs=2,
     logit_bias={7: -1.0},
     drop_think_when_incapable=True,
+    tool_choice="required",
 )
 
 

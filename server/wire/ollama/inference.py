@@ -29,6 +29,7 @@ from server.wire.ollama.messages import (
 )
 
 MAX_TOP_LOGPROBS = 20
+MAX_TOKEN_ID = 2**31 - 1
 
 
 class UnknownFormat(InvalidFormat):
@@ -77,6 +78,7 @@ def chat_from_body(body: bytes, origin: Origin) -> ChatCall:
         logit_bias=logit_bias_from_body(extra),
         render_only=fields.flag("_debug_render_only"),
         drop_think_when_incapable=extra.flag("drop_think_when_incapable"),
+        tool_choice="required" if extra.flag("tool_required") else "auto",
         origin=origin,
     )
     return ChatCall(request, fields.flag("stream", True), extra.flag("details"), late_error)
@@ -194,8 +196,13 @@ def logit_bias_from_body(fields: GoObject) -> dict[int, float]:
     """`logit_bias`: token id, as a text, to a number. Raises: InvalidRequest."""
     biases: dict[int, float] = {}
     for token, bias in fields.mapping("logit_bias").items():
-        is_id = token.isascii() and token.isdigit()
-        if not is_id or isinstance(bias, bool) or not isinstance(bias, int | float):
+        is_id = token.isascii() and token.isdigit() and len(token) <= len(str(MAX_TOKEN_ID))
+        if (
+            not is_id
+            or int(token) > MAX_TOKEN_ID
+            or isinstance(bias, bool)
+            or not isinstance(bias, int | float)
+        ):
             raise InvalidRequest("logit_bias must map token ids to numbers")
         biases[int(token)] = float(bias)
     return biases
@@ -213,6 +220,8 @@ def chat_body(request: ChatRequest, *, stream: bool = True) -> bytes:
     _add_common(body, request)
     if request.drop_think_when_incapable:
         body["olla"]["drop_think_when_incapable"] = True
+    if request.tool_choice == "required":
+        body["olla"]["tool_required"] = True
     return encode(body)
 
 

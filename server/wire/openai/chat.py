@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from server.errors import InvalidRequest, OllaError
-from server.types.generation import ChatRequest, Format, Origin
+from server.types.generation import ChatRequest, Format, Origin, ToolChoice
 from server.types.messages import Message, Tool, ToolCall
 from server.wire.codec import EOF, GoObject, decode, decode_base64, go_type_of
 from server.wire.ollama.inference import (
@@ -53,10 +53,12 @@ def chat_from_body(body: bytes, origin: Origin) -> ChatCall:
     if (n_predict := fields.integer("max_completion_tokens")) is not None:
         options["num_predict"] = n_predict
     format_, late_error = _format(fields)
+    tools, tool_choice = _tools(fields)
     request = ChatRequest(
         model=fields.text("model"),
         messages=messages,
-        tools=_tools(fields),
+        tools=tools,
+        tool_choice=tool_choice,
         format=format_,
         think=think_from_effort(_effort(fields)),
         options=options,
@@ -96,19 +98,31 @@ def _format(fields: GoObject) -> tuple[Format, OllaError | None]:
     return None, None
 
 
-def _tools(fields: GoObject) -> tuple[Tool, ...]:
-    """The tools that the model may call: none, all, or the one that `tool_choice` names."""
+def _tools(fields: GoObject) -> tuple[tuple[Tool, ...], ToolChoice]:
+    """The tools that the model sees, by `tool_choice`, and whether it must call one of them.
+
+    Raises: InvalidRequest for a choice that cannot be honoured.
+    """
     tools = tuple(tool_from_body(tool) for tool in fields.children("tools", "api.Tool"))
     choice = fields.raw("tool_choice")
+    if choice is None or choice == "auto":
+        return tools, "auto"
     if choice == "none":
-        return ()
-    if not isinstance(choice, dict):
-        return tools
+        return (), "auto"
+    if not tools and (choice == "required" or isinstance(choice, dict)):
+        raise InvalidRequest("tool_choice is only allowed when tools are given")
+    if choice == "required":
+        return tools, "required"
+    if not isinstance(choice, dict) or choice.get("type", "function") != "function":
+        raise InvalidRequest(
+            'tool_choice must be "none", "auto", "required" or '
+            '{"type": "function", "function": {"name": ...}}'
+        )
     name = GoObject(choice, "ToolChoice").child("function", "openai.Function").text("name")
     named = tuple(tool for tool in tools if tool.name == name)
     if not named:
         raise InvalidRequest("tool_choice names a function that is not among the tools")
-    return named
+    return named, "required"
 
 
 def _messages(item: GoObject) -> list[Message]:

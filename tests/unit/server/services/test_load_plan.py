@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import BadModelFile
-from server.services.load_plan import LoadPlanner
+from server.services.load_plan import MAX_THREADS, LoadPlanner
 from server.settings import Settings
 from server.storage.config import ModelConfig
 from server.storage.manifests import Layer
@@ -62,3 +62,10 @@ async def test_no_damaged_file_is_handed_to_llama_cpp(tmp_path: Path, kind: str,
         store.blob_path(layer.digest).write_bytes(broken)
     with pytest.raises(BadModelFile):
         await plans.plan(stored, {}, embedding=False, vision=True)
+
+
+@pytest.mark.parametrize(("asked", "n_threads"), [(3, 3), (2**31 - 1, MAX_THREADS)])
+async def test_no_more_threads_than_ggml_survives(tmp_path: Path, asked: int, n_threads: int) -> None:
+    stored = store_with(tmp_path, FILES).find(ModelName.parse("m"))
+    target = await planner(tmp_path).plan(stored, {"num_thread": asked}, embedding=False, vision=True)
+    assert target.params.n_threads == n_threads

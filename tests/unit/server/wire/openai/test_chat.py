@@ -17,6 +17,7 @@ from server.wire.openai.chat import ChatCall, chat_from_body
 
 USER = {"role": "user", "content": "hi"}
 PNG = base64.b64encode(b"png").decode()
+CHOICES = 'tool_choice must be "none", "auto", "required" or {"type": "function", "function": {"name": ...}}'
 TOOLS = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("f", "g")]
 
 
@@ -109,17 +110,23 @@ def test_reasoning_efforts(effort: str, think: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "names"),
+    ("choice", "names", "kept"),
     [
-        ("none", []),
-        ("auto", ["f", "g"]),
-        ("required", ["f", "g"]),
-        (None, ["f", "g"]),
-        ({"type": "function", "function": {"name": "g"}}, ["g"]),
+        ("none", [], "auto"),
+        ("auto", ["f", "g"], "auto"),
+        ("required", ["f", "g"], "required"),
+        (None, ["f", "g"], "auto"),
+        ({"type": "function", "function": {"name": "g"}}, ["g"], "required"),
     ],
 )
-def test_tool_choice_hides_tools(choice: Any, names: list[str]) -> None:
-    assert [tool.name for tool in request(tools=TOOLS, tool_choice=choice).tools] == names
+def test_tool_choice_hides_tools_and_requires_calls(choice: Any, names: list[str], kept: str) -> None:
+    asked = request(tools=TOOLS, tool_choice=choice)
+    assert ([tool.name for tool in asked.tools], asked.tool_choice) == (names, kept)
+
+
+@pytest.mark.parametrize("choice", ["none", "auto", None])
+def test_a_choice_without_tools_that_asks_for_no_call(choice: Any) -> None:
+    assert request(tool_choice=choice).tool_choice == "auto"
 
 
 def test_other_fields() -> None:
@@ -217,9 +224,17 @@ def test_calls_stay_with_the_last_part() -> None:
         ({"n": 0}, "n must be between 1 and 16"),
         ({"n": 17}, "n must be between 1 and 16"),
         (
-            {"tool_choice": {"type": "function", "function": {"name": "x"}}},
+            {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}},
             "tool_choice names a function that is not among the tools",
         ),
+        ({"tool_choice": "required"}, "tool_choice is only allowed when tools are given"),
+        ({"tool_choice": {"function": {"name": "f"}}}, "tool_choice is only allowed when tools are given"),
+        *(
+            ({"tools": TOOLS, "tool_choice": choice}, CHOICES)
+            for choice in ("any", 1, [], {"type": "custom"})
+        ),
+        ({"logit_bias": {"9" * 5000: 1}}, "logit_bias must map token ids to numbers"),
+        ({"logit_bias": {str(2**31): 1}}, "logit_bias must map token ids to numbers"),
         (
             {"reasoning_effort": "weird"},
             'invalid reasoning value: "weird" (must be "minimal", "low", "medium", "high", "xhigh", "ultra", '
