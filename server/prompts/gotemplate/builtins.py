@@ -64,7 +64,8 @@ def slice_(item: Value, *bounds: Value) -> Value:
         raise CallFault("cannot 3-index slice a string")
     data = encode(item) if isinstance(item, str) else item
     places = [_position(bound, len(data)) for bound in bounds]
-    start, end = (*places, 0, len(data))[:2] if not places else (places[0], *places[1:2], len(data))[:2]
+    start = places[0] if places else 0
+    end = places[1] if len(places) > 1 else len(data)
     if start > end or (len(places) == 3 and end > places[2]):
         raise CallFault(f"invalid slice index: {start} > {end}")
     cut = data[start:end]

@@ -60,7 +60,7 @@ def number_value(literal: str) -> int | float:
         if len(text) != 1:
             raise ValueError(f"malformed character constant: {literal}")
         return ord(text)
-    bad = ValueError(f"bad number syntax: {go_quote(literal)}")
+    bad = ValueError(f"illegal number syntax: {go_quote(literal)}")
     integer = _integer(literal)
     if integer is not None:
         if not -_MAX_INT - 1 <= integer <= _MAX_INT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import NoReturn
 
 from server.errors import InvalidTemplate
@@ -168,7 +169,10 @@ class _Run:
                 self._depth = depth
                 del self.variables[n_variables:]
         if not ran and node.else_body is not None:
-            self.walk(dot, node.else_body)
+            # Go lets a break in there end this range, not the one around it.
+            with suppress(_Break):
+                self.walk(dot, node.else_body)
+            self._depth = depth
         del self.variables[n_outer:]
 
     def _rounds(self, node: RangeNode, over: Value) -> Iterable[tuple[Value, Value]]:
@@ -285,17 +289,19 @@ class _Run:
     def _fields(self, node: Node, value: Value, names: tuple[str, ...], *, from_variable: bool) -> Value:
         """Follow field names. Nil that a variable holds has nil fields; any other nil has none."""
         untyped = from_variable and value is None
+        in_map = False
         for name in names:
             if value is None:
                 if untyped:
                     continue
                 self._fail(node, f"nil pointer evaluating interface {{}}.{name}")
             if isinstance(value, dict):
-                value = value.get(name)
+                value, in_map = value.get(name), True
             elif isinstance(value, Struct) and name in value.fields:
-                value = value.fields[name]
+                value, in_map = value.fields[name], False
             else:
-                self._fail(node, f"can't evaluate field {name} in type {type_name(value)}")
+                shown = "interface {}" if in_map else type_name(value)
+                self._fail(node, f"can't evaluate field {name} in type {shown}")
         return value
 
     # functions

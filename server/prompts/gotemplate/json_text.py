@@ -8,7 +8,7 @@ import re
 
 from server.prompts.gotemplate.values import JsonList, OrderedObject, Struct, TypeNames, Value, encode
 
-_HTML = re.compile("[<>&\u2028\u2029\ud800-\udfff\x7f]")
+_HTML = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
 
 def go_json(value: Value) -> str:
@@ -48,8 +48,6 @@ def json_string(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     char = match.group()
-    if char == "\x7f":
-        return char
     if 0xD800 <= ord(char) <= 0xDFFF:
         return "\\ufffd"
     return f"\\u{ord(char):04x}"

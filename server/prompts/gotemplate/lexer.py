@@ -286,4 +286,5 @@ class Lexer:
 
 
 def _named(char: str) -> str:
-    return f"U+{ord(char):04X} {char!r}"
+    """A character as Go's %#U writes it."""
+    return f"U+{ord(char):04X} '{char}'" if char.isprintable() else f"U+{ord(char):04X}"

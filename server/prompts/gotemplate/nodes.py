@@ -7,13 +7,23 @@ Everything that Ollama infers from a template (variables, tags, where a turn is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Attributes: pos: offset in the source, in characters."""
+    """A part of a template.
 
+    Attributes:
+        written: source of a node that has no parts, for error texts.
+        pos: offset in the source, in characters.
+    """
+
+    written: ClassVar[str] = ""
     pos: int
+
+    def __str__(self) -> str:
+        return self.written
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +31,14 @@ class TextNode(Node):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
 class DotNode(Node):
-    def __str__(self) -> str:
-        return "."
+    __slots__ = ()
+    written = "."
 
 
-@dataclass(frozen=True, slots=True)
 class NilNode(Node):
-    def __str__(self) -> str:
-        return "nil"
+    __slots__ = ()
+    written = "nil"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,29 +151,24 @@ class BranchNode(Node):
     else_body: ListNode | None
 
 
-@dataclass(frozen=True, slots=True)
 class IfNode(BranchNode):
-    pass
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class WithNode(BranchNode):
-    pass
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class RangeNode(BranchNode):
-    pass
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class BreakNode(Node):
-    pass
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
 class ContinueNode(Node):
-    pass
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,20 +180,18 @@ class TemplateNode(Node):
         return f'{{{{template "{self.name}"{"" if self.pipe is None else f" {self.pipe}"}}}}}'
 
 
-@dataclass(frozen=True, slots=True)
 class ElseEnding(Node):
     """What ends a list while parsing; never part of a tree."""
 
-    def __str__(self) -> str:
-        return "{{else}}"
+    __slots__ = ()
+    written = "{{else}}"
 
 
-@dataclass(frozen=True, slots=True)
 class EndEnding(Node):
-    """What ends a list while parsing; never part of a tree."""
+    """As `ElseEnding`."""
 
-    def __str__(self) -> str:
-        return "{{end}}"
+    __slots__ = ()
+    written = "{{end}}"
 
 
 @dataclass(frozen=True, slots=True)

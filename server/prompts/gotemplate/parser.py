@@ -132,9 +132,12 @@ class _Parser:
         return syntax_error(self._source, (token or self._last).pos, message)
 
     def _unexpected(self, token: Token, context: str) -> InvalidTemplate:
-        shown = "EOF" if token.kind is Kind.EOF else go_quote(token.text[:40])
-        if token.text in KEYWORDS:
+        if token.kind is Kind.EOF:
+            shown = "EOF"
+        elif token.kind is Kind.DOT or token.text in KEYWORDS:
             shown = f"<{token.text}>"
+        else:
+            shown = go_quote(token.text[:10]) + ("..." if len(token.text.encode()) > 10 else "")
         return self._error(f"unexpected {shown} in {context}", token)
 
     def _enter(self) -> None:
@@ -339,19 +342,21 @@ class _Parser:
         return CommandNode(start, tuple(args))
 
     def _operand(self) -> Node | None:
+        """A term with the fields behind it, which stands, as in Go, where the first of those does."""
         node = self._term()
         if node is None or self._peek().kind is not Kind.FIELD:
             return node
+        pos = self._peek().pos
         fields: list[str] = []
         while self._peek().kind is Kind.FIELD:
             fields.append(self._next().text[1:])
         if isinstance(node, FieldNode):
-            return FieldNode(node.pos, (*node.ident, *fields))
+            return FieldNode(pos, (*node.ident, *fields))
         if isinstance(node, VariableNode):
-            return VariableNode(node.pos, (*node.ident, *fields))
+            return VariableNode(pos, (*node.ident, *fields))
         if isinstance(node, BoolNode | StringNode | NumberNode | NilNode | DotNode):
             raise self._error(f"unexpected . after term {go_quote(str(node))}")
-        return ChainNode(node.pos, node, tuple(fields))
+        return ChainNode(pos, node, tuple(fields))
 
     def _term(self) -> Node | None:
         token = self._next_skipping_space()
