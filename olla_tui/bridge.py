@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from olla_tui.state.conversation import Conversation
 from olla_tui.state.requests import is_open
 from olla_tui.state.workstation import Part, Workstation
-from server.errors import OllaError
+from server.errors import OllaError, ServerUnreachable
 from server.services.protocols import Services
 from server.types.generation import ChatRequest, Chunk, Completed
 
@@ -143,6 +143,8 @@ class Bridge:
                     self._touch_if(state.fold_logs(lines), "logs")
         except TimeoutError:
             self._touch_if(state.fold_failure("the server does not answer"), "status")
+        except ServerUnreachable:
+            self._touch_if(state.fold_failure("no server answers, asking again"), "status")
         except OllaError as error:
             self._touch_if(state.fold_failure(error.message), "status")
         except Exception:

@@ -51,7 +51,8 @@ class RunningPane(Pane):
         return self.query_one("#running-table", LineTable)
 
     def refresh_from(self, parts: frozenset[str]) -> None:
-        self.show_title(f"{len(self.state.running)} loaded" if self.state.running else "")
+        loaded = f"{len(self.state.running)} loaded" if self.state.running else ""
+        self.show_title(f"{loaded}, when last seen" if loaded and self.state.connection == "down" else loaded)
         models = {model.name: model for model in self.state.running}
         self.table.show(
             list(models),

@@ -29,7 +29,7 @@ from olla_tui.settings import TuiSettings
 from olla_tui.state.header import header_row, hints_row, tabs_row
 from olla_tui.state.layout import Layout, choose_layout, too_small_rows
 from olla_tui.state.rail import rail_rows
-from olla_tui.state.rows import row
+from olla_tui.state.rows import Span, row
 from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.composer import is_written
 
@@ -183,8 +183,11 @@ class MainScreen(Screen[None]):
                 hints.append((self._first_key(action), action.hint, action.id))
         if self.active != "chat":
             hints.append(("esc", "chat", "pane.chat"))
-        hints.append((self._first_key(BY_ID["app.quit"]), "quit", "app.quit"))
-        self.query_one("#footer", LineBoard).show([hints_row(hints, row(), self.size.width)])
+        # How to leave is said at every width.
+        leave = row(
+            Span(self._first_key(BY_ID["app.quit"]), "key", "app.quit"), Span(" quit ", "muted", "app.quit")
+        )
+        self.query_one("#footer", LineBoard).show([hints_row(hints, leave, self.size.width)])
 
     def on_key(self, event: events.Key) -> None:
         """What is written before the prompt has the focus belongs to it all the same."""

@@ -18,6 +18,8 @@ def header_row(state: Workstation, width: int) -> Row:
     used = 1
     for index, group in enumerate(groups):
         needed = width_of(group) + (width_of((separator,)) if index else 0)
+        if index == 0 and used + needed > width:
+            return (*spans, *fit_row(group, width - used))  # what is wrong is said as far as it fits
         if used + needed > width:
             continue
         spans += [separator, *group] if index else group
@@ -92,9 +94,11 @@ def tabs_row(tabs: Sequence[tuple[str, str]], active: str, width: int) -> Row:
     right = row(Span("F1", "key", "app.help"), Span(" help ", "muted", "app.help"))
     if width >= 80:
         right += row(Span(" ^P", "key", "app.palette"), Span(" palette ", "muted", "app.palette"))
+    n_cells = 1 + sum(len(f" {index} {title} ") for index, (_, title) in enumerate(tabs, start=1))
+    is_named = n_cells + width_of(right) <= width
     spans: list[Span] = [Span(" ")]
     for index, (pane, title) in enumerate(tabs, start=1):
-        name = title if width >= 60 or pane == active else ""
+        name = title if is_named or pane == active else ""
         chosen = pane == active
         text = f" {index} {name} " if name else f" {index} "
         spans.append(Span(text, "tab.active" if chosen else "tab", f"pane.{pane}"))

@@ -63,8 +63,12 @@ def thinking_note_of(turn: Turn) -> str:
 
 
 def error_of(turn: Turn) -> str:
-    """The sentence below a failed answer."""
-    return f"{turn.error} {turn.hint}".strip() if turn.error else ""
+    """The sentence below a failed answer; of a hint that quotes a log its last line, which tells most."""
+    if not turn.error:
+        return ""
+    quoted = [line.strip() for line in turn.hint.splitlines() if line.strip()]
+    hint = f"{quoted[-1]} (the log has more)" if len(quoted) > 1 else turn.hint
+    return f"{turn.error} {hint}".strip()
 
 
 def context_limit(state: Workstation, chat: Conversation) -> int:

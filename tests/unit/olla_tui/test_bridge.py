@@ -73,9 +73,9 @@ async def test_an_idle_server_is_silent(desk):
 
 async def test_a_server_that_fails_is_down_until_it_answers(desk):
     bridge, script, _ = desk
-    script.down = ServerUnreachable("no server answers at :11434")
+    script.down = ServerUnreachable("could not connect to an olla server at http://127.0.0.1:11434 (refused)")
     await bridge.poll_once()
-    assert (bridge.state.connection, bridge.state.problem) == ("down", "no server answers at :11434")
+    assert (bridge.state.connection, bridge.state.problem) == ("down", "no server answers, asking again")
     script.down = None
     await bridge.poll_once()
     assert bridge.state.connection == "up"

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from olla_tui.state import turns
-from olla_tui.state.conversation import Conversation
+from olla_tui.state.conversation import Conversation, Turn
 from olla_tui.state.devices import DeviceView, graph_rows, label_devices, memory_rows, share_of, shown
 from olla_tui.state.graphs import ASCII
 from olla_tui.state.header import header_row, hints_row, tabs_row
@@ -64,6 +64,9 @@ def test_a_server_that_goes_and_comes_back():
     assert state.fold_failure("gone")
     assert not state.fold_failure("gone")
     assert "gone" in plain(header_row(state, 80))
+    assert state.fold_failure("gone with a sentence that is longer than the terminal is wide" * 2)
+    assert "gone with a sentence" in plain(header_row(state, 40))
+    assert width_of(header_row(state, 40)) == 40
     assert state.fold_snapshot(snapshot)
     assert (state.connection, state.problem) == ("up", "")
 
@@ -219,6 +222,13 @@ def test_the_context_gauge_knows_the_loaded_size_and_the_models(busy):
     assert turns.context_limit(busy, loaded) == 32768
     assert turns.context_limit(busy, Conversation(id="1", model="spark:latest")) == 2048
     assert turns.gauge_row(busy, Conversation(id="1", model="unknown:1"), 5) == ()
+
+
+def test_of_a_log_that_is_quoted_the_last_line_is_shown():
+    turn = Turn(role="assistant", error="The engine failed.", hint="Traceback:\n  main()\nImportError: x\n")
+    assert turns.error_of(turn) == "The engine failed. ImportError: x (the log has more)"
+    assert turns.error_of(replace(turn, hint="Try again.")) == "The engine failed. Try again."
+    assert turns.error_of(replace(turn, error="")) == ""
 
 
 def test_the_words_around_an_answer():
