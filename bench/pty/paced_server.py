@@ -1,19 +1,15 @@
-"""A server that speaks enough of Ollama's API to stream a fixed Markdown answer at a set pace.
+"""A server that speaks enough of Ollama's API to stream the answers of `bench.pty.paced`.
 
-    python bench/pty/paced_server.py PORT
-
-A question that holds RATExCOUNT, "100x1000", is answered with COUNT tokens at RATE a second; one that also
-holds "code" with a single long fence. Without it the answer is 100 tokens long.
+python bench/pty/paced_server.py PORT
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import re
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,8 +17,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from bench.pty.paced import pace_of, paced
+
 MODEL = "paced:latest"
-TICK_S = 0.01
 DETAILS = {
     "parent_model": "",
     "format": "gguf",
@@ -31,54 +30,17 @@ DETAILS = {
     "parameter_size": "5M",
     "quantization_level": "F16",
 }
-PROSE = """## Section {n}: how a stream arrives
-
-A terminal client receives small pieces of text, joins them, and must paint them without losing the place.
-The **bold part** and the *slanted part* and some `inline code` keep the parser busy.
-
-```python
-def stream_{n}(tokens, width=80):
-    # wrap each piece at the width of the pane
-    return {{"left": "", "count": 42}}
-```
-
-- first item of list {n}, short
-- second item, which is a good deal longer and will need to wrap on a narrow screen because it goes on and on
-
-| Name {n} | Bytes/s | Note |
-|:-----|--------:|------|
-| alpha | 1024 | steady |
-| beta | 22000 | bursts of text |
-
-Plain text again, so that the paragraph has something to align with, and é ü ñ 日本語 to be wide.
-
-"""
-CODE = "    value_{n} = compute({n}, width=80)  # one line of a long fence\n"
-
-
-def pieces(code: bool) -> Iterator[str]:
-    """An endless stream of pieces as long as tokens are."""
-    if code:
-        yield "```python\ndef long():\n"
-    n = 0
-    while True:
-        n += 1
-        yield from re.findall(r"[ \t]*\S{1,5}|\n+|[ \t]+", (CODE if code else PROSE).format(n=n))
 
 
 async def answer(model: str, prompt: str) -> AsyncIterator[bytes]:
     """The lines of an answer; tokens that are due together go out together."""
-    match = re.search(r"(\d+)x(\d+)", prompt)
-    rate, count = (int(match[1]), int(match[2])) if match else (100, 100)
-    source, begun, sent = pieces("code" in prompt), time.monotonic(), 0
-    while sent < count:
-        await asyncio.sleep(TICK_S)
-        due = min(int((time.monotonic() - begun) * rate), count)
+    count, begun = 0, time.monotonic()
+    async for tokens in paced(pace_of(prompt)):
         lines = [
-            {"model": model, "message": {"role": "assistant", "content": next(source)}, "done": False}
-            for _ in range(due - sent)
+            {"model": model, "message": {"role": "assistant", "content": token}, "done": False}
+            for token in tokens
         ]
-        sent = due
+        count += len(tokens)
         yield b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     elapsed_ns = max(int((time.monotonic() - begun) * 1e9), 1)
     yield (

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import http.client
 import json
 import os
+import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,24 +52,24 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def home(n_turns: int = 0) -> Iterator[Path]:
-    """A home directory; its history holds one chat of so many turns."""
+def home(n_turns: int = 0, model: str = "paced:latest") -> Iterator[Path]:
+    """A home directory; its history holds one chat of so many turns with a model."""
     with tempfile.TemporaryDirectory(prefix="olla-bench-") as name:
         path = Path(name)
         if n_turns:
-            asyncio.run(_fill_history(path / "olla" / "chats.sqlite", n_turns))
+            asyncio.run(_fill_history(path / "olla" / "chats.sqlite", n_turns, model))
         yield path
 
 
-async def _fill_history(path: Path, n_turns: int) -> None:
+async def _fill_history(path: Path, n_turns: int, model: str) -> None:
     turns = [
         Turn(role="user", content=f"Question {at}?", at=1e9 + at)
         if at % 2 == 0
-        else Turn(role="assistant", content=ANSWER, model="paced", at=1e9 + at)
+        else Turn(role="assistant", content=ANSWER, model=model, at=1e9 + at)
         for at in range(n_turns)
     ]
     store = HistoryStore(path)
-    await store.save(Conversation(id="long", model="paced:latest", title="long chat", turns=turns))
+    await store.save(Conversation(id="long", model=model, title="long chat", turns=turns))
     await store.close()
 
 
@@ -114,11 +118,19 @@ class Workstation(PseudoTerminal):
         columns: int = 120,
         rows: int = 40,
         probed: bool = False,
+        paced: bool = False,
         low_bandwidth: bool = False,
     ) -> None:
+        """Start it.
+
+        Args:
+            probed: with a probe in its screen, which `measure` asks.
+            paced: probed, and its own server answers at a set pace; see `bench.pty.paced_backend`.
+        """
         self.started_at = time.monotonic()
         self._probe_file = home_path / "probe.json"
-        program = [str(HERE / "probed.py")] if probed else ["-m", "olla_tui"]
+        probe = [str(HERE / "probed.py"), *(["--paced"] if paced else [])]
+        program = probe if probed or paced else ["-m", "olla_tui"]
         environment = {
             "HOME": str(home_path),
             "OLLA_HOME": str(home_path / "olla"),
@@ -145,37 +157,77 @@ class Workstation(PseudoTerminal):
             self.read(left)
         return len(self.output) - before
 
-    def open_long_chat(self) -> None:
-        """Open the chat that `home` put into the history."""
+    def list_chats(self) -> None:
+        """Open the list of chats, with the cursor on the one that `home` put into the history."""
         self.write(b"\x0c")  # ctrl+l
         self.wait_for(b"long chat")
         self.drain(0.5)
+
+    def open_long_chat(self) -> None:
+        """Open the chat that `home` put into the history."""
+        self.list_chats()
         self.write(b"\r")
         self.wait_for(b"Question 1998")
         self.drain(1.0)
 
+    def begin_probe(self) -> None:
+        """Let the probe begin; it must have been asked for."""
+        self.process.send_signal(signal.SIGUSR1)
+
+    def end_probe(self) -> dict[str, Any]:
+        """What the probe saw since it began."""
+        self.process.send_signal(signal.SIGUSR2)
+        self.wait_for(self._probe_file.exists, WAIT_S)
+        found: dict[str, Any] = json.loads(self._probe_file.read_text())
+        self._probe_file.unlink()
+        return found
+
     def measure(self, seconds: float) -> dict[str, Any]:
         """Lag of the loop, processor time and bytes over a time."""
-        self.process.send_signal(signal.SIGUSR1)
+        self.begin_probe()
         cpu_before = self.cpu_s()
         begun = time.monotonic()
         n_bytes = self.drain(seconds)
         elapsed = time.monotonic() - begun
         cpu_s = self.cpu_s() - cpu_before
-        self.process.send_signal(signal.SIGUSR2)
-        self.wait_for(self._probe_file.exists)
-        found: dict[str, Any] = json.loads(self._probe_file.read_text())
-        self._probe_file.unlink()
         return {
             "cpu_pct": round(cpu_s / elapsed * 100, 1),
             "kB_per_s": round(n_bytes / elapsed / 1000, 1),
-            **found,
+            **self.end_probe(),
         }
 
-    def cpu_s(self) -> float:
-        """Processor time that the process has used, its children left out."""
-        times = self.measured.cpu_times()
-        return float(times.user + times.system)
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the terminal another size, of which the kernel tells the program."""
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    @contextlib.contextmanager
+    def unread(self, within_s: float = WAIT_S) -> Iterator[Callable[[], bool]]:
+        """From here on nobody reads, and the terminal takes no more: its buffer is full, or a writer waits.
+
+        Gives a function that asks the kernel whether that is still so. Raises: TimeoutError when the program
+        writes too little to fill the buffer.
+        """
+        name = os.readlink(f"/proc/{self.process.pid}/fd/0")
+        fd = os.open(name, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+
+        def is_full() -> bool:
+            return not select.select([], [fd], [], 0)[1]
+
+        try:
+            deadline = time.monotonic() + within_s
+            while not is_full():
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the terminal's buffer did not fill")
+                time.sleep(0.01)
+            yield is_full
+        finally:
+            os.close(fd)
+
+    def cpu_s(self, *, workers: bool = False) -> float:
+        """Processor time that the process has used, its workers left out or counted as well."""
+        processes = [self.measured, *(self.measured.children(recursive=True) if workers else [])]
+        times = [process.cpu_times() for process in processes]
+        return float(sum(time.user + time.system for time in times))
 
     def end(self) -> None:
         """End it and the workers that it started."""
@@ -190,29 +242,53 @@ class Workstation(PseudoTerminal):
 
 
 class Client(threading.Thread):
-    """Asks for /api/version at 50 Hz on one connection and keeps the latencies in milliseconds."""
+    """Asks for /api/version at 50 Hz on one connection.
+
+    Attributes:
+        latencies_ms: of each answer.
+        max_gap_ms: longest time without an answer, from the beginning to the end.
+    """
+
+    PERIOD_S = 0.02
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
         self._port = port
         self._stop_now = threading.Event()
+        self._failure: Exception | None = None
         self.latencies_ms: list[float] = []
+        self.max_gap_ms = 0.0
 
     def run(self) -> None:
+        try:
+            self._ask_on()
+        except (OSError, http.client.HTTPException) as error:
+            self._failure = error
+
+    def _ask_on(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-        while not self._stop_now.wait(0.02):
+        connection.connect()
+        due = answered = time.perf_counter()
+        while not self._stop_now.wait(max(due - time.perf_counter(), 0)):
             begun = time.perf_counter()
             connection.request("GET", "/api/version")
             connection.getresponse().read()
-            self.latencies_ms.append((time.perf_counter() - begun) * 1000)
+            self.max_gap_ms = max(self.max_gap_ms, (time.perf_counter() - answered) * 1000)
+            answered = time.perf_counter()
+            self.latencies_ms.append((answered - begun) * 1000)
+            due = max(due + self.PERIOD_S, answered)
+        connection.close()
 
     def stop(self) -> dict[str, float]:
-        """End; returns the percentiles."""
+        """End; returns the percentiles. Raises: what kept it from asking."""
         self._stop_now.set()
         self.join()
+        if self._failure is not None:
+            raise self._failure
         ordered = sorted(self.latencies_ms)
         at = {f"api_p{share}_ms": ordered[int(share / 100 * (len(ordered) - 1))] for share in (50, 99)}
-        return {name: round(value, 1) for name, value in {**at, "api_max_ms": ordered[-1]}.items()}
+        numbers = {**at, "api_max_ms": ordered[-1], "api_gap_ms": self.max_gap_ms}
+        return {name: round(value, 1) for name, value in numbers.items()}
 
 
 def load_average() -> float:
