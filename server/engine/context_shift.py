@@ -23,17 +23,22 @@ def shift_sizes(n_tokens: int, *, n_ctx: int, n_keep: int) -> tuple[int, int]:
 
 
 def fitted(tokens: TokenArray, *, n_ctx: int, n_keep: int, can_shift: bool) -> TokenArray:
-    """A prompt with what was generated before, as it is after the shifts that it went through. [n < n_ctx]
+    """A prompt with what was generated before, as it is after the shifts that it went through.
 
-    Raises: ContextFull when it does not fit and the context cannot slide.
+    A context that cannot slide can be full but for the last token, or full with one token more, which was the
+    last that could be chosen. [n < n_ctx, or n <= n_ctx + 1]
+
+    Raises: ContextFull when there are more than that.
     """
     while len(tokens) >= n_ctx:
         n_kept, n_discard = shift_sizes(n_ctx - 1, n_ctx=n_ctx, n_keep=n_keep)
         if not can_shift or n_discard == 0:
-            raise ContextFull(
-                "the generation cannot be continued: its context is full",
-                n_prompt_tokens=len(tokens),
-                n_ctx=n_ctx,
-            )
+            break
         tokens = np.concatenate([tokens[:n_kept], tokens[n_kept + n_discard :]])
+    if len(tokens) > n_ctx + 1:
+        raise ContextFull(
+            "the generation cannot be continued: its context is full",
+            n_prompt_tokens=len(tokens),
+            n_ctx=n_ctx,
+        )
     return tokens

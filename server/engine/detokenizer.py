@@ -2,14 +2,18 @@
 
 Text leaves in units of whole tokens: a token is released, with its text and log probability, once all its
 characters are complete and none of them can still become part of a stop text. So the tokens that were
-released stand for exactly the text that was released, and a generation can be continued from them on
-another worker.
+released stand for exactly the text that was released, but for the last ones of a generation: a stop text
+can cut the text of the last token, and an open character ends as U+FFFD.
+
+A generation that another worker began goes on from what was released there. What was held back there is
+not known here and need not be: its tokens are chosen again. But a stop text may begin in text that is shown
+already, so that the end of it stays in the buffer and is not shown twice.
 """
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -51,8 +55,28 @@ class Detokenizer:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._open_bytes = False
         self._text = ""
+        self._n_shown = 0  # characters that `_text` begins with, or will, and that are shown already
         self._held: list[_Held] = []
         self.stop_text = ""
+
+    def resume(self, pieces: Iterable[bytes], n_shown: int = -1) -> None:
+        """Go on where an earlier detokenizer stopped; the first call, if at all.
+
+        A stop text within the pieces ends the text here as it did there.
+
+        Args:
+            pieces: bytes of the tokens that were released.
+            n_shown: characters that were released; -1: all that the tokens stand for.
+        """
+        self._text = self._decoder.decode(b"".join(pieces))
+        self._open_bytes = bool(self._decoder.getstate()[0])
+        self._n_shown = len(self._text) if n_shown < 0 else n_shown
+        match = find_stop(self._text, self._stops)
+        if match is not None:
+            self.stop_text = match.text
+        n_needless = min(self._n_shown, len(self._text) - n_open(self._text, self._stops))
+        self._text = self._text[n_needless:]
+        self._n_shown -= n_needless
 
     def feed(self, token: int, piece: bytes, logprob: TokenLogprob | None = None) -> Released:
         """Add a token with its bytes; returns what may be shown now."""
@@ -90,10 +114,11 @@ class Detokenizer:
         released = self._held[:n_tokens]
         result = Released(
             tuple(held.token for held in released),
-            self._text[:n_characters],
+            self._text[self._n_shown : n_characters],
             tuple(held.logprob for held in released if held.logprob is not None),
         )
         self._text = self._text[n_characters:]
+        self._n_shown = max(0, self._n_shown - n_characters)
         self._held = self._held[n_tokens:]
         for held in self._held:
             held.start -= n_characters

@@ -19,7 +19,7 @@ from server.engine.model import Model
 from server.engine.prompt import control_tokens, prompt_tokens, token_array
 from server.engine.sampler import Sampler
 from server.engine.scheduler import Sequence
-from server.ipc.messages import EngineTimings, FinishReason, Submit
+from server.ipc.messages import EngineTimings, FinishReason, Submit, TokenDelta
 from server.types.generation import SamplingParams
 
 MAX_CONTEXTS_OF_OUTPUT: Final = 10
@@ -36,6 +36,7 @@ class Generation(msgspec.Struct, eq=False):
         shown: control tokens that are part of the text.
         never: ids that are not chosen, whatever the model thinks of them.
         n_drafted, n_accepted: tokens that were guessed, and those of them that came true.
+        has_begun: the server has been told of its first token.
     """
 
     sequence: Sequence
@@ -56,6 +57,7 @@ class Generation(msgspec.Struct, eq=False):
     acceptance: Acceptance = msgspec.field(default_factory=Acceptance)
     n_drafted: int = 0
     n_accepted: int = 0
+    has_begun: bool = False
 
     def timings(self) -> EngineTimings:
         """Counts and durations up to now."""
@@ -71,6 +73,18 @@ class Generation(msgspec.Struct, eq=False):
             output_duration_ns=now - first,
             n_drafted_tokens=self.n_drafted,
             n_accepted_tokens=self.n_accepted,
+        )
+
+    def delta(self, released: Released) -> TokenDelta:
+        """What the server is told of released tokens."""
+        begun = None if self.has_begun else self.timings()
+        self.has_begun = True
+        return TokenDelta(
+            request_id=self.sequence.request_id,
+            tokens=released.tokens,
+            text=released.text,
+            logprobs=released.logprobs,
+            begun=begun,
         )
 
 
@@ -107,19 +121,31 @@ def begin_generation(
     n_output_max = MAX_CONTEXTS_OF_OUTPUT * n_ctx
     if params.n_predict >= 0:
         n_output_max = min(params.n_predict, n_output_max)
+    if len(tokens) > n_ctx:
+        tokens, n_output_max = tokens[:n_ctx], len(emitted)
+    shown = frozenset(control_tokens(model, params.preserved_tokens))
     return Generation(
         sequence=Sequence(message.request_id, tokens),
         params=params,
         sampler=sampler,
-        text=Detokenizer(params.stop),
+        text=_text_so_far(message, model, shown),
         n_prompt=len(prompt),
         n_output=len(emitted),
         n_output_max=n_output_max,
         submitted_ns=time.monotonic_ns(),
         stop_tokens=control_tokens(model, params.stop),
-        shown=frozenset(control_tokens(model, params.preserved_tokens)),
+        shown=shown,
         never=np.union1d(model.suppressed, model.ends()) if params.ignore_eos else model.suppressed,
     )
+
+
+def _text_so_far(message: Submit, model: Model, shown: frozenset[int]) -> Detokenizer:
+    """The text of a generation that an earlier worker may have begun."""
+    text = Detokenizer(message.sampling.stop)
+    if message.emitted:
+        pieces = (model.piece(token, special=token in shown) for token in message.emitted)
+        text.resume(pieces, message.n_emitted_characters)
+    return text
 
 
 def n_shift_keep(params: SamplingParams, model: Model, n_prompt: int) -> int:
@@ -138,8 +164,9 @@ def choose_next(generation: Generation, model: Model, row: Row, guess: int) -> R
     """
     if generation.first_token_ns == 0:
         generation.first_token_ns = time.monotonic_ns()
-    if generation.n_output >= generation.n_output_max:
-        generation.end = "length"  # nothing was asked for beyond the prompt
+    if generation.text.stop_text or generation.n_output >= generation.n_output_max:
+        # Nothing was asked for beyond the prompt, or an earlier worker had come to the end.
+        generation.end = "stop" if generation.text.stop_text else "length"
         return generation.text.finish()
     never = generation.never
     raw = row.copy() if len(never) and generation.params.logprobs else row

@@ -186,14 +186,7 @@ class Generator:
             finally:
                 first = end
             if released.tokens or released.text:
-                deltas.append(
-                    TokenDelta(
-                        request_id=generation.sequence.request_id,
-                        tokens=released.tokens,
-                        text=released.text,
-                        logprobs=released.logprobs,
-                    )
-                )
+                deltas.append(generation.delta(released))
             if generation.end is not None:
                 ended.append(self._finish(generation))
 

@@ -40,13 +40,15 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     Attributes:
         prompt: text pieces and token runs in order; text is tokenised with special tokens recognised.
-        emitted: tokens that an earlier worker already sent for this request; decoded, not sent again.
+        emitted: tokens that earlier workers already sent for this request; decoded, not sent again.
+        n_emitted_characters: length of the text that they sent with these; -1: all that the tokens stand for.
     """
 
     request_id: int
     prompt: tuple[str | tuple[int, ...], ...]
     sampling: SamplingParams
     emitted: tuple[int, ...] = ()
+    n_emitted_characters: int = -1
 
 
 class Embed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -154,12 +156,17 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
 
 
 class TokenDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """New tokens of one request and the text they complete, cut at stop texts and at whole characters."""
+    """New tokens of one request and the text they complete, cut at stop texts and at whole characters.
+
+    Attributes:
+        begun: with the first delta of a request: what a `Finished` at that moment would tell.
+    """
 
     request_id: int
     tokens: tuple[int, ...]
     text: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
+    begun: EngineTimings | None = None
 
 
 class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

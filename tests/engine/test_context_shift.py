@@ -31,7 +31,13 @@ def test_a_long_run_of_tokens_fits_after_its_shifts(n_tokens: int, n_ctx: int, n
         assert (result == tokens).all()
 
 
+@pytest.mark.parametrize("n_tokens", [15, 16, 17])
+def test_a_context_that_cannot_slide_may_be_full_to_the_last_token(n_tokens: int) -> None:
+    tokens = np.arange(n_tokens, dtype=np.int32)
+    assert fitted(tokens, n_ctx=16, n_keep=4, can_shift=False).tolist() == tokens.tolist()
+
+
 def test_a_context_that_cannot_slide_says_so() -> None:
     with pytest.raises(ContextFull) as caught:
-        fitted(np.arange(20, dtype=np.int32), n_ctx=16, n_keep=4, can_shift=False)
-    assert (caught.value.n_prompt_tokens, caught.value.n_ctx) == (20, 16)
+        fitted(np.arange(18, dtype=np.int32), n_ctx=16, n_keep=4, can_shift=False)
+    assert (caught.value.n_prompt_tokens, caught.value.n_ctx) == (18, 16)

@@ -112,3 +112,73 @@ def test_the_longest_of_two_stop_texts_that_end_together_wins() -> None:
     assert find_stop("x ab", ["b", "ab"]) is not None
     match = find_stop("x ab", ["b", "ab"])
     assert match is not None and (match.start, match.text) == (2, "ab")
+
+
+# On another worker.
+
+
+def released_by(
+    detokenizer: Detokenizer, pieces: list[bytes], begin: int, n_fed: int
+) -> tuple[list[int], str, bool]:
+    """Feed up to `n_fed` pieces from `begin` on, then finish if they are all; tokens, text, has it ended."""
+    tokens: list[int] = []
+    text = ""
+    for token in range(begin, min(begin + n_fed, len(pieces))):
+        if detokenizer.stop_text:
+            break
+        released = detokenizer.feed(token, pieces[token])
+        tokens += released.tokens
+        text += released.text
+    has_ended = bool(detokenizer.stop_text)
+    if not has_ended and begin + n_fed > len(pieces):
+        released = detokenizer.finish()
+        tokens += released.tokens
+        text += released.text
+        has_ended = True
+    return tokens, text, has_ended
+
+
+ANY_BYTES = st.one_of(st.binary(max_size=20), ALPHABET.map(str.encode))
+
+
+@given(data=ANY_BYTES, stops=STOPS, cuts=CUTS, lengths=st.lists(st.integers(0, 12), max_size=4))
+@example(data=b"x<end>", stops=["<end>"], cuts=[3], lengths=[3])
+@example(data=b"abX", stops=["abX", "be?"], cuts=[1], lengths=[2])
+@example(data="é".encode()[:1], stops=[], cuts=[1], lengths=[2, 1])
+@example(data=b"a<e", stops=["<end>"], cuts=[2], lengths=[3, 1])
+def test_a_text_that_goes_on_elsewhere_is_the_unbroken_one(
+    data: bytes, stops: list[str], cuts: list[int], lengths: list[int]
+) -> None:
+    """Each worker dies after it fed as many pieces as told, the last ones maybe after the end itself."""
+    pieces = pieces_of(data, cuts)
+    whole_texts, whole_tokens, stop_text = run(pieces, stops)
+    tokens: list[int] = []
+    text = ""
+    for n_fed in (*lengths, len(pieces) + 1):
+        detokenizer = Detokenizer(stops)
+        detokenizer.resume((pieces[token] for token in tokens), len(text))
+        more_tokens, more_text, has_ended = released_by(detokenizer, pieces, len(tokens), n_fed)
+        tokens += more_tokens
+        text += more_text
+        assert "".join(whole_texts).startswith(text)
+        assert tokens == list(range(len(tokens)))
+    assert has_ended
+    assert (text, tokens) == ("".join(whole_texts), whole_tokens)
+    assert detokenizer.stop_text == stop_text
+
+
+def test_a_stop_text_that_begins_in_what_is_shown_already_ends_the_text() -> None:
+    """There the other stop text kept "be" back, so that "a" was shown; here the text goes on otherwise."""
+    detokenizer = Detokenizer(["abX", "be?"])
+    shown = detokenizer.feed(0, b"a").text + detokenizer.feed(1, b"b").text + detokenizer.feed(2, b"e").text
+    assert shown == "a"
+    other = Detokenizer(["abX", "be?"])
+    other.resume([b"a"], 1)
+    assert other.feed(1, b"bX").text == ""
+    assert other.stop_text == "abX"
+
+
+def test_without_a_length_all_text_of_the_tokens_is_shown() -> None:
+    detokenizer = Detokenizer(["<end>"])
+    detokenizer.resume([b"ab", b"c<"])
+    assert detokenizer.feed(2, b"d").text == "d"

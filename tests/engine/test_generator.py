@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from server.engine.failures import BadGrammar, ContextFull
+from server.engine.failures import ContextFull
 from server.engine.model import Model
 from server.ipc.messages import Finished
 from tests.engine.conftest import MakeEngine
@@ -215,33 +214,3 @@ def test_a_step_that_was_aborted_leaves_a_sound_memory(
     assert player.deltas == {}
     player.generator.abort(request_id)
     assert player.run(FRANCE)[0] == "The capital of France is Paris."
-
-
-# A worker that takes over.
-
-
-@pytest.mark.parametrize("n_emitted", [1, 3, 6])
-def test_a_generation_goes_on_from_what_was_emitted(
-    make_engine: MakeEngine, spark: Model, n_emitted: int
-) -> None:
-    player = Player(make_engine(spark))
-    text, end = player.run(FRANCE)
-    tokens = player.tokens(1)
-    other = Player(make_engine(spark))
-    rest, again = other.run(FRANCE, emitted=tokens[:n_emitted])
-    assert spark.detokenize(np.array(tokens[:n_emitted], np.int32)) + rest == text
-    assert again.timings.n_output_tokens == end.timings.n_output_tokens
-    assert again.timings.n_prompt_tokens == end.timings.n_prompt_tokens
-
-
-def test_emitted_tokens_count_for_limit_grammar_and_shift(make_engine: MakeEngine, spark: Model) -> None:
-    player = Player(make_engine(spark, n_ctx=64))
-    tokens = tuple(int(token) for token in spark.tokenize("The capital"))
-    _, end = player.run(FRANCE, emitted=tokens, n_predict=len(tokens) + 1)
-    assert end.timings.n_output_tokens == len(tokens) + 1
-    with pytest.raises(BadGrammar):
-        player.submit(FRANCE, emitted=tokens, grammar='root ::= "no"')
-    _, end = player.run(FRANCE, emitted=(9,) * 150, n_predict=160, logit_bias=EOG)
-    assert end.timings.n_output_tokens == 160
-    with pytest.raises(ContextFull):
-        player.submit(FRANCE, emitted=(9,) * 150, context_shift=False)

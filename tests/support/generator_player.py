@@ -26,11 +26,23 @@ class Player:
         self.steps: list[Step] = []
         self._n_requests = 0
 
-    def submit(self, *prompt: str | tuple[int, ...], emitted: tuple[int, ...] = (), **options: object) -> int:
+    def submit(
+        self,
+        *prompt: str | tuple[int, ...],
+        emitted: tuple[int, ...] = (),
+        n_emitted_characters: int = -1,
+        **options: object,
+    ) -> int:
         self._n_requests += 1
         params = SamplingParams(**{"temperature": 0.0, **options})  # type: ignore[arg-type]
         self.generator.submit(
-            Submit(request_id=self._n_requests, prompt=prompt, sampling=params, emitted=emitted)
+            Submit(
+                request_id=self._n_requests,
+                prompt=prompt,
+                sampling=params,
+                emitted=emitted,
+                n_emitted_characters=n_emitted_characters,
+            )
         )
         return self._n_requests
 
