@@ -32,6 +32,7 @@ The HTTP status of a class stands in `server.api.errors`; the command line and t
        ├─ LoadFailed
        ├─ OutOfMemory
        ├─ EngineCrashed
+       │  └─ CrashLoop
        └─ EngineHung
 """
 
@@ -44,6 +45,7 @@ __all__ = [
     "Cancelled",
     "CapabilityMissing",
     "ContextExceeded",
+    "CrashLoop",
     "DigestMismatch",
     "DiskFull",
     "EngineCrashed",
@@ -244,6 +246,10 @@ class EngineCrashed(EngineError):
         super().__init__(message, hint=hint)
         self.exit_code = exit_code
         self.log_tail = log_tail
+
+
+class CrashLoop(EngineCrashed):
+    """The worker process ends so often that it is not started again for now."""
 
 
 class EngineHung(EngineError):

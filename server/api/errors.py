@@ -62,6 +62,7 @@ TABLE: dict[type[errors.OllaError], Row] = {
     errors.LoadFailed: Row(500),
     errors.OutOfMemory: Row(500),
     errors.EngineCrashed: Row(500, in_stream=True),
+    errors.CrashLoop: Row(500, in_stream=True),
     errors.EngineHung: Row(500, in_stream=True),
 }
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from server.backends.mailbox import SessionEnd
 from server.backends.process import describe_exit
 from server.errors import (
     BadModelFile,
     Busy,
     ContextExceeded,
+    CrashLoop,
     EngineCrashed,
     EngineError,
     EngineHung,
@@ -83,14 +86,29 @@ def end_error(name: str, end: SessionEnd) -> OllaError:
     )
 
 
-def circuit_error(name: str, closes_in_s: float, last: SessionEnd) -> EngineCrashed:
+def circuit_error(
+    name: str, closes_in_s: float, last: SessionEnd, *, n_crashes: int, window_s: float
+) -> CrashLoop:
     """The error while the model is not started again because it crashes too often."""
-    return EngineCrashed(
-        f"the engine of '{name}' has crashed several times in a row and is not started again for now",
-        hint=f"unload the model to try at once, or try again in {closes_in_s:.0f} s",
+    last_line = last.log_tail.rpartition("\n")[2]
+    minutes = window_s / 60
+    why = last.detail or describe_exit(last.exit_code)
+    return CrashLoop(
+        f"the engine of '{name}' has stopped unexpectedly {n_crashes} times within {minutes:.0f} minutes;"
+        f" it is started again in {max(1, math.ceil(closes_in_s))} s, or at once after 'olla stop {name}'"
+        f" ({why}; its last line: {last_line or 'none'})",
+        hint=_last_lines(last.log_tail),
         exit_code=last.exit_code,
         log_tail=last.log_tail,
     )
+
+
+def crash_line(end: SessionEnd) -> str:
+    """A line for the log when a worker is gone."""
+    why = f"the engine stopped unexpectedly ({end.detail or describe_exit(end.exit_code)})"
+    if end.n_open == 0:
+        return f"{why} while it was idle"
+    return f"{why} with {end.n_open} open request{'s' if end.n_open > 1 else ''}"
 
 
 def _last_lines(log_tail: str) -> str:

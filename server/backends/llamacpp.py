@@ -1,4 +1,4 @@
-"""llama.cpp in a worker process of its own, with restarts, retries and a circuit against crash loops."""
+"""llama.cpp in a worker process of its own, with restarts, replays and a circuit against crash loops."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from server.backends.base import (
     PromptPiece,
     TextDelta,
 )
-from server.backends.failures import circuit_error, end_error, request_error
+from server.backends.circuit import CrashCircuit
+from server.backends.failures import circuit_error, crash_line, end_error, request_error
 from server.backends.mailbox import End, SessionEnd
 from server.backends.process import DEFAULT_COMMAND, WorkerProcess, leveled
-from server.backends.rate import CrashCircuit
+from server.backends.replay import OpenGeneration, Retries
 from server.backends.session import EngineSession, Question
 from server.backends.spare import SpareWorker
 from server.errors import Cancelled, EngineError, EngineHung, OllaError, ShuttingDown
@@ -31,7 +32,6 @@ from server.ipc.messages import (
     Finished,
     Rerank,
     Scores,
-    Submit,
     Text,
     Tokenize,
     Tokens,
@@ -51,9 +51,11 @@ R = TypeVar("R", Tokens, Text, Embeddings, Scores)
 class LlamaCppBackend:
     """One model in one worker; see `server.backends.base.Backend`.
 
-    A worker that dies is replaced when the next call needs it, with the same files and parameters. A call
-    that has yielded nothing by then is sent again, once. When the replacement cannot load, the backend is of
-    no more use: every call raises that error and `is_usable` is False.
+    A worker that dies is replaced when a call needs it, with the same files and parameters. The calls that
+    were open on it go on where they were, see `server.backends.replay`. After three crashes within five
+    minutes nothing is started for five minutes, and calls raise `CrashLoop`; `load` starts anew. When the
+    replacement cannot load, the backend is of no more use: every call raises that error and `is_usable` is
+    False.
     """
 
     def __init__(
@@ -112,20 +114,18 @@ class LlamaCppBackend:
 
     async def generate(self, job: GenerationJob) -> AsyncGenerator[TextDelta | GenerationDone, None]:
         """Continue a prompt; see `Backend.generate`."""
-        may_retry = True
+        clock = asyncio.get_running_loop().time
+        generation = OpenGeneration(next(self._ids), job, clock())
         while True:
             session = await self._living_session()
-            submit = Submit(request_id=next(self._ids), prompt=job.prompt, sampling=job.sampling)
-            async with session.ask(submit) as mailbox:
+            async with session.ask(generation.submit(clock())) as mailbox:
                 while isinstance(item := await mailbox.take(), TextDelta):
-                    may_retry = False
                     yield item
             if isinstance(item, Finished) and item.reason != "cancelled":
-                yield _generation_done(item)
+                yield generation.done(item, mailbox.ended_s)
                 return
-            if not (may_retry and _is_crash(item)):
+            if not (isinstance(item, SessionEnd) and generation.lost(item, mailbox)):
                 raise self._error(item)
-            may_retry = False
 
     async def embed(
         self, inputs: tuple[PromptPiece, ...], *, truncate: bool
@@ -176,17 +176,17 @@ class LlamaCppBackend:
             await self._session.close(grace_s)
 
     async def _answer(self, question: Callable[[int], Question], reply_type: type[R]) -> R:
-        """Ask for one reply, twice when the worker crashes over the first."""
-        may_retry = True
+        """Ask for one reply, and again when the worker is lost over it."""
+        request_id = next(self._ids)
+        retries = Retries(request_id)
         while True:
             session = await self._living_session()
-            async with session.ask(question(next(self._ids))) as mailbox:
+            async with session.ask(question(request_id)) as mailbox:
                 reply = await mailbox.take()
             if isinstance(reply, reply_type):
                 return reply
-            if not (may_retry and _is_crash(reply)):
+            if not (isinstance(reply, SessionEnd) and retries.may_go_on(reply)):
                 raise self._error(reply)
-            may_retry = False
 
     async def _living_session(self) -> EngineSession:
         """The session, after a crash a new one; callers that come together share one restart."""
@@ -201,7 +201,13 @@ class LlamaCppBackend:
         if self._restart is None:
             closes_in_s = self._circuit.closes_in_s(asyncio.get_running_loop().time())
             if closes_in_s > 0:
-                raise circuit_error(self._name, closes_in_s, self._session.end)
+                raise circuit_error(
+                    self._name,
+                    closes_in_s,
+                    self._session.end,
+                    n_crashes=self._circuit.max_crashes,
+                    window_s=self._circuit.window_s,
+                )
             self._restart = asyncio.create_task(self._replace_session())
         restart = self._restart
         await asyncio.wait([restart])
@@ -258,6 +264,7 @@ class LlamaCppBackend:
     def _note_end(self, end: SessionEnd) -> None:
         if end.cause != "closed":
             self._circuit.record(asyncio.get_running_loop().time())
+            self._on_log("error", crash_line(end))
 
     def _error(self, item: TextDelta | End) -> OllaError:
         """The error for a call that ended with something else than its reply."""
@@ -271,21 +278,3 @@ class LlamaCppBackend:
 
     def _closed_error(self) -> ShuttingDown:
         return ShuttingDown(f"the model '{self._name}' is being unloaded", hint="send the request again")
-
-
-def _is_crash(item: TextDelta | End) -> bool:
-    return isinstance(item, SessionEnd) and item.cause == "crashed"
-
-
-def _generation_done(finished: Finished) -> GenerationDone:
-    timings = finished.timings
-    return GenerationDone(
-        reason=finished.reason,
-        n_prompt_tokens=timings.n_prompt_tokens,
-        n_cached_tokens=timings.n_cached_tokens,
-        n_output_tokens=timings.n_output_tokens,
-        queue_duration_ns=timings.queue_duration_ns,
-        prompt_duration_ns=timings.prompt_duration_ns,
-        output_duration_ns=timings.output_duration_ns,
-        stop_text=finished.stop_text,
-    )

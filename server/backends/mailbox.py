@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from typing import Literal
 
 import msgspec
 
 from server.backends.base import TextDelta
-from server.ipc.messages import Embeddings, Failed, Finished, Scores, Text, TokenDelta, Tokens
+from server.ipc.messages import (
+    Embeddings,
+    EngineTimings,
+    Failed,
+    Finished,
+    Scores,
+    Text,
+    TokenDelta,
+    Tokens,
+)
 from server.types.generation import TokenLogprob
 
 
@@ -20,12 +30,17 @@ class SessionEnd(msgspec.Struct, frozen=True, kw_only=True):
         exit_code: negative for a signal; 0 when not known.
         log_tail: its last lines.
         detail: what is known beyond the exit code, "" for nothing.
+        n_open: requests that were open.
+        suspects: those of them that had got nothing, unless some may have waited for a slot: one of these
+            may have brought the worker down.
     """
 
     cause: Literal["crashed", "hung", "closed"]
     exit_code: int = 0
     log_tail: str = ""
     detail: str = ""
+    n_open: int = 0
+    suspects: frozenset[int] = frozenset()
 
 
 Reply = Finished | Failed | Tokens | Text | Embeddings | Scores
@@ -39,10 +54,20 @@ class Mailbox:
 
     Putting never waits, so a slow consumer cannot keep the frames of others from being read; deltas that wait
     are joined, so what is held is bounded by the answer's length.
+
+    Attributes:
+        tokens: ids of all tokens that have arrived, taken or not.
+        n_characters: length of their text.
+        begun: counts and durations as of the first delta.
+        ended_s: time of the end, on the clock of the one who put it.
     """
 
     def __init__(self, request_id: int) -> None:
         self.request_id = request_id
+        self.tokens = array("i")
+        self.n_characters = 0
+        self.begun: EngineTimings | None = None
+        self.ended_s = 0.0
         self._texts: list[str] = []
         self._n_tokens = 0
         self._logprobs: list[TokenLogprob] = []
@@ -62,12 +87,16 @@ class Mailbox:
         self._texts.append(delta.text)
         self._n_tokens += len(delta.tokens)
         self._logprobs.extend(delta.logprobs)
+        self.tokens.extend(delta.tokens)
+        self.n_characters += len(delta.text)
+        self.begun = self.begun or delta.begun
         self._wake.set()
 
-    def end(self, end: End) -> None:
+    def end(self, end: End, now_s: float = 0.0) -> None:
         """Close the box. The first end counts."""
         if self._end is None:
             self._end = end
+            self.ended_s = now_s
             self._wake.set()
 
     def abandon(self) -> None:

@@ -1,4 +1,4 @@
-"""Counts over a sliding window of time, and the circuit that crashes open. Pure: the time is an argument."""
+"""Counts over a sliding window of time. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -39,25 +39,3 @@ class RateWindow:
     def _drop_old(self, now_s: float) -> None:
         while self._buckets and self._buckets[0][0] <= now_s - self._window_s:
             self._buckets.popleft()
-
-
-class CrashCircuit:
-    """Opens when `max_crashes` fall within `window_s`, and closes as they grow older than that."""
-
-    def __init__(self, max_crashes: int = 3, window_s: float = 300.0) -> None:
-        self._window_s = window_s
-        self._crashes: deque[float] = deque(maxlen=max_crashes)
-
-    def record(self, now_s: float) -> None:
-        """A crash happened now."""
-        self._crashes.append(now_s)
-
-    def closes_in_s(self, now_s: float) -> float:
-        """Seconds until calls may be tried again; 0 when they may be now."""
-        if len(self._crashes) < (self._crashes.maxlen or 0):
-            return 0.0
-        return max(0.0, self._crashes[0] + self._window_s - now_s)
-
-    def reset(self) -> None:
-        """Forget all crashes: the model was loaded anew."""
-        self._crashes.clear()

@@ -170,7 +170,7 @@ class EngineSession:
                 self._rate.add(n_tokens, self._heard_at)
         elif isinstance(message, Finished | Failed | Tokens | Text | Embeddings | Scores):
             if (mailbox := self._open.pop(message.request_id, None)) is not None:
-                mailbox.end(message)
+                mailbox.end(message, self._heard_at)
             if not self._open:
                 self._idle.set()
 
@@ -202,7 +202,14 @@ class EngineSession:
             exit_code=exit_code,
             log_tail=self._worker.log.text,
             detail=detail,
+            n_open=len(self._open),
+            suspects=self._suspects(),
         )
+
+    def _suspects(self) -> frozenset[int]:
+        if self._stats.n_queued:
+            return frozenset()
+        return frozenset(request_id for request_id, mailbox in self._open.items() if not mailbox.tokens)
 
     def _finish(self, end: SessionEnd) -> None:
         """The first end counts."""
@@ -213,7 +220,7 @@ class EngineSession:
             self._hang_timer.cancel()
         self._on_end(end)
         for mailbox in self._open.values():
-            mailbox.end(end)
+            mailbox.end(end, self._loop.time())
         self._open.clear()
         self._idle.set()
 

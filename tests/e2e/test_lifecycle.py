@@ -59,21 +59,6 @@ def test_a_signal_during_an_answer_ends_it_with_an_error(tmp_path: Path) -> None
         assert served.process.wait(10) == 0
 
 
-def test_a_killed_worker_costs_its_answer_alone(tmp_path: Path) -> None:
-    with serving(tmp_path) as served:
-        served.post("/api/generate", {"model": "spark", "stream": False})
-        (worker,) = served.workers()
-        with served.client.stream("POST", "/api/generate", json=endless(served)) as reply:
-            lines = lines_of(reply)
-            next(lines)
-            worker.kill()
-            rest = list(lines)
-        assert "error" in rest[-1]
-        assert [line for line in rest if "error" in line] == rest[-1:]
-        question = {"model": "spark", "prompt": "Hi", "stream": False, "options": {"temperature": 0}}
-        assert served.post("/api/generate", question)["done_reason"] == "stop"
-
-
 def test_a_client_that_leaves_frees_its_slot(tmp_path: Path) -> None:
     with serving(tmp_path, OLLAMA_NUM_PARALLEL="1") as served:
         served.post("/api/generate", {"model": "spark", "stream": False})

@@ -1,7 +1,8 @@
 """A worker without a model: speaks `server.ipc` on stdin and stdout and misbehaves as it is told.
 
 Started as `python -P fake_engine.py SCRIPT`, where the argument is a `Script` in JSON. Its tokens are bytes,
-and it answers a prompt with that prompt, over and over until `n_predict`.
+and it answers a prompt with that prompt, over and over until `n_predict`. It takes over a generation only if
+the tokens and the length of the text that were emitted are those of that answer.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         once: a file; the faults below happen only to the worker that creates it. "" for each worker.
-        crash_after_tokens: kill itself once a request has got so many tokens.
+        crash_after_tokens: kill itself once a request has got so many tokens, with those of earlier workers.
+        crash_each_tokens: kill itself whenever a request has got so many tokens from this worker.
+        crash_on_text: kill itself in the first step of a prompt that contains this.
         crash_on: kill itself on a message of this name ("Embed", "Tokenize", "Load").
         hang_on: answer nothing more from a message of this name on.
         load_failure: (kind, message) instead of loading.
@@ -70,6 +73,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
 
     once: str = ""
     crash_after_tokens: int | None = None
+    crash_each_tokens: int | None = None
+    crash_on_text: str = ""
     crash_on: str = ""
     hang_on: str = ""
     load_failure: tuple[FailureKind, str] | None = None
@@ -92,6 +97,7 @@ class Generation(msgspec.Struct, kw_only=True):
     submit: Submit
     prompt: tuple[int, ...]
     n_done: int = 0
+    n_here: int = 0
 
 
 class FakeEngine:
@@ -222,8 +228,11 @@ class FakeEngine:
                     n_ctx=self._n_ctx,
                 )
             )
+        elif not _is_answer(prompt, submit):
+            text = "these tokens are not what was emitted"
+            self._send(Failed(request_id=request_id, kind="invalid_request", message=text))
         else:
-            self._waiting.append(Generation(submit=submit, prompt=prompt))
+            self._waiting.append(Generation(submit=submit, prompt=prompt, n_done=len(submit.emitted)))
 
     def _embed(self, embed: Embed) -> None:
         inputs = [_tokens_of((piece,)) for piece in embed.inputs]
@@ -251,7 +260,7 @@ class FakeEngine:
         deltas: list[TokenDelta] = []
         finished: list[Generation] = []
         for sequence in self._running:
-            if sequence.n_done == self._script.crash_after_tokens and self._take_fault():
+            if self._is_crash_due(sequence) and self._take_fault():
                 self._crash()
             prompt, n_predict = sequence.prompt, sequence.submit.sampling.n_predict
             if not prompt or sequence.n_done == (10 * self._n_ctx if n_predict < 0 else n_predict):
@@ -259,8 +268,13 @@ class FakeEngine:
                 continue
             token = prompt[sequence.n_done % len(prompt)]
             sequence.n_done += 1
-            text = bytes((token,)).decode("latin-1") if token < BOS_TOKEN else ""
-            deltas.append(TokenDelta(request_id=sequence.submit.request_id, tokens=(token,), text=text))
+            sequence.n_here += 1
+            begun = _timings(sequence) if sequence.n_here == 1 else None
+            deltas.append(
+                TokenDelta(
+                    request_id=sequence.submit.request_id, tokens=(token,), text=_text_of(token), begun=begun
+                )
+            )
         stats = StepStats(n_busy_slots=len(self._running), n_queued=len(self._waiting), n_kv_tokens=1)
         self._send(Step(tuple(deltas), stats))
         for sequence in finished:
@@ -268,8 +282,29 @@ class FakeEngine:
             self._finish(sequence, "length" if sequence.prompt else "stop")
 
     def _finish(self, sequence: Generation, reason: FinishReason) -> None:
-        timings = EngineTimings(n_prompt_tokens=len(sequence.prompt), n_output_tokens=sequence.n_done)
+        timings = _timings(sequence)
         self._send(Finished(request_id=sequence.submit.request_id, reason=reason, timings=timings))
+
+    def _is_crash_due(self, sequence: Generation) -> bool:
+        script = self._script
+        if sequence.n_here == 0 and script.crash_on_text:
+            text = bytes(token for token in sequence.prompt if token < BOS_TOKEN).decode("utf-8", "replace")
+            return script.crash_on_text in text
+        return sequence.n_done == script.crash_after_tokens or sequence.n_here == script.crash_each_tokens
+
+
+def _is_answer(prompt: tuple[int, ...], submit: Submit) -> bool:
+    answer = tuple(prompt[n % len(prompt)] for n in range(len(submit.emitted)))
+    n_characters = len("".join(_text_of(token) for token in answer))
+    return submit.emitted == answer and submit.n_emitted_characters in (-1, n_characters)
+
+
+def _text_of(token: int) -> str:
+    return bytes((token,)).decode("latin-1") if token < BOS_TOKEN else ""
+
+
+def _timings(sequence: Generation) -> EngineTimings:
+    return EngineTimings(n_prompt_tokens=len(sequence.prompt), n_output_tokens=sequence.n_done)
 
 
 def _tokens_of(pieces: Sequence[str | tuple[int, ...]]) -> tuple[int, ...]:

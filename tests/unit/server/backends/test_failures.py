@@ -4,7 +4,14 @@ from typing import get_args
 
 import pytest
 
-from server.backends.failures import circuit_error, end_error, load_ended_error, load_error, request_error
+from server.backends.failures import (
+    circuit_error,
+    crash_line,
+    end_error,
+    load_ended_error,
+    load_error,
+    request_error,
+)
 from server.backends.mailbox import SessionEnd
 from server.errors import (
     BadModelFile,
@@ -73,7 +80,27 @@ def test_ends_of_a_worker() -> None:
     assert isinstance(end_error("m", SessionEnd(cause="closed")), ShuttingDown)
 
 
-def test_open_circuit_says_until_when() -> None:
-    error = circuit_error("m", 12.4, SessionEnd(cause="crashed", exit_code=-9))
-    assert "12 s" in error.hint
-    assert error.exit_code == -9
+def test_open_circuit_says_why_until_when_and_what_to_do() -> None:
+    last = SessionEnd(cause="crashed", exit_code=-6, log_tail="loaded\nGGML_ASSERT(x) failed")
+    error = circuit_error("m:1", 12.4, last, n_crashes=3, window_s=300.0)
+    assert isinstance(error, EngineCrashed)
+    assert error.message == (
+        "the engine of 'm:1' has stopped unexpectedly 3 times within 5 minutes; it is started again in 13 s,"
+        " or at once after 'olla stop m:1' (killed by SIGABRT; its last line: GGML_ASSERT(x) failed)"
+    )
+    assert error.hint.endswith("loaded | GGML_ASSERT(x) failed")
+    assert (error.exit_code, error.log_tail) == (-6, last.log_tail)
+
+
+def test_open_circuit_of_a_silent_worker() -> None:
+    last = SessionEnd(cause="hung", detail="no sign of life for 120 s")
+    message = circuit_error("m", 0.0, last, n_crashes=3, window_s=300.0).message
+    assert "in 1 s" in message
+    assert message.endswith("(no sign of life for 120 s; its last line: none)")
+
+
+@pytest.mark.parametrize(
+    ("n_open", "words"), [(0, "while it was idle"), (1, "1 open request"), (3, "3 open requests")]
+)
+def test_the_log_tells_what_a_crash_left_open(n_open: int, words: str) -> None:
+    assert crash_line(SessionEnd(cause="crashed", exit_code=-9, n_open=n_open)).endswith(words)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.backends.rate import CrashCircuit, RateWindow
+from server.backends.rate import RateWindow
 
 
 def test_steady_stream_has_its_rate() -> None:
@@ -35,24 +35,3 @@ def test_rate_is_bounded_by_all_events(steps: list[tuple[float, int]]) -> None:
         now_s += pause_s
         window.add(n_events, now_s)
     assert 0 <= window.per_second(now_s) <= sum(n for _, n in steps) / 0.5
-
-
-def test_circuit_opens_at_the_third_crash_and_closes_with_time() -> None:
-    circuit = CrashCircuit(max_crashes=3, window_s=300.0)
-    for now_s in (0.0, 10.0):
-        circuit.record(now_s)
-        assert circuit.closes_in_s(now_s) == 0.0
-    circuit.record(20.0)
-    assert circuit.closes_in_s(20.0) == 280.0
-    assert circuit.closes_in_s(300.0) == 0.0
-    circuit.record(301.0)  # crashes at 10, 20 and 301
-    assert circuit.closes_in_s(301.0) == 9.0
-    circuit.reset()
-    assert circuit.closes_in_s(301.0) == 0.0
-
-
-def test_crashes_far_apart_do_not_open_the_circuit() -> None:
-    circuit = CrashCircuit(max_crashes=3, window_s=300.0)
-    for now_s in range(0, 2000, 200):
-        circuit.record(float(now_s))
-        assert circuit.closes_in_s(float(now_s)) == 0.0
