@@ -301,7 +301,7 @@ class Generator:
         return StepStats(
             n_busy_slots=len(running),
             n_queued=self._scheduler.n_queued,
-            n_kv_tokens=self._cache.n_tokens,
+            n_kv_tokens=sum(self._cache.length(sequence.slot) for sequence in running),
             step_ms=seconds * 1e3,
             prefilling=tuple(
                 (sequence.request_id, sequence.n_prefilled, len(sequence.tokens))
