@@ -65,11 +65,13 @@ class Context:
         has_memory: tokens stay in memory between batches; an encoder keeps none.
         can_shift: a sequence's positions can be moved, so a full context can slide.
         can_copy: a sequence can be copied over another and then cut.
+        restores_whole: the state of a sequence cannot be cut once it was put back.
     """
 
     def __init__(self, model: Model, params: ContextParams, log: LogSink) -> None:
         self.model = model
-        self._log = log
+        self.params = params
+        self.log = log
         self._address = _init_context(model, params, log)
         self.n_seq_max = native.n_seq_max(self._address)
         self.n_batch = native.n_batch(self._address)
@@ -89,10 +91,13 @@ class Context:
         )
         self._n_outputs = 0
         self._n_threads = params.n_threads
+        self._unsettled: set[int] = set()  # sequences whose copy or shift llama.cpp has only queued
         self._abort_flag = _install_abort_flag(self._address)
         self._apply_adapters()
         self.can_shift = self._probe_shift()
         self.can_copy = self._memory is not None and not model.is_recurrent
+        # Of layers with a sliding window only the window is part of a state.
+        self.restores_whole = model.is_recurrent or model.n_swa > 0
 
     # Memory.
 
@@ -113,12 +118,14 @@ class Context:
         if self._memory is not None and source != target:
             end = -1 if n_tokens < 0 else n_tokens
             native.memory_seq_cp(self._memory, source, target, -1 if end < 0 else 0, end)
+            self._unsettled |= {source, target}
 
     def shift(self, seq_id: int, start: int, n_tokens: int) -> bool:
         """Drop `n_tokens` positions from `start` on and move the rest down. False: nothing changed."""
         if not self.can_shift or self._memory is None or not self.remove(seq_id, start, start + n_tokens):
             return False
         native.memory_seq_add(self._memory, seq_id, start + n_tokens, -1, -n_tokens)
+        self._unsettled.add(seq_id)
         return True
 
     def n_cached(self, seq_id: int) -> int:
@@ -130,6 +137,43 @@ class Context:
         """Forget everything. `data`: overwrite it too, which takes time with a large memory."""
         if self._memory is not None:
             native.memory_clear(self._memory, data)
+
+    # State, as bytes that only this build of llama.cpp with this model and these parameters understands.
+
+    def is_settled(self, seq_id: int) -> bool:
+        """Whether the memory of a sequence may be copied out or replaced now.
+
+        llama.cpp carries out copies and shifts with the next decode. Before that a copied sequence has the
+        cells but not their contents, and a new state of its source would be copied in place of the old one.
+        """
+        return seq_id not in self._unsettled
+
+    def state_bytes(self, seq_id: int) -> int:
+        """Size of the state of a sequence."""
+        self._check_seq(seq_id)
+        return 0 if self._memory is None else native.state_seq_get_size(self._address, seq_id)
+
+    def copy_state(self, seq_id: int) -> npt.NDArray[np.uint8] | None:
+        """The state of a sequence. [n] uint8; None when it cannot be had now. Raises: MemoryError."""
+        n_bytes = self.state_bytes(seq_id) if self.is_settled(seq_id) else 0
+        if n_bytes == 0:
+            return None
+        data = np.empty(n_bytes, np.uint8)
+        pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        return data if native.state_seq_get_data(self._address, pointer, n_bytes, seq_id) == n_bytes else None
+
+    def restore_state(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
+        """Put a state of `copy_state` in place of what a sequence holds. False: the sequence is empty now.
+
+        llama.cpp takes the bytes on trust: they must be those of `copy_state` of an equal context.
+        """
+        if self._memory is None or not self.is_settled(seq_id):
+            return False
+        pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        if native.state_seq_set_data(self._address, pointer, len(data), seq_id) == len(data):
+            return True
+        self.remove(seq_id, -1)
+        return False
 
     # Decode.
 
@@ -146,6 +190,8 @@ class Context:
             )
         self._n_outputs = 0
         code = native.decode(self._address, self.batch.as_native())
+        if code >= 0:
+            self._unsettled.clear()
         if code == 0:
             self._n_outputs = self.batch.n_outputs
         if code in (0, 1, 2):

@@ -17,6 +17,22 @@ from server.engine.batch import TokenArray
 MIN_COPY_TOKENS: Final = 64
 """Copying a slot pays from about this many tokens on: it copies the whole stream of the slot."""
 
+_HEAD_TOKENS: Final = 64
+
+
+class Stored(msgspec.Struct, frozen=True, eq=False):
+    """A saved state that serves a prompt better than any slot.
+
+    Attributes:
+        tokens: what it stands for. [n]
+        n_shared: tokens of the prompt that it saves from being decoded.
+        state: the state, for whoever found it.
+    """
+
+    tokens: TokenArray
+    n_shared: int
+    state: object
+
 
 class Placement(msgspec.Struct, frozen=True):
     """A slot for a prompt.
@@ -24,21 +40,25 @@ class Placement(msgspec.Struct, frozen=True):
     Attributes:
         n_keep: tokens of the prompt that need not be decoded.
         copy_from: slot to copy first, -1 when the tokens are already in `slot`.
+        stored: state to put into `slot` first.
     """
 
     slot: int
     n_keep: int
     copy_from: int = -1
+    stored: Stored | None = None
 
 
 def common_prefix(a: TokenArray, b: TokenArray) -> int:
     """Tokens that two sequences share at their start."""
     n = min(len(a), len(b))
-    if n == 0:
-        return 0
-    differs = a[:n] != b[:n]
-    first = int(differs.argmax())
-    return first if differs[first] else n
+    for end in (min(n, _HEAD_TOKENS), n):  # most pairs of sequences differ soon
+        if end:
+            differs = a[:end] != b[:end]
+            first = int(differs.argmax())
+            if differs[first]:
+                return first
+    return n
 
 
 class SlotCache:
@@ -47,15 +67,32 @@ class SlotCache:
     Attributes:
         can_trim: the memory can forget the end of a sequence; without it a slot is only continued whole.
         can_copy: a slot's tokens can be copied to another slot.
+        restores_whole: a saved state cannot be cut once it is back in a slot.
     """
 
-    def __init__(self, n_slots: int, n_ctx: int, *, can_trim: bool = True, can_copy: bool = True) -> None:
+    def __init__(
+        self,
+        n_slots: int,
+        n_ctx: int,
+        *,
+        can_trim: bool = True,
+        can_copy: bool = True,
+        restores_whole: bool = False,
+    ) -> None:
         self.can_trim = can_trim
         self.can_copy = can_copy and can_trim
+        self.restores_whole = restores_whole or not can_trim
         self._tokens = np.zeros((n_slots, n_ctx), np.int32)
         self._n_tokens = [0] * n_slots
         self._used_at = [0] * n_slots
+        self._n_fixed = [0] * n_slots  # tokens at the start that cannot be cut into
+        self._n_exact = [n_ctx] * n_slots  # tokens at the start that no shift has touched
         self._clock = 0
+
+    @property
+    def n_slots(self) -> int:
+        """Slots, free or not."""
+        return len(self._n_tokens)
 
     @property
     def n_tokens(self) -> int:
@@ -70,6 +107,14 @@ class SlotCache:
         """The tokens of one slot, a view. [n]"""
         return self._tokens[slot, : self._n_tokens[slot]]
 
+    def used_at(self, slot: int) -> int:
+        """When a slot was used last, on a clock that counts uses."""
+        return self._used_at[slot]
+
+    def is_exact(self, slot: int) -> bool:
+        """Whether the memory is what decoding the tokens would make it; after a shift it is not quite."""
+        return self._n_exact[slot] >= self._n_tokens[slot]
+
     def place(self, prompt: TokenArray, free: Collection[int]) -> Placement:
         """The best of the free slots (at least one) for a prompt (at least one token).
 
@@ -79,20 +124,39 @@ class SlotCache:
         own = max(free, key=lambda slot: (shared[slot], -self._n_tokens[slot], -self._used_at[slot]))
         if self.can_copy:
             donor = max(range(len(shared)), key=lambda slot: shared[slot])
-            spare = min(free, key=lambda slot: (self._n_tokens[slot] > 0, self._used_at[slot]))
+            spare = self._spare(free)
             gain = shared[donor] - (0 if self._n_tokens[spare] == 0 else shared[own])
             worth = donor not in free or self._loses_more_than_it_keeps(donor, shared[donor], spare)
             if donor != spare and worth and gain >= MIN_COPY_TOKENS:
                 return Placement(spare, shared[donor], donor)
-        if shared[own] == 0:
-            own = min(free, key=lambda slot: (self._n_tokens[slot] > 0, self._used_at[slot]))
+        if (shared[own] < MIN_COPY_TOKENS and 2 * shared[own] < self._n_tokens[own]) or shared[own] == 0:
+            own = self._spare(free)  # a few tokens in common, as of a template, are not worth a conversation
         return Placement(own, shared[own])
+
+    def place_stored(self, stored: Stored, free: Collection[int]) -> Placement:
+        """A slot for a saved state: an empty one, else the one that was used longest ago."""
+        return Placement(self._spare(free), stored.n_shared, stored=stored)
+
+    def source(self, placement: Placement) -> TokenArray:
+        """The tokens that a placement leaves in its slot. [n_keep]"""
+        if placement.stored is not None:
+            return placement.stored.tokens[: placement.n_keep]
+        slot = placement.slot if placement.copy_from < 0 else placement.copy_from
+        return self._tokens[slot, : placement.n_keep]
 
     def take(self, placement: Placement) -> None:
         """Record that a placement was carried out."""
-        slot, n_keep = placement.slot, placement.n_keep
-        if placement.copy_from >= 0:
-            self._tokens[slot, :n_keep] = self._tokens[placement.copy_from, :n_keep]
+        slot, n_keep, source = placement.slot, placement.n_keep, placement.copy_from
+        if source >= 0 or placement.stored is not None:
+            self._tokens[slot, :n_keep] = self.source(placement)
+        if placement.stored is not None or n_keep == 0:
+            self._n_fixed[slot] = n_keep if self.restores_whole else 0
+            self._n_exact[slot] = n_keep
+        elif source >= 0:
+            self._n_fixed[slot] = self._n_fixed[source]
+            self._n_exact[slot] = self._n_exact[source]
+        if self._n_exact[slot] >= n_keep:
+            self._n_exact[slot] = self._tokens.shape[1]
         self._n_tokens[slot] = n_keep
         self.touch(slot)
 
@@ -119,14 +183,23 @@ class SlotCache:
         n = self._n_tokens[slot]
         self._tokens[slot, n_keep : n - n_discard] = self._tokens[slot, n_keep + n_discard : n].copy()
         self._n_tokens[slot] = n - n_discard
+        self._n_fixed[slot] = max(0, self._n_fixed[slot] - n_discard)
+        self._n_exact[slot] = min(self._n_exact[slot], n_keep)
 
     def clear(self) -> None:
         """The memory was cleared."""
-        self._n_tokens = [0] * len(self._n_tokens)
+        n_slots = len(self._n_tokens)
+        self._n_tokens = [0] * n_slots
+        self._n_fixed = [0] * n_slots
+        self._n_exact = [self._tokens.shape[1]] * n_slots
+
+    def _spare(self, free: Collection[int]) -> int:
+        return min(free, key=lambda slot: (self._n_tokens[slot] > 0, self._used_at[slot]))
 
     def _n_shared(self, slot: int, prompt: TokenArray) -> int:
         n = common_prefix(self.tokens(slot), prompt[:-1])
-        return n if self.can_trim or n == self._n_tokens[slot] else 0
+        can_cut = self.can_trim and n >= self._n_fixed[slot]
+        return n if can_cut or n == self._n_tokens[slot] else 0
 
     def _loses_more_than_it_keeps(self, slot: int, n_shared: int, spare: int) -> bool:
         """Taking `slot` over would forget a longer rest than it saves, while an empty slot is at hand."""

@@ -41,6 +41,7 @@ class Model:
     Attributes:
         address, vocab: for `server.engine.native`.
         suppressed: ids that the model's maker wants never to be generated.
+        n_swa: tokens in the sliding window of its attention; 0: all layers see everything.
     """
 
     def __init__(self, address: native.Address) -> None:
@@ -54,6 +55,7 @@ class Model:
         self.has_encoder = native.model_has_encoder(address)
         self.has_decoder = native.model_has_decoder(address)
         self.is_recurrent = native.model_is_recurrent(address) or native.model_is_hybrid(address)
+        self.n_swa = native.model_n_swa(address)
         self.adds_bos = native.vocab_get_add_bos(self.vocab)
         self.bos = native.vocab_bos(self.vocab)
         self.eos = native.vocab_eos(self.vocab)

@@ -79,6 +79,22 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     n_draft: int = -1
 
 
+class StateCacheParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a worker keeps the states of conversations beside its slots.
+
+    Attributes:
+        host_bytes: most memory for them; 0: none.
+        disk_bytes: most space on disk, all models together; 0: nothing is written.
+        disk_folder: absolute path; workers of any model share it. "": nothing is written.
+        model_key: digests of the model and its adapters, so that no state meets another model.
+    """
+
+    host_bytes: int = 0
+    disk_bytes: int = 0
+    disk_folder: str = ""
+    model_key: str = ""
+
+
 class LoadParams(msgspec.Struct, frozen=True, kw_only=True):
     """How a model is loaded; a request whose parameters differ reloads it.
 
@@ -92,6 +108,7 @@ class LoadParams(msgspec.Struct, frozen=True, kw_only=True):
         kv_cache_type: "f16", "q8_0" or "q4_0", for keys and values.
         flash_attention: None: where supported.
         embedding: make an embedding context (pooling from the model).
+        state_cache: what is kept of conversations that have no slot.
     """
 
     n_ctx: int
@@ -104,6 +121,7 @@ class LoadParams(msgspec.Struct, frozen=True, kw_only=True):
     kv_cache_type: str = "f16"
     flash_attention: bool | None = None
     embedding: bool = False
+    state_cache: StateCacheParams = StateCacheParams()
 
 
 class ModelPaths(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.engine.batch import TokenArray
-from server.engine.kv_cache import MIN_COPY_TOKENS, Placement, SlotCache, common_prefix
+from server.engine.kv_cache import MIN_COPY_TOKENS, Placement, SlotCache, Stored, common_prefix
 
 
 def tokens(*values: int) -> TokenArray:
@@ -91,3 +91,60 @@ def test_a_slot_holds_no_more_than_its_context() -> None:
     cache.append(0, tokens(1, 2))
     with pytest.raises(IndexError, match="room for 2 tokens"):
         cache.append(0, 3)
+
+
+def test_a_few_tokens_of_a_template_do_not_cost_a_conversation_its_slot() -> None:
+    template = np.arange(20, dtype=np.int32)
+    cache = filled(3, np.append(template, np.full(30, 7)), np.append(template, np.full(200, 8)))
+    prompt = np.append(template, np.full(50, 9)).astype(np.int32)
+    assert cache.place(prompt, [0, 1, 2]) == Placement(2, 0)
+    cache.append(2, tokens(5))
+    cache.touch(0)
+    assert cache.place(prompt, [0, 1]) == Placement(1, 20), "without an empty slot the oldest is taken"
+    assert cache.place(prompt, [0]) == Placement(0, 20)
+
+
+# Saved states.
+
+
+def test_a_saved_state_goes_to_an_empty_slot_then_to_the_oldest() -> None:
+    cache = filled(3, tokens(1, 2), tokens(3, 4))
+    stored = Stored(tokens(5, 6, 7), 2, None)
+    placement = cache.place_stored(stored, [0, 1, 2])
+    assert placement == Placement(2, 2, stored=stored)
+    assert cache.source(placement).tolist() == [5, 6]
+    cache.take(placement)
+    assert cache.tokens(2).tolist() == [5, 6]
+    cache.touch(0)
+    assert cache.place_stored(stored, [0, 1]).slot == 1
+
+
+def test_what_was_restored_whole_is_not_cut() -> None:
+    cache = SlotCache(2, 1024, restores_whole=True)
+    beginning = np.arange(100, dtype=np.int32)
+    cache.take(Placement(0, 100, stored=Stored(beginning, 100, None)))
+    cache.append(0, tokens(7, 7, 7))
+    assert cache.place(np.append(beginning, [7, 9, 9]).astype(np.int32), [0]) == Placement(0, 101)
+    assert cache.place(np.append(beginning[:99], [9, 9]).astype(np.int32), [0]) == Placement(0, 0)
+    cache.take(Placement(1, 103, copy_from=0))
+    assert cache.place(np.append(beginning[:99], [9, 9]).astype(np.int32), [1]) == Placement(1, 0)
+    cache.take(Placement(0, 0))
+    cache.append(0, beginning)
+    assert cache.place(np.append(beginning[:99], [9, 9]).astype(np.int32), [0]) == Placement(0, 99)
+
+
+def test_a_slot_is_exact_until_a_shift_and_again_once_that_is_gone() -> None:
+    cache = filled(2, tokens(0, 1, 2, 3, 4, 5))
+    assert cache.is_exact(0)
+    cache.shift(0, 2, 2)
+    assert not cache.is_exact(0)
+    cache.take(Placement(1, 3, copy_from=0))
+    assert not cache.is_exact(1)
+    cache.take(Placement(0, 2))
+    cache.append(0, tokens(9, 9, 9))
+    assert cache.is_exact(0)
+    cache.take(Placement(1, 3, stored=Stored(tokens(1, 2, 3), 3, None)))
+    assert cache.is_exact(1)
+    cache.shift(0, 1, 1)
+    cache.clear()
+    assert cache.is_exact(0)
