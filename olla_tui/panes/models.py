@@ -21,10 +21,12 @@ from olla_tui.state.rows import Row, Span, fit, row
 from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.filter import FilterInput
 from olla_tui.widgets.table import Column, LineTable
-from server.errors import OllaError
 from server.types.models import ModelInfo, ModelSummary, ShowRequest
 
 LABEL_WIDTH = 13
+MAX_INFOS = 200
+"""Models whose details are kept."""
+
 SORT_COLUMNS: dict[str, int] = {"name": 0, "size": 1, "params": 3, "modified": 7}
 
 SORT_WORDS: dict[str, str] = {"name": "name", "size": "size", "params": "parameters", "modified": "date"}
@@ -51,7 +53,8 @@ class ModelsPane(Pane):
     def __init__(self, bridge: Bridge) -> None:
         super().__init__(bridge)
         self._query = ModelQuery()
-        self._info: dict[str, ModelInfo] = {}
+        self._info: dict[str, ModelInfo] = {}  # by digest
+        self._asked: set[str] = set()  # digests whose details are on their way, or could not be had
 
     def compose(self) -> ComposeResult:
         yield LineBoard(classes="pane-title")
@@ -138,6 +141,7 @@ class ModelsPane(Pane):
 
     def action_info(self) -> None:
         """Show or hide the details."""
+        self._asked.clear()
         self.toggle_class("-detail")
         # Its width is known only after the layout that this brings about.
         self.call_after_refresh(self._show_detail)
@@ -207,7 +211,8 @@ class ModelsPane(Pane):
             board.show([])
             return
         info = self._info.get(model.digest)
-        if info is None:
+        if info is None and model.digest not in self._asked:
+            self._asked.add(model.digest)
             self.bridge.order(self._load_info(model))
         running = self.state.running_model(model.name)
         width = max(10, board.content_size.width)
@@ -218,12 +223,10 @@ class ModelsPane(Pane):
         board.show(rows)
 
     async def _load_info(self, model: ModelSummary) -> None:
-        try:
-            info = await self.bridge.services.models.show(ShowRequest(model=model.name))
-        except OllaError as error:
-            info = ModelInfo(name=model.name, modelfile="", details=model.details, license=error.message)
-        if len(self._info) > 200:
+        info = await self.bridge.services.models.show(ShowRequest(model=model.name))
+        if len(self._info) >= MAX_INFOS:
             self._info.clear()
+            self._asked.clear()
         self._info[model.digest] = info
         self._show_detail()
 

@@ -94,6 +94,31 @@ async def test_details_of_a_model():
         assert "temperature 0.6" in screen_text(app)
 
 
+async def test_details_are_asked_for_once_and_a_failure_is_told_once(monkeypatch):
+    app = workstation()
+    models, asked, failure = app.bridge.services.models, [], asyncio.Event()
+
+    async def fail_later(request):
+        asked.append(request.model)
+        await failure.wait()
+        raise ServerUnreachable("the store is gone")
+
+    told = []
+    monkeypatch.setattr(models, "show", fail_later)
+    monkeypatch.setattr(app, "notice", lambda text, severity, hint: told.append(text))
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("alt+2", "i")
+        await wait_until(pilot, lambda: asked)
+        pane = app.main.pane("models")
+        for _ in range(3):
+            pane.refresh_from(frozenset(("status",)))
+        failure.set()
+        await wait_until(pilot, lambda: told)
+        pane.refresh_from(frozenset(("status",)))
+        await settled(pilot)
+        assert len(asked) == 1 and told == ["the store is gone"]
+
+
 @pytest.mark.parametrize("key", ["r", "enter"])
 async def test_running_a_model_opens_a_chat_with_it(key):
     app = workstation()
