@@ -18,7 +18,10 @@ from server.wire.headers import HINT_HEADER
 from server.wire.olla import fault_of_line
 
 CONNECT_TIMEOUT_S = 5.0
-"""A server on this machine or its network answers in milliseconds. Replies have no bound: loads are slow."""
+"""A server on this machine or its network answers in milliseconds. Most replies may take long: loads do."""
+
+LOOK_TIMEOUT_S = 30.0
+"""Longest wait for a piece of a reply that tells how things stand (GET): a link that died says nothing."""
 
 MAX_LINE_BYTES = 256 * 1024 * 1024
 """Longest line that is read; the longest that servers send are vectors and vocabularies."""
@@ -63,7 +66,6 @@ class HttpApi:
         self.base_url = base_url
         self._client = httpx.AsyncClient(
             base_url=base_url,
-            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
             trust_env=False,
             transport=transport,
             headers={"Content-Type": "application/json", "User-Agent": "olla"},
@@ -122,13 +124,15 @@ class HttpApi:
         self, method: str, path: str, body: bytes | AsyncIterable[bytes] | None
     ) -> AsyncIterator[httpx.Response]:
         try:
-            async with self._client.stream(method, path, content=body) as response:
+            reads_s = LOOK_TIMEOUT_S if method == "GET" else None
+            timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S, read=reads_s)
+            async with self._client.stream(method, path, content=body, timeout=timeout) as response:
                 yield response
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
             raise unreachable(self.base_url, str(error) or type(error).__name__) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise ServerUnreachable(
-                f"the connection to {self.base_url} broke off ({error or type(error).__name__})",
+                f"the connection to {self.base_url} broke off ({str(error) or type(error).__name__})",
                 hint="The server's log tells why.",
             ) from error
 

@@ -130,6 +130,13 @@ def call_syntax(source: str, tag: str, parser_name: str = "") -> CallSyntax | No
     return CallSyntax(opening, f"\n{closing}" if closing else "", between="\n" if closing else "")
 
 
+def call_marks(source: str, tag: str, parser_name: str = "") -> tuple[str, ...]:
+    """Texts that the parser of calls looks for, which can be control tokens of the model."""
+    form = _form(source, parser_name)
+    marks = form.marks if form else (tag,)
+    return (*marks, *(closing for mark in marks if (closing := _closing_of(mark))))
+
+
 def _form(source: str, parser_name: str) -> Form | None:
     """The form by the parser's name, else by the template; None: the template's own tag opens calls."""
     named = PARSER_FORMS.get(parser_name)

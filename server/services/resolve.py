@@ -13,6 +13,7 @@ from server.prompts.call_grammar import call_grammar
 from server.prompts.choice import chat_template
 from server.prompts.grammar import grammar_for
 from server.prompts.template import PromptTemplate
+from server.prompts.tool_calls import call_marks
 from server.runners.pool import LoadTarget
 from server.services.load_plan import LoadPlanner
 from server.settings import Settings
@@ -245,6 +246,7 @@ def _sampling(
         n_predict=-1 if base.n_predict == 0 and rendered_here else base.n_predict,
         context_shift=request.shift and shifts,
         grammar=_grammar(request, template, parser_name),
+        preserved_tokens=_preserved_tokens(request, template, parser_name),
         logprobs=request.logprobs,
         n_top_logprobs=request.n_top_logprobs if request.logprobs else 0,
         logit_bias=tuple(request.logit_bias.items()),
@@ -259,6 +261,16 @@ def _grammar(request: ChatRequest | GenerateRequest, template: PromptTemplate, p
     if isinstance(request, ChatRequest) and must_call(request):
         return call_grammar(template.source, template.tool_call_tag or "{", request.tools, parser_name)
     return grammar_for(request.format)
+
+
+def _preserved_tokens(
+    request: ChatRequest | GenerateRequest, template: PromptTemplate, parser_name: str
+) -> tuple[str, ...]:
+    """The texts that the parser of the answer needs to see, where the model writes them as control tokens."""
+    marks = template.thinking_tags or ()
+    if isinstance(request, ChatRequest) and request.tools:
+        marks = (*marks, *call_marks(template.source, template.tool_call_tag or "{", parser_name))
+    return marks
 
 
 def must_call(request: ChatRequest) -> bool:

@@ -91,6 +91,8 @@ def _format(fields: GoObject) -> tuple[Format, OllaError | None]:
         return "json", None
     if kind == "json_schema":
         schema = wanted.child("json_schema", "openai.JsonSchema").raw("schema")
+        if schema is None:
+            raise InvalidRequest("response_format.json_schema.schema is required")
         try:
             return format_from_body(schema), None
         except UnknownFormat as error:

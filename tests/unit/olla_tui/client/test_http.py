@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from contextlib import aclosing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from olla_tui.client import http
 from olla_tui.client.failures import HttpReply
 from olla_tui.client.http import HttpApi, LineSplitter
 from server.errors import EngineError, InvalidRequest, ServerUnreachable
@@ -76,6 +78,15 @@ async def test_what_is_no_json_is_said_so() -> None:
         api = HttpApi(server.url)
         with pytest.raises(EngineError, match="no JSON"):
             await api.json("GET", "/x")
+        await api.aclose()
+
+
+async def test_a_link_that_died_is_noticed_by_whoever_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "LOOK_TIMEOUT_S", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        api = HttpApi(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(ServerUnreachable, match="ReadTimeout"):
+            await api.json("GET", "/olla/status")
         await api.aclose()
 
 

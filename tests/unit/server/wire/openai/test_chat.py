@@ -77,7 +77,6 @@ def test_stop_texts(stop: Any, expected: Any) -> None:
             {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}},
             {"type": "object"},
         ),
-        ({"type": "json_schema"}, None),
         ({"type": "text"}, None),
         (None, None),
     ],
@@ -228,6 +227,7 @@ def test_calls_stay_with_the_last_part() -> None:
             "tool_choice names a function that is not among the tools",
         ),
         ({"tool_choice": "required"}, "tool_choice is only allowed when tools are given"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema is required"),
         ({"tool_choice": {"function": {"name": "f"}}}, "tool_choice is only allowed when tools are given"),
         *(
             ({"tools": TOOLS, "tool_choice": choice}, CHOICES)

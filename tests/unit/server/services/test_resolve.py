@@ -1,0 +1,70 @@
+"""What a request's options, tools and format become for the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.errors import InvalidRequest
+from server.services.load_plan import LoadPlanner
+from server.services.resolve import Resolver
+from server.settings import Settings
+from server.storage.config import ModelConfig
+from server.storage.manifests import Layer
+from server.storage.store import ModelStore
+from server.types.generation import ChatRequest
+from server.types.messages import Message, Tool
+from server.types.names import ModelName
+from tests.support.stores import put
+from tests.support.tiny_gguf import tiny_llama_bytes
+
+TEMPLATE = "{{ range .Tools }}{{ . }}{{ end }}{{ .Prompt }}{{ range .ToolCalls }}%s{{ .Function }}{{ end }}"
+TOOL = Tool(name="f", parameters={"type": "object", "properties": {}})
+
+
+def resolver(tmp_path: Path, opening: str) -> Resolver:
+    """Of a store with the model "m", whose calls begin with `opening`."""
+    store = ModelStore(tmp_path)
+    files = {"model": tiny_llama_bytes(), "template": (TEMPLATE % opening).encode()}
+    layers = [Layer(kind, put(store, raw), len(raw)) for kind, raw in files.items()]
+    store.write_model(ModelName.parse("m"), ModelConfig(model_format="gguf"), layers)
+    settings = Settings.load(environ={"HOME": str(tmp_path)})
+
+    async def none_bundled(name: str) -> None:
+        raise AssertionError(name)
+
+    planner = LoadPlanner(settings, lambda: 0, lambda: 8 << 30)
+    return Resolver(store, settings, planner, none_bundled)
+
+
+def request(**more: object) -> ChatRequest:
+    return ChatRequest(model="m", messages=(Message(role="user", content="x"),), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("opening", "marks"),
+    [("[TOOL_CALLS]", {"[TOOL_CALLS]"}), ("<tool_call>", {"<tool_call>", "</tool_call>"})],
+)
+async def test_marks_of_calls_stay_in_the_text(tmp_path: Path, opening: str, marks: set[str]) -> None:
+    resolve = resolver(tmp_path, opening)
+    stored = await resolve.find("m")
+    with_tools = await resolve.resolve_chat(request(tools=(TOOL,)), stored)
+    assert marks <= set(with_tools.sampling.preserved_tokens)
+    assert (await resolve.resolve_chat(request(), stored)).sampling.preserved_tokens == ()
+
+
+async def test_a_required_call_outranks_a_format(tmp_path: Path) -> None:
+    resolve = resolver(tmp_path, "<tool_call>")
+    stored = await resolve.find("m")
+    asked = request(tools=(TOOL,), tool_choice="required", format="json")
+    model = await resolve.resolve_chat(asked, stored)
+    assert "<tool_call>" in model.sampling.grammar
+    assert model.must_call
+
+
+async def test_a_form_of_calls_that_cannot_be_required(tmp_path: Path) -> None:
+    resolve = resolver(tmp_path, "<tool_call><function=f><parameter=x>")
+    stored = await resolve.find("m")
+    with pytest.raises(InvalidRequest, match="tool_choice"):
+        await resolve.resolve_chat(request(tools=(TOOL,), tool_choice="required"), stored)
