@@ -64,11 +64,6 @@ class DeviceSampler:
         self._sample = None
 
 
-def sample_devices() -> DeviceSample:
-    """One sample without a sampler: the processor's utilization is 0, there is nothing to compare with."""
-    return DeviceSampler().read()
-
-
 def gpu_snapshot(gpu: GpuReading) -> DeviceSnapshot:
     """A GPU as the screen shows it."""
     return DeviceSnapshot(

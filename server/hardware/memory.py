@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
 from server.hardware.engine_build import engine_uses_gpus
 from server.hardware.nvml import open_nvml
 from server.hardware.ram import ram_now
@@ -26,59 +24,20 @@ GRAPH_BYTES: Final = 80 * MIB
 GRAPH_WIDTH: Final = 2048
 
 
-class MemoryEstimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What a load is expected to take, in bytes."""
-
-    weights_bytes: int
-    kv_bytes: int
-    compute_bytes: int
-
-    @property
-    def total_bytes(self) -> int:
-        """All of it."""
-        return self.weights_bytes + self.kv_bytes + self.compute_bytes
-
-
-def estimate(
-    *,
-    weights_bytes: int,
-    kv_bytes_per_token: int,
-    n_ctx: int,
-    n_slots: int,
-    n_vocab: int = 0,
-    n_embd: int = GRAPH_WIDTH,
-) -> MemoryEstimate:
-    """Memory of a model with `n_slots` contexts of `n_ctx` tokens each.
-
-    The compute part is the worker itself, a graph that grows with the width of the model, and a float32 row
-    of logits for each slot.
-    """
-    graph_bytes = GRAPH_BYTES * max(n_embd, 1) // GRAPH_WIDTH
-    return MemoryEstimate(
-        weights_bytes=weights_bytes,
-        kv_bytes=kv_bytes_per_token * n_ctx * n_slots,
-        compute_bytes=PROCESS_BYTES + graph_bytes + 4 * n_vocab * n_slots,
-    )
-
-
 def load_bytes(
-    *,
-    weights_bytes: int,
-    kv_bytes_per_token: int,
-    n_ctx: int,
-    n_slots: int,
-    n_vocab: int = 0,
-    n_embd: int = GRAPH_WIDTH,
+    *, weights_bytes: int, kv_bytes_per_token: int, n_ctx: int, n_slots: int, n_vocab: int, n_embd: int
 ) -> int:
-    """The total of `estimate`."""
-    return estimate(
-        weights_bytes=weights_bytes,
-        kv_bytes_per_token=kv_bytes_per_token,
-        n_ctx=n_ctx,
-        n_slots=n_slots,
-        n_vocab=n_vocab,
-        n_embd=n_embd,
-    ).total_bytes
+    """Bytes that a model with `n_slots` contexts of `n_ctx` tokens each is expected to take.
+
+    Beside weights and KV cache that is the worker itself, a graph that grows with the width of the model, and
+    a float32 row of logits for each slot.
+
+    Args:
+        n_embd: width; 0 when the file does not tell.
+    """
+    kv_bytes = kv_bytes_per_token * n_ctx * n_slots
+    graph_bytes = GRAPH_BYTES * (n_embd or GRAPH_WIDTH) // GRAPH_WIDTH
+    return weights_bytes + kv_bytes + PROCESS_BYTES + graph_bytes + 4 * n_vocab * n_slots
 
 
 def default_n_slots(free_bytes: int, kv_bytes_per_slot: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from server.prompts.capabilities import template_capabilities
 from server.prompts.template import PromptTemplate, go_template, jinja_template
 
 DEFAULT_GO_TEMPLATE = "{{ .Prompt }}"
@@ -42,19 +43,10 @@ def _jinja_can_more(go: PromptTemplate, jinja: PromptTemplate) -> bool:
 
     A round trip is a template that renders both the model's calls and their results.
     """
-    go_can, jinja_can = _abilities(go), _abilities(jinja)
+    go_can, jinja_can = frozenset(template_capabilities(go)), frozenset(template_capabilities(jinja))
     go_trip = go.supports_tools and ".ToolCalls" in go.source and bool(_GO_RESULTS.search(go.source))
     renders_calls = any(mark in jinja.source for mark in _JINJA_CALLS)
     jinja_trip = renders_calls and bool(_JINJA_RESULTS.search(jinja.source))
     if jinja_can > go_can:
         return jinja_trip or not go_trip
     return jinja_can == go_can and "tools" in go_can and jinja_trip and not go_trip
-
-
-def _abilities(template: PromptTemplate) -> frozenset[str]:
-    abilities = {
-        "tools": template.supports_tools,
-        "thinking": template.supports_thinking,
-        "insert": template.supports_insert,
-    }
-    return frozenset(name for name, can in abilities.items() if can)

@@ -86,6 +86,7 @@ class LoadPlanner:
                 n_ctx=n_ctx,
                 n_slots=n_slots,
                 n_vocab=metadata.n_vocab,
+                n_embd=metadata.embedding_length,
             ),
         )
 

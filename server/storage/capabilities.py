@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import get_args
 
 from server.gguf.metadata import GgufMetadata
+from server.prompts.capabilities import template_capabilities
 from server.prompts.choice import DEFAULT_GO_TEMPLATE
 from server.prompts.template import PromptTemplate, go_template
 from server.storage.config import ModelConfig
@@ -35,13 +36,13 @@ def full_capabilities(
     """All capabilities, in the order of Ollama's `show`."""
     found = [*config.capabilities]
     if template.kind == "jinja":
-        found += _template_capabilities(template)
+        found += template_capabilities(template)
     if weights is not None:
         found += weights.capabilities()
     for projector in projectors:
         found += ["vision", "audio"] if projector.has_audio_encoder else ["vision"]
     if template.kind == "go":
-        found += _template_capabilities(template)
+        found += template_capabilities(template)
     found += _parser_capabilities(config)
     if config.model_family in _GPT_OSS_FAMILIES:
         found.append("thinking")
@@ -74,15 +75,6 @@ def listed_capabilities(
     if n_projectors:
         found.append("vision")
     return _unique(found)
-
-
-def _template_capabilities(template: PromptTemplate) -> list[str]:
-    found = {
-        "tools": template.supports_tools,
-        "insert": template.supports_insert,
-        "thinking": template.supports_thinking,
-    }
-    return [name for name, can in found.items() if can]
 
 
 def _parser_capabilities(config: ModelConfig) -> list[str]:

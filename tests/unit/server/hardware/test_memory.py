@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 
 from server.hardware.memory import (
     GIB,
+    GRAPH_BYTES,
     MAX_DEFAULT_SLOTS,
+    PROCESS_BYTES,
     default_context_length,
     default_n_slots,
-    estimate,
     free_memory,
     load_bytes,
     total_memory,
@@ -22,10 +23,12 @@ def test_context_length_follows_the_tiers() -> None:
     assert {vram: default_context_length(vram) for vram in tiers} == tiers
 
 
-def test_kv_cache_is_tokens_times_bytes() -> None:
-    parts = estimate(weights_bytes=7, kv_bytes_per_token=100, n_ctx=50, n_slots=4)
-    assert (parts.weights_bytes, parts.kv_bytes) == (7, 20_000)
-    assert parts.total_bytes == parts.weights_bytes + parts.kv_bytes + parts.compute_bytes
+def test_a_graph_is_as_wide_as_the_model() -> None:
+    """A file that does not tell its width counts as one of 2048."""
+    sizes = {"weights_bytes": 7, "kv_bytes_per_token": 100, "n_ctx": 50, "n_slots": 4, "n_vocab": 1000}
+    rest = 7 + 100 * 50 * 4 + 4 * 1000 * 4 + PROCESS_BYTES
+    for n_embd, graph_bytes in ((0, GRAPH_BYTES), (2048, GRAPH_BYTES), (8192, 4 * GRAPH_BYTES)):
+        assert load_bytes(**sizes, n_embd=n_embd) == rest + graph_bytes
 
 
 @given(COUNTS, COUNTS, st.integers(1, 1 << 17), st.integers(1, 64), COUNTS)
@@ -39,6 +42,7 @@ def test_more_of_anything_needs_no_less(
             "n_ctx": n_ctx,
             "n_slots": n_slots,
             "n_vocab": n_vocab,
+            "n_embd": 64,
         }
         return load_bytes(**{name: value + more.get(name, 0) for name, value in values.items()})
 

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from server.errors import InvalidTemplate
 from server.prompts.capabilities import template_capabilities
+from server.prompts.template import PromptTemplate, go_template, jinja_template
 
 THINKS = "{{ range .Messages }}<think>{{ .Thinking }}</think>{{ end }}"
 
 
 @pytest.mark.parametrize(
-    ("go_source", "jinja_source", "expected"),
+    ("template", "expected"),
     [
-        (None, "", set()),
-        ("{{ .Prompt }}", "", set()),
-        ("{{ .Tools }}{{ .Suffix }}", "", {"tools", "insert"}),
-        (THINKS, "", {"thinking"}),
-        (None, "{{ tools }}<think></think>", {"tools", "thinking"}),
-        ("{{ .Suffix }}", "{{ tools }}", {"tools", "insert"}),
+        (go_template("{{ .Prompt }}"), ()),
+        (go_template("{{ .Suffix }}{{ .Tools }}"), ("tools", "insert")),
+        (go_template(THINKS), ("thinking",)),
+        (jinja_template("{{ messages }}"), ()),
+        (jinja_template("{{ tools }}<think></think>"), ("tools", "thinking")),
     ],
 )
-def test_capabilities(go_source: str | None, jinja_source: str, expected: set[str]) -> None:
-    assert template_capabilities(go_source, jinja_source) == expected
-
-
-def test_a_broken_template_is_refused() -> None:
-    with pytest.raises(InvalidTemplate):
-        template_capabilities("{{ .Prompt", "")
+def test_capabilities(template: PromptTemplate, expected: tuple[str, ...]) -> None:
+    assert template_capabilities(template) == expected
