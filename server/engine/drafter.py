@@ -83,7 +83,7 @@ class Drafter:
 
     def _n_draft_max(self, generation: Generation, n_rows: int) -> int:
         """Most tokens of a draft: what the caller, the step, the context and the answer's bound allow."""
-        n_asked = generation.params.n_draft
+        n_asked = 0 if generation.sequence.is_alone else generation.params.n_draft
         n_free = self._n_ctx - self._cache.length(generation.sequence.slot) - 3
         return min(
             MAX_DRAFT_TOKENS if n_asked < 0 else min(n_asked, MAX_DRAFT_TOKENS),

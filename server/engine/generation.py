@@ -96,6 +96,8 @@ def begin_generation(
     Raises: ContextFull, BadRequest, BadGrammar, NoMemory.
     """
     params = message.sampling
+    if params.deterministic and params.seed == -1:
+        params = msgspec.structs.replace(params, seed=0)
     prompt = prompt_tokens(model, message.prompt)
     emitted = token_array(model, message.emitted)
     if len(prompt) >= n_ctx:
@@ -125,7 +127,7 @@ def begin_generation(
         tokens, n_output_max = tokens[:n_ctx], len(emitted)
     shown = frozenset(control_tokens(model, params.preserved_tokens))
     return Generation(
-        sequence=Sequence(message.request_id, tokens),
+        sequence=Sequence(message.request_id, tokens, is_alone=params.deterministic),
         params=params,
         sampler=sampler,
         text=_text_so_far(message, model, shown),

@@ -111,12 +111,13 @@ class Generator:
         """A step took so long: for the size of prompt chunks, the length of drafts, and the threads."""
         self._pace.measured(plan.n_prompt_tokens, seconds)
         n_rows = self._context.batch.n_tokens
+        if plan.is_alone:
+            return
         if not plan.chunks:
             self._drafter.measured(n_rows, seconds)
             self._threads.measured(n_rows, seconds, time.monotonic())
         elif plan.n_prompt_tokens >= MIN_CHUNK_TOKENS:
             self._threads.measured("prompt", seconds / plan.n_prompt_tokens, time.monotonic())
-        self._context.use_threads(self._threads.n_threads)
 
     def _carry_out(self, placement: Placement) -> int:
         """Prepare the memory of a slot; returns the tokens that it keeps."""
@@ -154,6 +155,7 @@ class Generator:
             batch.add(sequence.slot, part, start, output="last" if chunk.is_last else "none")
 
     def _decode(self, plan: Plan) -> Decoded:
+        self._context.use_threads(self._threads.n_max if plan.is_alone else self._threads.n_threads)
         self._context.reset_abort()
         request_ids = [sequence.request_id for sequence in plan.sequences()]
         self._inbox.step_begins(request_ids, self._context.abort_step)

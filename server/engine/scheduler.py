@@ -25,6 +25,10 @@ MIN_HELD_TOKENS: Final = 256
 """A prompt waits for another one's prefill when they share at least this much that is not yet in memory."""
 
 
+ALONE_CHUNK_TOKENS: Final = 256
+"""Prompt tokens in a step of a sequence that is decoded alone: always as many, whatever they take."""
+
+
 class Phase(enum.Enum):
     """Where a sequence stands."""
 
@@ -43,6 +47,8 @@ class Sequence(msgspec.Struct, eq=False):
         n_prefilled: tokens of `tokens` that are in memory, those found there included.
         n_cached: tokens that were found in memory.
         n_passed_over: steps in which others went first.
+        is_alone: decoded in steps of its own and from an empty slot, so that nobody else's work shows in
+            the last bits of its logits.
     """
 
     request_id: int
@@ -52,6 +58,7 @@ class Sequence(msgspec.Struct, eq=False):
     n_prefilled: int = 0
     n_cached: int = 0
     n_passed_over: int = 0
+    is_alone: bool = False
 
     @property
     def n_remaining(self) -> int:
@@ -74,6 +81,11 @@ class Plan(msgspec.Struct, frozen=True):
     chunks: tuple[Chunk, ...]
 
     @property
+    def is_alone(self) -> bool:
+        """Whether this is a step of one sequence that is decoded alone."""
+        return any(sequence.is_alone for sequence in self.sequences())
+
+    @property
     def n_prompt_tokens(self) -> int:
         """Tokens of all chunks."""
         return sum(chunk.n_tokens for chunk in self.chunks)
@@ -94,6 +106,7 @@ class Scheduler:
         self._free = list(range(n_slots))
         self._queued: list[Sequence] = []
         self._running: list[Sequence] = []
+        self._turn = 0
 
     @property
     def n_queued(self) -> int:
@@ -135,7 +148,7 @@ class Scheduler:
         for sequence in sorted(self._queued, key=_urgency):
             if not self._free:
                 break
-            placement = self._cache.place(sequence.tokens, self._free)
+            placement = self._place(sequence)
             if self._should_wait_for_prefix(sequence, placement):
                 continue
             self._free.remove(placement.slot)
@@ -154,11 +167,20 @@ class Scheduler:
         return admitted
 
     def plan(self, n_prompt_tokens: int) -> Plan:
-        """The next step, with at most `n_prompt_tokens` tokens of prompts."""
-        decoding = tuple(sequence for sequence in self._running if sequence.phase is Phase.DECODE)
+        """The next step, with at most `n_prompt_tokens` tokens of prompts.
+
+        Each sequence that is decoded alone and all others together take turns.
+        """
+        alone = [sequence for sequence in self._running if sequence.is_alone]
+        if alone:
+            self._turn = (self._turn + 1) % (len(alone) + (len(alone) < len(self._running)))
+            if self._turn < len(alone):
+                return self._plan_alone(alone[self._turn])
+        together = [sequence for sequence in self._running if not sequence.is_alone]
+        decoding = tuple(sequence for sequence in together if sequence.phase is Phase.DECODE)
         room = min(n_prompt_tokens, self._n_batch - len(decoding))
         chunks: list[Chunk] = []
-        waiting = [sequence for sequence in self._running if sequence.phase is Phase.PREFILL]
+        waiting = [sequence for sequence in together if sequence.phase is Phase.PREFILL]
         for index, sequence in enumerate(sorted(waiting, key=_urgency)):
             # Going first once makes up for being passed over once, so a long prompt that many short ones
             # overtake ends up with about half of the steps.
@@ -168,6 +190,12 @@ class Scheduler:
                 chunks.append(Chunk(sequence, n, n == sequence.n_remaining))
                 room -= n
         return Plan(decoding, tuple(chunks))
+
+    def _plan_alone(self, sequence: Sequence) -> Plan:
+        if sequence.phase is Phase.DECODE:
+            return Plan((sequence,), ())
+        n = min(sequence.n_remaining, ALONE_CHUNK_TOKENS, self._n_batch)
+        return Plan((), (Chunk(sequence, n, n == sequence.n_remaining),))
 
     def prefilled(self, chunk: Chunk) -> None:
         """A chunk is in memory."""
@@ -191,9 +219,14 @@ class Scheduler:
         sequence.phase = Phase.ENDED
         sequence.slot = -1
 
+    def _place(self, sequence: Sequence) -> Placement:
+        if sequence.is_alone:
+            return Placement(min(self._free, key=self._cache.length), 0)
+        return self._cache.place(sequence.tokens, self._free)
+
     def _should_wait_for_prefix(self, sequence: Sequence, placement: Placement) -> bool:
         """Somebody decodes the same long beginning right now: soon it can be copied."""
-        if not self._cache.can_copy:
+        if not self._cache.can_copy or sequence.is_alone:
             return False
         for other in self._running:
             if other.phase is Phase.PREFILL:

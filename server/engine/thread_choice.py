@@ -50,6 +50,7 @@ class ThreadChoice:
     step, or for a token of it, as long as all of a kind are alike.
 
     Attributes:
+        n_max: with the processors to oneself.
         n_threads: for the next step.
     """
 
@@ -62,7 +63,7 @@ class ThreadChoice:
         self._pause_s = _MIN_PAUSE_S
         self._tried_at_s = 0.0
         self._tries_fewer = True
-        self.n_threads = self._counts[0]
+        self.n_max = self.n_threads = n_max
 
     def measured(self, key: Hashable, cost: float, now_s: float) -> None:
         """A step of a kind took `cost`. Sets `n_threads` for the next one."""

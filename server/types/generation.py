@@ -49,6 +49,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         n_top_logprobs: alternatives to report per token, 0 to 20.
         preserved_tokens: names of control tokens that are part of the text, for the parser of the answer.
         ignore_eos: never end with a token that ends an answer; such tokens are not chosen.
+        deterministic: the same tokens each time, whatever else is decoded meanwhile; without a seed, 0 is it.
         n_draft: most tokens to guess ahead in a step; -1: as many as pay, 0: none.
     """
 
@@ -76,6 +77,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     n_top_logprobs: int = 0
     preserved_tokens: tuple[str, ...] = ()
     ignore_eos: bool = False
+    deterministic: bool = False
     n_draft: int = -1
 
 

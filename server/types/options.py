@@ -113,6 +113,7 @@ OPTIONS: tuple[OptionSpec, ...] = (
     _sampling("presence_penalty", "float", 0.0, "Penalty for tokens seen before", group="penalties"),
     _sampling("frequency_penalty", "float", 0.0, "Penalty by how often a token was seen", group="penalties"),
     _sampling("stop", "strings", (), "Texts that end the answer"),
+    _sampling("deterministic", "bool", False, "The same tokens whatever else runs; slower beside others"),
     _sampling("ignore_eos", "bool", False, "Go on where the model would end its answer"),
     _sampling("ignore_eos", "bool", False, "Go on where the model would end its answer"),
     _load("num_batch", "int", None, "Most tokens decoded in one step", unit="tokens", minimum=1),

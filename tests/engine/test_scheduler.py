@@ -29,12 +29,18 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.open: list[Sequence] = []
         self.n_added = 0
 
-    @rule(target=sequences, n=st.integers(1, 150), family=st.integers(0, 2), tail=st.integers(0, 5))
-    def add(self, n: int, family: int, tail: int) -> Sequence:
+    @rule(
+        target=sequences,
+        n=st.integers(1, 150),
+        family=st.integers(0, 2),
+        tail=st.integers(0, 5),
+        is_alone=st.booleans(),
+    )
+    def add(self, n: int, family: int, tail: int, is_alone: bool) -> Sequence:
         tokens = np.full(n, family, np.int32)
         tokens[-1] = 10 + tail
         self.n_added += 1
-        sequence = Sequence(self.n_added, tokens)
+        sequence = Sequence(self.n_added, tokens, is_alone=is_alone)
         self.scheduler.add(sequence)
         self.open.append(sequence)
         return sequence
@@ -51,8 +57,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         for sequence in self.scheduler.admit(carry_out):
             assert self.memory[sequence.slot] == sequence.tokens[: sequence.n_cached].tolist()
             assert sequence.n_cached < len(sequence.tokens)
+            assert not sequence.is_alone or sequence.n_cached == 0
         plan = self.scheduler.plan(n_prompt_tokens)
-        assert plan.n_prompt_tokens <= n_prompt_tokens
+        assert plan.is_alone or plan.n_prompt_tokens <= n_prompt_tokens
+        assert not plan.is_alone or len(list(plan.sequences())) == 1
         assert plan.n_prompt_tokens + len(plan.decoding) <= N_BATCH
         if self.scheduler.running:
             assert plan.decoding or plan.chunks
