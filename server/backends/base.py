@@ -1,4 +1,4 @@
-"""What a backend is: one loaded model that generates, embeds and tokenises."""
+"""What a backend is: one loaded model that generates, embeds, ranks and tokenises."""
 
 from __future__ import annotations
 

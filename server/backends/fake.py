@@ -50,7 +50,8 @@ class FakeScript(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         answer: prompt to answer.
         load_error: what `load` raises instead of loading.
-        crash_after_tokens: a generation fails with `EngineCrashed` after so many tokens; None: never.
+        crash_after_tokens: a generation fails with `EngineCrashed` after so many tokens, as one that no new
+            runtime could take over; None: never.
         n_crashes: how many generations crash before the fault is gone.
         n_load_steps: calls of `on_progress` during a load, evenly over `load_duration_s`.
     """

@@ -112,7 +112,7 @@ def begin_generation(
         n_keep=n_shift_keep(params, model, len(prompt)),
         can_shift=params.context_shift and can_shift,
     )
-    sampler = Sampler(model, params, n_ctx, candidates)
+    sampler = Sampler(model, _continued(params, len(emitted)), n_ctx, candidates)
     try:
         sampler.accept_prompt(prompt)
         for token in message.emitted:
@@ -120,6 +120,7 @@ def begin_generation(
     except EngineFailure:
         sampler.close()
         raise
+    sampler.skip_draws(len(emitted))
     n_output_max = MAX_CONTEXTS_OF_OUTPUT * n_ctx
     if params.n_predict >= 0:
         n_output_max = min(params.n_predict, n_output_max)
@@ -139,6 +140,13 @@ def begin_generation(
         shown=shown,
         never=np.union1d(model.suppressed, model.ends()) if params.ignore_eos else model.suppressed,
     )
+
+
+def _continued(params: SamplingParams, n_emitted: int) -> SamplingParams:
+    """With another seed for mirostat, whose state cannot be brought to where it was: it starts over."""
+    if n_emitted == 0 or params.mirostat == 0 or params.seed == -1:
+        return params
+    return msgspec.structs.replace(params, seed=(params.seed + n_emitted) & 0xFFFFFFFF)
 
 
 def _text_so_far(message: Submit, model: Model, shown: frozenset[int]) -> Detokenizer:

@@ -88,6 +88,19 @@ class Sampler:
                 native.sampler_accept(self._chain, int(token))
                 self._window.append(int(token))
 
+    def skip_draws(self, n_tokens: int) -> None:
+        """Another sampler chose `n_tokens` tokens: go on with the random numbers after those of its draws.
+
+        A draw takes one number, whatever it is made from. Where a grammar refused what was drawn first, the
+        other one took two, which is not known here: then the numbers are others of the same seed.
+        """
+        if self._takes_best or self._params.mirostat or self._params.seed == -1:
+            return
+        one = np.zeros(1, np.int32)
+        for _ in range(n_tokens):
+            self._candidates.load(one, np.zeros(1, np.float32))
+            self._candidates.apply(self._chain)
+
     def close(self) -> None:
         """Free the chain and the grammar."""
         if self._chain:

@@ -145,4 +145,9 @@ def test_each_step_tells_how_far_prompts_are(make_engine: MakeEngine, spark: Mod
         player.step()
     progress = [step.stats.prefilling for step in player.steps]
     assert progress == [((1, 64, 200),), ((1, 128, 200),), ((1, 192, 200),), ()]
-    assert [step.stats.n_kv_tokens for step in player.steps] == [64, 128, 192, 0]  # what is kept is not in use
+    assert [step.stats.n_kv_tokens for step in player.steps] == [
+        64,
+        128,
+        192,
+        0,
+    ]  # what is kept is not in use

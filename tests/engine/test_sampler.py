@@ -89,6 +89,31 @@ def test_the_shortcut_equals_the_whole_chain(spark: Model, options: dict[str, ob
     assert run(spark, params, prompt, stream) == whole_chain(spark, params, prompt, stream)
 
 
+DRAWN = {name: options for name, options in OPTIONS.items() if "mirostat" not in options}
+"""Those whose state does not depend on the logits of all tokens before."""
+
+
+@pytest.mark.parametrize("options", DRAWN.values(), ids=DRAWN)
+@pytest.mark.parametrize("n_before", [1, 7, 39])
+def test_a_sampler_that_takes_over_draws_as_the_first_would(
+    spark: Model, options: dict[str, object], n_before: int
+) -> None:
+    params = SamplingParams(seed=5, **options)  # type: ignore[arg-type]
+    stream = rows(spark.n_vocab, 40, 5)
+    chosen = run(spark, params, [3, 1, 4], stream)
+    other = Sampler(spark, params, N_CTX, Candidates(spark.n_vocab))
+    other.accept_prompt(np.array([3, 1, 4], np.int32))
+    for token in chosen[:n_before]:
+        other.accept(token)
+    other.skip_draws(n_before)
+    rest: list[int] = []
+    for row in stream[n_before:]:
+        rest.append(other.sample(row))
+        other.accept(rest[-1])
+    other.close()
+    assert rest == chosen[n_before:]
+
+
 def test_equal_seeds_repeat_and_minus_one_does_not(spark: Model) -> None:
     stream = rows(spark.n_vocab, 60, 5)
     hot = {"temperature": 3.0, "top_k": 0, "top_p": 1.0}

@@ -24,6 +24,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "a stop text within a token": (FRANCE, {"stop": ("anc", "cap.")}),
     "a stop text of many tokens": (STORY, {"stop": ("zzz", " was ", "a"), "n_predict": 30}),
     "penalties": (STORY, {"repeat_penalty": 1.3, "presence_penalty": 0.5, "n_predict": 24}),
+    "sampled": (STORY, {"temperature": 0.9, "seed": 11, "n_predict": 16}),
+    "sampled with penalties": (
+        STORY,
+        {"temperature": 0.7, "seed": 3, "repeat_penalty": 1.2, "n_predict": 16},
+    ),
     "a grammar": (FRANCE, {"grammar": GRAMMAR}),
     "a grammar asleep": (FRANCE, {"grammar": 'root ::= "of" " Spain"', "grammar_triggers": ("of",)}),
     "log probabilities": (EMOJI, {"logprobs": True, "n_top_logprobs": 2}),
@@ -58,6 +63,22 @@ def test_it_is_the_unbroken_one_wherever_it_was_cut(make_engine: MakeEngine, spa
         assert (again.reason, again.stop_text) == (end.reason, end.stop_text)
         assert again.timings.n_output_tokens == end.timings.n_output_tokens
         assert again.timings.n_prompt_tokens == end.timings.n_prompt_tokens
+
+
+def test_mirostat_starts_over_with_a_seed_that_follows_from_the_first(
+    make_engine: MakeEngine, spark: Model
+) -> None:
+    options: dict[str, Any] = {"mirostat": 2, "temperature": 1.5, "seed": 4, "n_predict": 24}
+    text, _ = Player(make_engine(spark, n_slots=1)).run(STORY, **options)
+    emitted = tuple(int(token) for token in spark.tokenize("Once upon a time"))
+    rests = []
+    for n_emitted in (4, 4, 3):
+        player = Player(make_engine(spark, n_slots=1))
+        rest, end = player.run(STORY, emitted=emitted[:n_emitted], **options)
+        assert end.timings.n_output_tokens == 24
+        rests.append(rest)
+    assert rests[0] == rests[1]
+    assert rests[2] not in (rests[0], text)
 
 
 @pytest.mark.parametrize("context_shift", [False, True])
