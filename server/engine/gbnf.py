@@ -1,7 +1,8 @@
 """Faults in a GBNF text that llama.cpp's parser does not survive. Pure.
 
 Everything else that is wrong with a grammar the parser itself reports. A repetition whose upper bound is
-below its lower one makes it allocate without end, and deep nesting overflows its stack.
+below its lower one makes it allocate without end, deep nesting overflows its stack, and of a token that ends
+in the middle of a character rule before a token rule its two halves disagree, which ends the process.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _TOKEN: Final = re.compile(
     | \#[^\n]*                        # a comment
     | \{\s*(?P<low>\d+)\s*,\s*(?P<high>\d+)\s*\}
     | (?P<bracket>[()])
+    | (?P<token>[<!])                 # a token by its number or name, or any other
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -39,6 +41,8 @@ def check_gbnf(gbnf: str) -> None:
     for match in _TOKEN.finditer(gbnf):
         if match["low"] is not None and _exceeds(match["low"], match["high"]):
             raise BadGrammar(f"the repetition {match[0]} has its upper bound below its lower one")
+        if match["token"] is not None:
+            raise BadGrammar("the grammar speaks of tokens, but only characters can be constrained")
         if match["bracket"] is not None:
             depth += 1 if match["bracket"] == "(" else -1
             if depth > MAX_DEPTH:

@@ -3,11 +3,16 @@
 llama.cpp throws a C++ exception through C when it is told to accept such a token, and the process ends. So
 each token is asked for first. A grammar with triggers stays asleep until one of the trigger texts is
 complete; the text from the trigger's first character on must then be what the grammar begins with.
+
+Control tokens have a text in llama.cpp's eyes and none in the answer, so an awake grammar allows only those
+that the answer shows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Collection, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,21 +23,45 @@ from server.engine.candidates import Candidates
 from server.engine.failures import BadGrammar
 from server.engine.gbnf import check_gbnf
 from server.engine.model import Model
+from server.engine.token_tree import named_characters, trees_of
+from server.engine.vocabulary import n_open_bytes
+
+_N_QUESTIONS: Final = 3000
+"""Tokens that a search for all allowed ones may ask about; each takes 0.1 to 0.4 us."""
 
 
 class Grammar:
-    """The state of a grammar in one generation."""
+    """The state of a grammar in one generation. `shown`: control tokens that are part of the answer."""
 
-    def __init__(self, model: Model, gbnf: str, triggers: Sequence[str], candidates: Candidates) -> None:
+    def __init__(
+        self,
+        model: Model,
+        gbnf: str,
+        triggers: Sequence[str],
+        candidates: Candidates,
+        shown: Collection[int] = (),
+    ) -> None:
         check_gbnf(gbnf)
         self._model = model
         self._candidates = candidates
+        self._shown: TokenArray = np.array(sorted(shown), np.int32)
+        self._named = named_characters(gbnf)
         self._triggers = tuple(trigger.encode("utf-8", "replace") for trigger in triggers if trigger)
         self._is_awake = not self._triggers
         self._asleep_text = b""
+        self._n_open_bytes = 0
+        self._allowed_token = -1
         self._pointer = native.sampler_init_grammar(model.vocab, gbnf.encode("utf-8", "replace"), b"root")
         if not self._pointer:
             raise BadGrammar("the grammar cannot be parsed, or has no rule named root")
+        self._trees = trees_of(model)
+
+    @functools.cached_property
+    def _hides(self) -> npt.NDArray[np.bool_]:
+        """Tokens that are no part of the answer's text. [n_vocab]"""
+        hides = self._trees.vocabulary.shows_nothing.copy()
+        hides[self._shown] = False
+        return hides
 
     @property
     def is_awake(self) -> bool:
@@ -42,7 +71,9 @@ class Grammar:
     def allows(self, token: int) -> bool:
         """Whether the token may come next."""
         if self._is_awake:
-            return bool(self._mask(self._pointer, np.array([token], np.int32))[0])
+            allowed = bool(self.mask(np.array([token], np.int32))[0])
+            self._allowed_token = token if allowed else -1
+            return allowed
         tail = self._tail_from_trigger(token)
         if tail is None:
             return True
@@ -55,29 +86,47 @@ class Grammar:
     def mask(self, ids: TokenArray) -> npt.NDArray[np.bool_]:
         """Which of the tokens may come next. [n] bool"""
         if self._is_awake:
-            return self._mask(self._pointer, ids)
+            mask: npt.NDArray[np.bool_] = self._mask(self._pointer, ids) & ~self._hides[ids]
+            return mask
         return np.fromiter((self.allows(int(token)) for token in ids), np.bool_, len(ids))
+
+    def all_allowed(self) -> TokenArray | None:
+        """Every token that may come next, ascending; None when there are too many to find them soon."""
+        if not self._is_awake:
+            return None
+        others = np.concatenate([self._trees.vocabulary.eog, self._shown])
+        if self._n_open_bytes:
+            others = np.concatenate([others, self._trees.vocabulary.inside])
+            return np.unique(others[self.mask(others)])
+        found = self._trees.tree(self._named).allowed(self.mask, _N_QUESTIONS)
+        if found is None:
+            return None
+        return np.union1d(found, others[self.mask(others)])
 
     def accept(self, token: int) -> None:
         """The token was chosen. Raises: BadGrammar when the grammar does not allow it."""
-        if not self.allows(token):
+        if token != self._allowed_token and not self.allows(token):
             raise BadGrammar("a token does not follow the grammar")
+        self._allowed_token = -1
         if self._is_awake:
             native.sampler_accept(self._pointer, token)
+            self._n_open_bytes = n_open_bytes(self._piece(token), self._n_open_bytes)
             return
         tail = self._tail_from_trigger(token)
         if tail is not None:
             self._feed(self._pointer, tail)
             self._is_awake = True
             self._asleep_text = b""
+            self._n_open_bytes = n_open_bytes(tail, 0)
             return
         longest = max(len(trigger) for trigger in self._triggers)
         self._asleep_text = (self._asleep_text + self._piece(token))[-longest:]
 
     def close(self) -> None:
-        """Free it."""
+        """Free it, once nothing reads the model's vocabulary any more."""
         if self._pointer:
             native.sampler_free(self._pointer)
+            self._trees.settle()
 
     def _mask(self, pointer: native.SamplerPointer, ids: TokenArray) -> npt.NDArray[np.bool_]:
         self._candidates.load(ids, np.zeros(len(ids), np.float32))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from server.engine.candidates import Row, top_ids
@@ -12,7 +14,7 @@ from server.types.generation import TokenLogprob, TopLogprob
 def token_logprob(model: Model, row: Row, token: int, n_top: int) -> TokenLogprob:
     """The token's log probability in a row, and the `n_top` likeliest tokens, best first."""
     best = row.max()
-    log_sum = float(best) + float(np.log(np.exp(row - best).sum(dtype=np.float64)))
+    log_sum = float(best) + math.log(np.exp(row - best).sum())
     text, piece = _text(model, token)
     top: list[TopLogprob] = []
     if n_top:

@@ -69,6 +69,9 @@ model_free: Fn[[Address], None] = _c.llama_model_free
 model_get_vocab: Fn[[Address], Address] = _c.llama_model_get_vocab
 model_n_ctx_train: Fn[[Address], int] = _c.llama_model_n_ctx_train
 model_n_embd_out: Fn[[Address], int] = _c.llama_model_n_embd_out
+model_n_cls_out: Fn[[Address], int] = _c.llama_model_n_cls_out
+model_meta_val_str: Fn[[Address, bytes, Any, int], int] = _c.llama_model_meta_val_str
+model_chat_template: Fn[[Address, bytes], bytes | None] = _c.llama_model_chat_template
 model_n_params: Fn[[Address], int] = _c.llama_model_n_params
 model_size: Fn[[Address], int] = _c.llama_model_size
 model_n_swa: Fn[[Address], int] = _c.llama_model_n_swa
@@ -79,7 +82,9 @@ model_is_hybrid: Fn[[Address], bool] = _c.llama_model_is_hybrid
 vocab_n_tokens: Fn[[Address], int] = _c.llama_vocab_n_tokens
 vocab_bos: Fn[[Address], int] = _c.llama_vocab_bos
 vocab_eos: Fn[[Address], int] = _c.llama_vocab_eos
+vocab_sep: Fn[[Address], int] = _c.llama_vocab_sep
 vocab_get_add_bos: Fn[[Address], bool] = _c.llama_vocab_get_add_bos
+vocab_get_add_eos: Fn[[Address], bool] = _c.llama_vocab_get_add_eos
 vocab_is_eog: Fn[[Address, int], bool] = _c.llama_vocab_is_eog
 vocab_is_control: Fn[[Address, int], bool] = _c.llama_vocab_is_control
 vocab_suppress_tokens: Fn[[Address, Any], Any] = _c.llama_vocab_get_suppress_tokens
@@ -113,8 +118,7 @@ batch_free: Fn[[Any], None] = _c.llama_batch_free
 decode: Fn[[Address, Any], int] = _c.llama_decode
 set_n_threads: Fn[[Address, int, int], None] = _c.llama_set_n_threads
 set_abort_callback: Fn[[Address, Any, Any], None] = _c.llama_set_abort_callback
-get_embeddings_seq: Fn[[Address, int], Any] = _c.llama_get_embeddings_seq
-get_embeddings_ith: Fn[[Address, int], Any] = _c.llama_get_embeddings_ith
+get_causal_attn: Fn[[Address], bool] = _c.llama_get_causal_attn
 
 # Samplers.
 sampler_chain_default_params: Fn[[], Any] = _c.llama_sampler_chain_default_params
@@ -124,6 +128,7 @@ sampler_free: Fn[[SamplerPointer], None] = _c.llama_sampler_free
 sampler_accept: Fn[[SamplerPointer, int], None] = _c.llama_sampler_accept
 sampler_apply: Fn[[SamplerPointer, Any], None] = _c.llama_sampler_apply
 sampler_clone: Fn[[SamplerPointer], SamplerPointer] = _c.llama_sampler_clone
+sampler_init_greedy: Fn[[], SamplerPointer] = _c.llama_sampler_init_greedy
 sampler_init_dist: Fn[[int], SamplerPointer] = _c.llama_sampler_init_dist
 sampler_init_top_k: Fn[[int], SamplerPointer] = _c.llama_sampler_init_top_k
 sampler_init_top_p: Fn[[float, int], SamplerPointer] = _c.llama_sampler_init_top_p
@@ -145,6 +150,25 @@ def _logits_function() -> Fn[[Address], int | None]:
 
 
 get_logits: Fn[[Address], int | None] = _logits_function()
+
+
+def _pooled_function() -> Fn[[Address, int], int | None]:
+    """llama_get_embeddings_seq with an address as its result."""
+    prototype = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)
+    function = prototype(("llama_get_embeddings_seq", _c._lib))
+    return function
+
+
+get_embeddings_seq: Fn[[Address, int], int | None] = _pooled_function()
+
+
+def _add_sep_function() -> Fn[[Address], bool]:
+    """llama_vocab_get_add_sep, which the binding does not declare."""
+    function = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p)(("llama_vocab_get_add_sep", _c._lib))
+    return function
+
+
+vocab_get_add_sep: Fn[[Address], bool] = _add_sep_function()
 
 
 def library_function(name: str, result: Any, arguments: list[Any]) -> Fn[..., Any]:

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from server.engine import native
 from server.engine.candidates import Candidates, Row
 from server.engine.failures import BadGrammar
 from server.engine.model import Model
-from server.engine.sampler import Sampler, _build_chain
+from server.engine.sampler import Sampler
 from server.types.generation import SamplingParams
+from tests.support.whole_chain import WholeChain
 
 N_CTX = 512
 
@@ -52,20 +52,15 @@ def rows(n_vocab: int, n: int, seed: int) -> list[Row]:
 
 
 def whole_chain(model: Model, params: SamplingParams, prompt: list[int], stream: list[Row]) -> list[int]:
-    """llama.cpp's chain over the whole vocabulary, told of every token."""
-    penalises = (params.repeat_penalty, params.presence_penalty, params.frequency_penalty) != (1.0, 0.0, 0.0)
-    last_n = (N_CTX if params.repeat_last_n < 0 else params.repeat_last_n) if penalises else 0
-    chain = _build_chain(model, params, last_n)
-    candidates = Candidates(model.n_vocab)
+    """What llama.cpp's chain over the whole vocabulary chooses, told of every token."""
+    chain = WholeChain(model.n_vocab, params, N_CTX)
     for token in prompt:
-        native.sampler_accept(chain, token)
+        chain.accept(token)
     chosen: list[int] = []
     for row in stream:
-        candidates.load(candidates.all_ids, row)
-        candidates.apply(chain)
-        chosen.append(candidates.selected())
-        native.sampler_accept(chain, chosen[-1])
-    native.sampler_free(chain)
+        chosen.append(chain.sample(row))
+        chain.accept(chosen[-1])
+    chain.close()
     return chosen
 
 
@@ -180,35 +175,6 @@ def test_random_logits_under_a_grammar_give_a_text_of_the_grammar(
         pytest.fail("the grammar did not end")
     sampler.close()
     assert isinstance(json.loads(data), dict)
-
-
-def test_staged_grammar_equals_the_grammar_over_the_whole_vocabulary(spark: Model) -> None:
-    grammar = 'root ::= ([a-z ]+ "." )+'
-    params = SamplingParams(seed=9, top_k=20, temperature=0.9, grammar=grammar)
-    stream = rows(spark.n_vocab, 40, 8)
-    sampler = Sampler(spark, params, N_CTX, Candidates(spark.n_vocab))
-    plain = SamplingParams(seed=9, top_k=20, temperature=0.9)
-    chain = _build_chain(spark, plain, 0)
-    pointer = native.sampler_init_grammar(spark.vocab, grammar.encode(), b"root")
-    candidates = Candidates(spark.n_vocab)
-    one = Candidates(spark.n_vocab)
-    for row in stream:
-        candidates.load(candidates.all_ids, row)
-        candidates.apply(chain)
-        expected = candidates.selected()
-        one.load(np.array([expected], np.int32), np.zeros(1, np.float32))
-        one.apply(pointer)
-        if not one.allowed(1)[0]:
-            candidates.load(candidates.all_ids, row)
-            candidates.apply(pointer)
-            candidates.apply(chain)
-            expected = candidates.selected()
-        assert sampler.sample(row) == expected
-        sampler.accept(expected)
-        native.sampler_accept(pointer, expected)
-    sampler.close()
-    native.sampler_free(chain)
-    native.sampler_free(pointer)
 
 
 def test_a_grammar_with_a_trigger_sleeps_until_it(spark: Model) -> None:

@@ -1,0 +1,124 @@
+"""What a sampler chooses is what llama.cpp's whole chain chooses, token for token, whatever the options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from server.engine.candidates import Candidates, Row, has_ties
+from server.engine.sampler import Sampler
+from server.types.generation import SamplingParams
+from tests.support.whole_chain import WholeChain, vocabulary_of
+
+N_CTX = 300
+N_COMMON = 40
+"""Tokens that are often likely, in prompts and biases too."""
+
+TOKENS = st.integers(0, N_COMMON - 1) | st.integers(0, 999)
+BIASES = st.floats(-15, 15) | st.just(float("-inf"))
+PENALTIES = st.just(0.0) | st.floats(-2, 2)
+
+OPTIONS = st.fixed_dictionaries(
+    {
+        "temperature": st.sampled_from([0.0, 0.8]) | st.floats(0.02, 4),
+        "top_k": st.sampled_from([0, 1, 40, 384, 385]) | st.integers(0, 700),
+        "top_p": st.sampled_from([1.0, 0.9]) | st.floats(0, 1),
+        "min_p": st.sampled_from([0.0, 0.05, 1.0]) | st.floats(0, 1.5),
+        "typical_p": st.sampled_from([1.0, 1.0, 0.7]),
+        "repeat_penalty": st.just(1.0) | st.floats(0.3, 2),
+        "presence_penalty": PENALTIES,
+        "frequency_penalty": PENALTIES,
+        "repeat_last_n": st.sampled_from([-1, 0, 1, 64]) | st.integers(0, 400),
+        "mirostat": st.sampled_from([0] * 12 + [1, 2]),
+        "logit_bias": st.lists(st.tuples(TOKENS, BIASES), max_size=12).map(tuple),
+    }
+)
+
+
+def rows(n_vocab: int, seed: int, shape: str, n: int) -> list[Row]:
+    """A wide floor and some likely tokens, with most of the mass in a sure row; flat; or many equals."""
+    rng = np.random.default_rng(seed)
+    made: list[Row] = []
+    for _ in range(n):
+        row = rng.normal(-2.0, 2.5, n_vocab).astype(np.float32)
+        if shape != "flat":
+            row[rng.integers(0, n_vocab, 60)] += np.linspace(2, 20 if shape == "sure" else 14, 60).astype(
+                np.float32
+            )
+            row[:N_COMMON] += 7.0
+        if shape == "equals":
+            row = np.round(row * 2) / 2
+        made.append(row)
+    return made
+
+
+def compare(n_vocab: int, params: SamplingParams, shape: str, *, n: int = 14) -> None:
+    """Choose a sequence both ways; each remembers what it chose."""
+    prompt = np.random.default_rng(params.seed + 1).integers(0, N_COMMON, 90).astype(np.int32)
+    sampler = Sampler(vocabulary_of(n_vocab), params, N_CTX, Candidates(n_vocab))
+    whole = WholeChain(n_vocab, params, N_CTX)
+    sampler.accept_prompt(prompt)
+    for token in prompt:
+        whole.accept(int(token))
+    for step, row in enumerate(rows(n_vocab, params.seed, shape, n)):
+        before = row.copy()
+        chosen, expected = sampler.sample(row), whole.sample(row)
+        assert chosen == expected, step
+        assert np.array_equal(row, before)
+        sampler.accept(chosen)
+        whole.accept(chosen)
+    sampler.close()
+    whole.close()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    options=OPTIONS,
+    seed=st.integers(0, 2**31),
+    n_vocab=st.integers(1000, 20_000) | st.sampled_from([1535, 1536, 32_000, 128_256, 150_000]),
+    shape=st.sampled_from(["peaked", "sure", "flat", "equals"]),
+)
+def test_any_options_choose_what_the_whole_chain_chooses(
+    options: dict[str, Any], seed: int, n_vocab: int, shape: str
+) -> None:
+    compare(n_vocab, SamplingParams(seed=seed, **options), shape)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    top_p=st.floats(0.01, 0.9999),
+    min_p=st.sampled_from([0.0, 0.02]),
+    temperature=st.floats(0.1, 2),
+    seed=st.integers(0, 2**31),
+    shape=st.sampled_from(["sure", "peaked", "flat", "equals"]),
+)
+@example(top_p=0.9, min_p=0.0, temperature=1.0, seed=3, shape="sure")
+def test_top_p_without_top_k_is_exact(
+    top_p: float, min_p: float, temperature: float, seed: int, shape: str
+) -> None:
+    params = SamplingParams(seed=seed, temperature=temperature, top_k=0, top_p=top_p, min_p=min_p)
+    compare(40_000, params, shape, n=20)
+
+
+@pytest.mark.parametrize("top_p", [0.5, 0.9, 0.95])
+def test_the_nucleus_of_a_sure_row_is_found_without_the_whole_chain(top_p: float) -> None:
+    candidates = Candidates(128_256)
+    found = [candidates.nucleus(row, top_p) for row in rows(128_256, 1, "sure", 40)]
+    assert sum(ids is not None for ids in found) >= 30
+
+
+def test_a_window_of_the_whole_context_leaves_the_shortcut() -> None:
+    params = SamplingParams(seed=1, repeat_penalty=1.2, repeat_last_n=-1)
+    compare(20_000, params, "peaked", n=400)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=12), st.integers(1, 12))
+def test_ties_are_what_leaves_the_order_open(values: list[int], k: int) -> None:
+    logits = np.array(values, np.float32)
+    ordered = sorted(values, reverse=True)
+    expected = any(ordered[at] == ordered[at + 1] for at in range(min(k, len(ordered) - 1)))
+    assert has_ties(logits, k) == expected
