@@ -89,6 +89,23 @@ class Batch:
         self.n_tokens = end
         self.n_outputs += n_outputs
 
+    def pad(self, seq_id: int, n: int) -> None:
+        """Add `n` tokens that nobody asks about, all at the first position of a sequence of their own.
+
+        Raises: InvalidBatch.
+        """
+        start, end = self.n_tokens, self.n_tokens + n
+        if end > self._n_batch or self.n_outputs + n > self._n_outputs_max:
+            raise InvalidBatch(f"{n} tokens of padding do not fit a batch with room for {self.room}")
+        if not 0 <= seq_id < self._n_seq_max:
+            raise InvalidBatch(f"sequence {seq_id} is not one of {self._n_seq_max}")
+        self._token[start:end] = 0
+        self._pos[start:end] = 0
+        self._seq[start:end] = seq_id
+        self._output[start:end] = 1
+        self.n_tokens = end
+        self.n_outputs += n
+
     def add_rows(self, seq_ids: list[int], tokens: list[int], positions: list[int]) -> None:
         """Add one token with an output for each of several sequences: the decode rows of a step.
 

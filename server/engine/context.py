@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +25,9 @@ KV_TYPES: Final = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 
 """ggml_type of each kind of cache."""
 
 _SHAREABLE: Final = ("f32", "f16", "bf16")
+
+POOLING_NONE, POOLING_MEAN, POOLING_LAST, POOLING_RANK = 0, 1, 3, 4
+"""llama_pooling_type."""
 
 
 class Decoded(enum.Enum):
@@ -62,6 +66,9 @@ class Context:
 
     Attributes:
         n_ctx: tokens per sequence as llama.cpp made it, which may be more than asked for.
+        ranks: results are scores of pairs of texts instead of vectors.
+        n_pooled: numbers in the result of a sequence.
+        is_causal: a token sees those before it only.
         has_memory: tokens stay in memory between batches; an encoder keeps none.
         can_shift: a sequence's positions can be moved, so a full context can slide.
         can_copy: a sequence can be copied over another and then cut.
@@ -78,6 +85,9 @@ class Context:
         self.n_ubatch = native.n_ubatch(self._address)
         self.n_ctx = native.n_ctx_seq(self._address) if not params.unified else native.n_ctx(self._address)
         self.pooling = native.pooling_type(self._address)
+        self.ranks = self.pooling == POOLING_RANK
+        self.n_pooled = native.model_n_cls_out(model.address) if self.ranks else model.n_embd
+        self.is_causal = native.get_causal_attn(self._address)
         self._memory = native.get_memory(self._address)
         self.has_memory = self._memory is not None
         self._streams = not params.unified
@@ -217,23 +227,20 @@ class Context:
         rows: Rows = np.frombuffer(floats, np.float32).reshape(self._n_outputs, self.model.n_vocab)
         return rows
 
-    def pooled(self, seq_id: int) -> npt.NDArray[np.float32]:
-        """The vector of a sequence, copied. [n_embd] Raises: DecodeFailed when there is none."""
-        self._check_seq(seq_id)
-        pointer = native.get_embeddings_seq(self._address, seq_id)
-        if not pointer:
-            raise DecodeFailed("llama.cpp has no vector for an input")
-        return np.ctypeslib.as_array(pointer, (self.model.n_embd,)).copy()
+    def pooled(self, seq_ids: Sequence[int]) -> Rows:
+        """The results of some sequences of the batch, copied: vectors, or what a model that ranks says.
 
-    def token_vectors(self) -> Rows:
-        """The vector of each token of the batch, copied, for a model without pooling. [n_tokens, n_embd]"""
-        vectors = np.empty((self.batch.n_tokens, self.model.n_embd), np.float32)
-        for row in range(self.batch.n_tokens):
-            pointer = native.get_embeddings_ith(self._address, row)
-            if not pointer:
-                raise DecodeFailed("llama.cpp has no vector for a token")
-            vectors[row] = np.ctypeslib.as_array(pointer, (self.model.n_embd,))
-        return vectors
+        Shape [n, n_pooled]. Raises: DecodeFailed when there is none.
+        """
+        parts: list[bytes] = []
+        for seq_id in seq_ids:
+            self._check_seq(seq_id)
+            address = native.get_embeddings_seq(self._address, seq_id)
+            if not address:
+                raise DecodeFailed("llama.cpp has no result for an input")
+            parts.append(ctypes.string_at(address, 4 * self.n_pooled))
+        rows: Rows = np.frombuffer(b"".join(parts), np.float32).reshape(len(parts), self.n_pooled)
+        return rows
 
     def use_threads(self, n_threads: int) -> None:
         """Compute with so many threads from the next decode on."""

@@ -1,59 +1,75 @@
-"""Embedding: inputs of all open requests share batches, each as a sequence of its own."""
+"""Embedding and ranking: inputs of all open requests share batches, each as a sequence of its own."""
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from server.engine.batch import TokenArray
-from server.engine.context import Context, Decoded
-from server.engine.failures import BadRequest, ContextFull, DecodeFailed, EngineFailure, NoMemory
-from server.engine.model import Model
-from server.engine.prompt import token_array
-from server.ipc.messages import Embed, Embeddings, EngineTimings, Finished, FromEngine, Step, StepStats
+from server.engine.context import Rows
+from server.engine.embed_inputs import InputReader, Source
+from server.engine.embed_queue import EmbedQueue, Piece
+from server.engine.embed_runner import EmbedRunner
+from server.engine.failures import BadRequest, DecodeFailed, EngineBusy, EngineFailure, NoMemory
+from server.ipc.framing import MAX_FRAME_BYTES
+from server.ipc.messages import (
+    Embed,
+    Embeddings,
+    EngineTimings,
+    Finished,
+    FromEngine,
+    Rerank,
+    Scores,
+    Step,
+    StepStats,
+)
 
-CPU_BATCH_TOKENS: Final = 256
-"""Attention runs over the whole batch, so larger ones lose on a CPU: 128 to 256 tokens measured best."""
+MAX_QUEUED_BYTES: Final = 256 * 1024 * 1024
+"""Inputs and results of open requests, at most; a single request may be larger."""
 
-GPU_BATCH_TOKENS: Final = 4096
+_TOKEN_ID_BYTES: Final = 40
+"""A Python integer in a tuple."""
 
-TOO_LONG: Final = "the input length exceeds the context length"
-TOO_LONG_CUT: Final = "input after truncation exceeds maximum context length"
-
-
-class _Input(msgspec.Struct, eq=False):
-    """One input that waits. `index`: its place in its request."""
-
-    request_id: int
-    index: int
-    tokens: TokenArray
+_RESULT_BYTES: Final = 32
+"""What a result takes in a frame or a list beside its numbers."""
 
 
 class _Request(msgspec.Struct, eq=False):
-    """An open request; `vectors` fills up in any order."""
+    """An open request; results come in any order.
 
-    request_id: int
-    vectors: list[bytes]
-    n_tokens: tuple[int, ...]
+    Attributes:
+        n_bytes: what its inputs and results take.
+        n_missing: inputs without a result.
+    """
+
+    message: Embed | Rerank
+    n_bytes: int
+    results: list[bytes | float]
+    n_tokens: list[int]
     n_missing: int
 
 
 class Embedder:
-    """Answers `Embed` messages with one context."""
+    """Answers `Embed` messages, or `Rerank` messages when the model ranks."""
 
-    def __init__(self, model: Model, context: Context, *, n_ctx: int, n_batch_tokens: int) -> None:
-        self._model = model
-        self._context = context
-        self._n_ctx = n_ctx
-        self._n_batch_tokens = n_batch_tokens
-        self._waiting: list[_Input] = []
+    def __init__(self, runner: EmbedRunner, reader: InputReader, *, n_batch_tokens: int) -> None:
+        self._runner = runner
+        self._reader = reader
+        self._ranks = runner.context.ranks
+        self._n_pooled = runner.context.n_pooled
         self._requests: dict[int, _Request] = {}
-        special = model.tokenize("", add_special=True)
-        self._n_prefix = 1 if len(special) > 1 or (len(special) == 1 and special[0] == model.bos) else 0
-        self._n_suffix = len(special) - self._n_prefix
+        self._n_queued_bytes = 0
+        self._queue: EmbedQueue[Source] = EmbedQueue(
+            n_batch_tokens=n_batch_tokens,
+            n_sequences=runner.n_sequences,
+            align=runner.align,
+            can_split=runner.can_split,
+            tokens_of=reader.tokens,
+            n_tokens_guess=reader.n_tokens_guess,
+        )
 
     @property
     def is_idle(self) -> bool:
@@ -61,23 +77,24 @@ class Embedder:
         return not self._requests
 
     def embed(self, message: Embed) -> list[FromEngine]:
-        """Begin a request. Raises: BadRequest, ContextFull, and the request has then ended."""
-        if message.request_id in self._requests:
-            raise BadRequest(f"request {message.request_id} is open already")
-        inputs = [self._tokens(item, truncate=message.truncate) for item in message.inputs]
-        if not inputs:
-            return [Embeddings(request_id=message.request_id, vectors=(), n_tokens=())]
-        self._requests[message.request_id] = _Request(
-            message.request_id, [b""] * len(inputs), tuple(map(len, inputs)), len(inputs)
-        )
-        self._waiting += [_Input(message.request_id, index, tokens) for index, tokens in enumerate(inputs)]
-        return []
+        """Begin a request. Raises: BadRequest, ContextFull, EngineBusy, and the request has then ended."""
+        if self._ranks:
+            raise BadRequest("the model ranks documents and has no embeddings")
+        return self._begin(message, self._reader.sources(message.inputs, truncate=message.truncate))
+
+    def rerank(self, message: Rerank) -> list[FromEngine]:
+        """Begin a request. Raises: BadRequest, ContextFull, EngineBusy, and the request has then ended."""
+        if not self._ranks:
+            raise BadRequest("the model embeds texts and does not rank documents")
+        sources = self._reader.pairs(message.query, message.documents, truncate=message.truncate)
+        return self._begin(message, sources)
 
     def abort(self, request_id: int) -> list[FromEngine]:
         """End a request now. Nothing happens when it has ended already."""
-        if self._requests.pop(request_id, None) is None:
+        self._runner.forget(request_id)
+        if request_id not in self._requests:
             return []
-        self._waiting = [item for item in self._waiting if item.request_id != request_id]
+        self._end(request_id)
         return [Finished(request_id=request_id, reason="cancelled", timings=EngineTimings())]
 
     def abort_all(self) -> list[FromEngine]:
@@ -85,92 +102,117 @@ class Embedder:
         return [message for request_id in list(self._requests) for message in self.abort(request_id)]
 
     def step(self) -> list[FromEngine]:
-        """Run one batch. Returns a `Step`, then the answers that it completed."""
-        chosen = self._next_batch()
-        try:
-            vectors = self._run(chosen)
-        except (EngineFailure, MemoryError) as error:
-            return self._failed(chosen, error)
+        """Run one batch. Returns a `Step`, then the ends of the requests that ended with it."""
+        begin = time.perf_counter()
+        is_begun = self._queue.has_begun_split
+        pieces, failed = self._queue.next_batch()
+        ended = [self._failed(request_id, error) for request_id, error in failed.items()]
+        if pieces:
+            try:
+                rows = self._runner.run(pieces, keep_split=is_begun)
+                if rows is None:
+                    self._queue.put_back(pieces)
+                else:
+                    results = self._results(rows)
+                    self._queue.done(pieces)
+                    ended += self._record([piece for piece in pieces if piece.is_last], results)
+            except (EngineFailure, MemoryError) as error:
+                request_ids = sorted({piece.input.request_id for piece in pieces})
+                ended += [self._failed(request_id, error) for request_id in request_ids]
+        return [Step((), self.stats(1000 * (time.perf_counter() - begin))), *ended]
+
+    def stats(self, step_ms: float = 0.0) -> StepStats:
+        """The worker now."""
+        return StepStats(
+            n_busy_slots=min(len(self._requests), 1), n_queued=self._queue.n_waiting, step_ms=step_ms
+        )
+
+    def close(self) -> None:
+        """Free what the embedder made itself."""
+        self._runner.close()
+
+    def _begin(self, message: Embed | Rerank, sources: tuple[Source, ...]) -> list[FromEngine]:
+        if message.request_id in self._requests:
+            raise BadRequest(f"request {message.request_id} is open already")
+        n_result_bytes = _RESULT_BYTES + 4 * self._n_pooled
+        n_most = MAX_FRAME_BYTES // n_result_bytes
+        if len(sources) > n_most:
+            raise BadRequest(
+                f"a request has at most {n_most} inputs with this model, and this one has {len(sources)}: "
+                "send them in several requests"
+            )
+        n_bytes = _n_bytes(message) + n_result_bytes * len(sources)
+        if self._requests and self._n_queued_bytes + n_bytes > MAX_QUEUED_BYTES:
+            raise EngineBusy("too many inputs wait for the model already; try again later")
+        request = _Request(message, n_bytes, [0.0] * len(sources), [0] * len(sources), len(sources))
+        if not sources:
+            return [_answer(request)]
+        self._queue.add(message.request_id, sources)
+        self._requests[message.request_id] = request
+        self._n_queued_bytes += n_bytes
+        return []
+
+    def _results(self, rows: Rows) -> list[bytes | float]:
+        """Vectors of length 1 as little-endian float32, or scores. Raises: DecodeFailed."""
+        if not self._ranks:
+            return list(normalised(rows))
+        if not np.isfinite(rows).all():
+            raise DecodeFailed("the model gave a score that is not a number")
+        return [float(row[0]) for row in rows]
+
+    def _record(self, pieces: list[Piece], results: list[bytes | float]) -> list[FromEngine]:
+        """Take results in; returns the answers that are complete."""
         answers: list[FromEngine] = []
-        for item, vector in zip(chosen, vectors, strict=True):
+        for piece, result in zip(pieces, results, strict=True):
+            item = piece.input
             request = self._requests[item.request_id]
-            request.vectors[item.index] = vector
+            request.results[item.index] = result
+            request.n_tokens[item.index] = len(item.tokens)
             request.n_missing -= 1
             if request.n_missing == 0:
-                del self._requests[item.request_id]
-                answers.append(
-                    Embeddings(
-                        request_id=item.request_id,
-                        vectors=tuple(request.vectors),
-                        n_tokens=request.n_tokens,
-                    )
-                )
-        return [Step((), self.stats()), *answers]
+                self._end(item.request_id)
+                answers.append(_answer(request))
+        return answers
 
-    def stats(self) -> StepStats:
-        """The worker now."""
-        return StepStats(n_busy_slots=min(len(self._requests), 1), n_queued=len(self._waiting))
-
-    def _tokens(self, item: str | tuple[int, ...], *, truncate: bool) -> TokenArray:
-        """The tokens of an input, cut to the context; BOS and EOS stay where the model wants them."""
-        n_prefix, n_suffix = (self._n_prefix, self._n_suffix) if isinstance(item, str) else (0, 0)
-        if isinstance(item, str):
-            tokens = self._model.tokenize(item, add_special=True)
-        else:
-            tokens = token_array(self._model, item)
-        if not len(tokens):
-            raise BadRequest("an input is empty")
-        n_excess = len(tokens) - self._n_ctx
-        if n_excess <= 0:
-            return tokens
-        if not truncate:
-            raise ContextFull(TOO_LONG, n_prompt_tokens=len(tokens), n_ctx=self._n_ctx)
-        if self._n_ctx <= n_prefix + n_suffix:
-            raise ContextFull(TOO_LONG_CUT, n_prompt_tokens=len(tokens), n_ctx=self._n_ctx)
-        n_body = len(tokens) - n_suffix
-        return np.concatenate([tokens[: n_body - n_excess], tokens[n_body:]])
-
-    def _next_batch(self) -> list[_Input]:
-        """The input that waits longest, and those nearest to it in length as far as they fit."""
-        oldest = self._waiting[0]
-        others = sorted(self._waiting[1:], key=lambda item: abs(len(item.tokens) - len(oldest.tokens)))
-        chosen = [oldest]
-        room = max(self._n_batch_tokens, len(oldest.tokens)) - len(oldest.tokens)
-        for item in others:
-            if len(chosen) == self._context.n_seq_max or len(item.tokens) > room:
-                break
-            chosen.append(item)
-            room -= len(item.tokens)
-        taken = {id(item) for item in chosen}
-        self._waiting = [item for item in self._waiting if id(item) not in taken]
-        return chosen
-
-    def _run(self, chosen: list[_Input]) -> list[bytes]:
-        """The vectors of some inputs, normalised, as little-endian float32."""
-        context = self._context
-        context.clear(data=False)
-        context.reset_abort()
-        context.batch.clear()
-        for seq_id, item in enumerate(chosen):
-            context.batch.add(seq_id, item.tokens, 0, output="all")
-        if context.decode() is not Decoded.DONE:
-            raise DecodeFailed("the model did not finish a batch of inputs")
-        return [normalised(context.pooled(seq_id)) for seq_id in range(len(chosen))]
-
-    def _failed(self, chosen: list[_Input], error: Exception) -> list[FromEngine]:
-        """Each request with an input in the batch fails; its other inputs are dropped."""
+    def _failed(self, request_id: int, error: Exception) -> FromEngine:
+        """A request fails as a whole; its other inputs are dropped."""
+        self._end(request_id)
         failure = error if isinstance(error, EngineFailure) else NoMemory("the engine ran out of memory")
-        request_ids = {item.request_id for item in chosen}
-        for request_id in request_ids:
-            del self._requests[request_id]
-        self._waiting = [item for item in self._waiting if item.request_id not in request_ids]
-        return [Step((), self.stats()), *map(failure.as_message, sorted(request_ids))]
+        return failure.as_message(request_id)
+
+    def _end(self, request_id: int) -> None:
+        self._queue.remove(request_id)
+        self._n_queued_bytes -= self._requests.pop(request_id).n_bytes
 
 
-def normalised(vector: npt.NDArray[np.float32]) -> bytes:
-    """A vector of length 1 as little-endian float32. Raises: DecodeFailed when it has no length."""
-    length = float(np.sqrt(np.square(vector, dtype=np.float64).sum()))
-    if not np.isfinite(length):
+def _answer(request: _Request) -> FromEngine:
+    message = request.message
+    n_tokens = tuple(request.n_tokens)
+    if isinstance(message, Rerank):
+        scores = tuple(score for score in request.results if isinstance(score, float))
+        return Scores(request_id=message.request_id, scores=scores, n_tokens=n_tokens)
+    vectors = tuple(vector for vector in request.results if isinstance(vector, bytes))
+    return Embeddings(request_id=message.request_id, vectors=vectors, n_tokens=n_tokens)
+
+
+def _n_bytes(message: Embed | Rerank) -> int:
+    """About what the inputs of a request take."""
+    if isinstance(message, Rerank):
+        return sum(map(sys.getsizeof, (message.query, *message.documents)))
+    return sum(
+        sys.getsizeof(item) if isinstance(item, str) else _TOKEN_ID_BYTES * len(item)
+        for item in message.inputs
+    )
+
+
+def normalised(rows: Rows) -> list[bytes]:
+    """Vectors of length 1 as little-endian float32; one without a length stays as it is.
+
+    Raises: DecodeFailed when a row has something in it that is no number.
+    """
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    if not np.isfinite(lengths).all():
         raise DecodeFailed("the model gave a vector that is not made of numbers")
-    scaled = vector / length if length > 0.0 else vector
-    return scaled.astype("<f4").tobytes()
+    lengths[lengths == 0.0] = 1.0
+    scaled = (rows / lengths[:, None]).astype("<f4")
+    return [row.tobytes() for row in scaled]

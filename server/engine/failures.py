@@ -43,6 +43,12 @@ class BadRequest(EngineFailure):
     kind: FailureKind = "invalid_request"
 
 
+class EngineBusy(EngineFailure):
+    """A request that there is no room to queue."""
+
+    kind: FailureKind = "busy"
+
+
 class BadGrammar(EngineFailure):
     """A grammar that llama.cpp does not parse, or that allows nothing at all."""
 

@@ -9,7 +9,8 @@ import msgspec
 from server.engine.context import Context, ContextParams
 from server.engine.devices import gpu_names
 from server.engine.draft import MAX_DRAFT_TOKENS
-from server.engine.embedder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Embedder
+from server.engine.embed_loading import open_embedder
+from server.engine.embedder import Embedder
 from server.engine.failures import LoadRefused
 from server.engine.generator import Generator
 from server.engine.inbox import Inbox
@@ -20,11 +21,6 @@ from server.engine.thread_choice import ThreadChoice
 from server.engine.threads import n_compute_threads
 from server.ipc.messages import Loaded
 from server.types.generation import LoadParams
-
-_POOLING_NONE, _POOLING_MEAN, _POOLING_RANK = 0, 1, 4  # llama_pooling_type
-
-_N_EMBED_SEQUENCES: Final = 64
-"""Inputs in one batch, at most."""
 
 MAX_SLOTS: Final = 256
 """LLAMA_MAX_SEQ of llama.cpp."""
@@ -41,6 +37,8 @@ class Engine(msgspec.Struct, frozen=True):
 
     def close(self) -> None:
         """Free the memory."""
+        if self.embedder is not None:
+            self.embedder.close()
         self.context.close()
         self.model.close()
 
@@ -58,10 +56,9 @@ def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) ->
     generator: Generator | None = None
     embedder: Embedder | None = None
     if params.embedding:
-        context = _embedding_context(model, params, n_ctx, n_threads, log)
-        n_ctx = min(n_ctx, context.n_batch)
-        n_batch_tokens = GPU_BATCH_TOKENS if on_gpu else CPU_BATCH_TOKENS
-        embedder = Embedder(model, context, n_ctx=n_ctx, n_batch_tokens=min(n_batch_tokens, context.n_batch))
+        embedder, context = open_embedder(
+            model, params, n_ctx=n_ctx, n_threads=n_threads, on_gpu=on_gpu, inbox=inbox, log=log
+        )
         n_slots = 1
     else:
         if not model.has_decoder or model.has_encoder:
@@ -112,28 +109,3 @@ def _generation_context(
         ),
         log,
     )
-
-
-def _embedding_context(model: Model, params: LoadParams, n_ctx: int, n_threads: int, log: LogSink) -> Context:
-    """A context for whole inputs. A model that names no pooling gets the mean over its tokens."""
-    context_params = ContextParams(
-        n_ctx=n_ctx,
-        n_seq_max=_N_EMBED_SEQUENCES,
-        n_batch=max(n_ctx, _N_EMBED_SEQUENCES),
-        n_ubatch=max(n_ctx, _N_EMBED_SEQUENCES),
-        n_outputs_max=0,
-        n_threads=n_threads,
-        kv_type=params.kv_cache_type,
-        flash_attention=params.flash_attention,
-        embeddings=True,
-        unified=True,
-    )
-    context = Context(model, context_params, log)
-    if context.pooling == _POOLING_NONE:
-        context.close()
-        log.forget_buffers("KV", "RS", "compute")
-        context = Context(model, msgspec.structs.replace(context_params, pooling=_POOLING_MEAN), log)
-    if context.pooling == _POOLING_RANK:
-        context.close()
-        raise LoadRefused("the model ranks texts and has no embeddings")
-    return context

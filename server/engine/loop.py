@@ -119,7 +119,9 @@ class Loop:
                 raise BadRequest("the model is loaded for generation and cannot embed")
             return self._engine.embedder.embed(message)
         if isinstance(message, Rerank):
-            raise BadRequest("the model does not rank documents")
+            if self._engine.embedder is None:
+                raise BadRequest("the model is loaded for generation and does not rank documents")
+            return self._engine.embedder.rerank(message)
         if isinstance(message, Tokenize):
             arrays = [model.tokenize(text, add_special=message.add_special) for text in message.texts]
             tokens = tuple(tuple(map(int, array)) for array in arrays)

@@ -78,7 +78,7 @@ def tiny_llama_bytes(*, seed: int = 0, chat_template: str = "", **extra: Any) ->
         extra: further metadata; dots of a key are written as two underscores.
     """
     n_embd, n_ff, n_head, n_layer = 32, 64, 4, 1
-    tokens = [*_byte_tokens(), "<|im_start|>", "<|im_end|>", *[f"<|spare{i}|>" for i in range(30)]]
+    tokens = [*byte_tokens(), "<|im_start|>", "<|im_end|>", *[f"<|spare{i}|>" for i in range(30)]]
     metadata: dict[str, Any] = {
         "general.architecture": "llama",
         "general.name": "tiny",
@@ -136,7 +136,7 @@ def write_tiny_llama(path: Path, **options: Any) -> Path:
     return path
 
 
-def _byte_tokens() -> list[str]:
+def byte_tokens() -> list[str]:
     """GPT-2's printable stand-ins for the 256 bytes, in its order."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [byte for byte in range(256) if byte not in printable]
