@@ -30,10 +30,16 @@ async def body_pieces(receive: Receive) -> AsyncGenerator[bytes, None]:
         more = message.get("more_body", False)
 
 
-async def read_body(receive: Receive) -> bytes:
-    """The whole body. Raises: ClientGone; InvalidRequest when it is longer than `MAX_BODY_BYTES`."""
+async def read_body(receive: Receive, announced: str = "") -> bytes:
+    """The whole body; `announced`: what Content-Length says.
+
+    Raises: ClientGone; InvalidRequest when it is longer than `MAX_BODY_BYTES`, before anything is read where
+        that is announced.
+    """
     pieces: list[bytes] = []
     n_bytes = 0
+    if announced.isdecimal() and int(announced[:20]) > MAX_BODY_BYTES:
+        raise InvalidRequest(f"the request body is larger than {MAX_BODY_BYTES} bytes")
     async for piece in body_pieces(receive):
         n_bytes += len(piece)
         if n_bytes > MAX_BODY_BYTES:

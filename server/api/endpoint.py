@@ -71,7 +71,7 @@ class Endpoint(Generic[T]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await read_body(receive)
+            body = await read_body(receive, Headers(scope=scope).get("content-length", ""))
         except ClientGone:
             return
         except InvalidRequest as error:

@@ -38,13 +38,12 @@ async def _status(call: Call, _: None) -> Reply:
 
 def _decode_logs(call: Call) -> tuple[int, int]:
     """The lines wanted: after which number, and how many at most."""
-    query = parse_qs(call.query)
-    after = _count(query, "after", 0)
-    return after, min(_count(query, "limit", DEFAULT_LOG_LINES), MAX_LOG_LINES)
+    given = {name: texts[-1] for name, texts in parse_qs(call.query).items()}
+    after = _count("after", given.get("after", "0"))
+    return after, min(_count("limit", given.get("limit", str(DEFAULT_LOG_LINES))), MAX_LOG_LINES)
 
 
-def _count(query: dict[str, list[str]], name: str, default: int) -> int:
-    text = query.get(name, [str(default)])[-1]
+def _count(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise InvalidRequest(f"{name} must be a number")
     return int(text)
@@ -56,7 +55,7 @@ async def _logs(call: Call, wanted: tuple[int, int]) -> Reply:
 
 
 def _decode_cancel(call: Call) -> int:
-    return _count({"id": [call.path["id"]]}, "id", 0)
+    return _count("id", call.path["id"])
 
 
 async def _cancel(call: Call, request_id: int) -> Reply:

@@ -285,6 +285,15 @@ async def test_bodies_in_memory_are_bounded(
     assert (await client.post(f"/api/blobs/{DIGEST}", content=bytes(1000))).status_code == 201
 
 
+async def test_a_body_that_is_announced_as_too_large_is_not_waited_for(client: httpx.AsyncClient) -> None:
+    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    n_bytes = disconnect.MAX_BODY_BYTES + 1
+    writer.write(f"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {n_bytes}\r\n\r\n".encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+    await writer.wait_closed()
+
+
 @pytest.mark.parametrize("path", ["/api/chat", f"/api/blobs/{DIGEST}"])
 async def test_a_client_that_leaves_within_its_body_is_forgotten(
     path: str, client: httpx.AsyncClient, services: ScriptedServices, caplog: pytest.LogCaptureFixture
