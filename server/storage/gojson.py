@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
-# Go escapes these in every string, for JSON inside of HTML.
-_HTML_ESCAPES = str.maketrans(
-    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-)
+from server.prompts.gotemplate.json_text import json_float, json_string
+
+# Halves of pairs, which JSON may escape and UTF-8 cannot hold; Go reads U+FFFD.
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _DECODER = json.JSONDecoder()
 
 
@@ -101,27 +101,14 @@ def _encode(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(_encode(item) for item in value) + "]"
     if isinstance(value, float):
-        return _encode_float(value)
+        if not math.isfinite(value):
+            raise ValueError("a number that is not finite has no JSON form")
+        return json_float(value)
     if isinstance(value, str):
-        clean = value.encode("utf-8", "replace").decode() if not value.isascii() else value
-        return json.dumps(clean, ensure_ascii=False).translate(_HTML_ESCAPES)
+        return json_string(_SURROGATES.sub("\N{REPLACEMENT CHARACTER}", value))
     if value is None or isinstance(value, bool | int):
         return json.dumps(value)
     raise ValueError(f"a {type(value).__name__} has no JSON form")
-
-
-def _encode_float(value: float) -> str:
-    """The shortest digits, with an exponent below 1e-6 and from 1e21 on."""
-    if not math.isfinite(value):
-        raise ValueError("a number that is not finite has no JSON form")
-    if value == 0:
-        return "-0" if math.copysign(1, value) < 0 else "0"
-    if 1e-6 <= abs(value) < 1e21:
-        text = format(Decimal(repr(value)), "f")
-        return text.rstrip("0").rstrip(".") if "." in text else text
-    mantissa, _, exponent = f"{Decimal(repr(value)).normalize():e}".partition("e")
-    sign = "-" if exponent.startswith("-") else "+"
-    return f"{mantissa}e{sign}{exponent.lstrip('+-').lstrip('0')}"
 
 
 def _sorted(value: Any) -> Any:
