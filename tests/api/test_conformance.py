@@ -366,7 +366,7 @@ def test_a_request_can_be_cancelled_by_its_number(client: httpx.Client) -> None:
         lines = reply.iter_lines()
         next(lines)
         client.post(f"/olla/requests/{newest_request(client)['id']}/cancel").raise_for_status()
-        assert json.loads(list(lines)[-1]) == {"error": "the request was cancelled"}
+        assert json.loads(list(lines)[-1]) == {"error": "the request was cancelled", "olla": {"status": 499}}
 
 
 def test_unknown_requests_cannot_be_cancelled(client: httpx.Client) -> None:
