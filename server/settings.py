@@ -23,6 +23,8 @@ Source = Literal["flag", "environment", "file", "default"]
 
 DEFAULT_PORT = 11434
 FOREVER_S = math.inf
+_MAX_DIGITS = 18
+"""Of a number that fits 64 bits."""
 
 
 class SettingsError(OllaError):
@@ -189,15 +191,27 @@ def parse_bool(text: str) -> bool:
     return text not in ("0", "f", "F", "false", "FALSE", "False")
 
 
+def parse_folder(text: str) -> Path:
+    """A folder, with "~" for the home of this or of a named user. Raises: ValueError."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such user") from None
+
+
 def parse_count(text: str) -> int:
     """A decimal number without a sign. Raises: ValueError."""
     if not (text.isascii() and text.isdigit()):
         raise ValueError("a number without a sign is needed")
+    if len(text) > _MAX_DIGITS:
+        raise ValueError("the number is too large")
     return int(text)
 
 
 def parse_timeout_s(text: str) -> float:
     """A Go duration or whole seconds; negative: forever. Raises: ValueError."""
+    if len(text.lstrip("+-")) > _MAX_DIGITS and text.lstrip("+-").isdecimal():
+        raise ValueError("the number is too large")
     try:
         seconds = float(int(text))
     except ValueError:
@@ -248,7 +262,7 @@ def parse_address(text: str) -> Address:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("address", "OLLAMA_HOST", parse_address, "Address to listen on, or to call"),
-    Setting("models_dir", "OLLAMA_MODELS", lambda text: Path(text).expanduser(), "Where models are stored"),
+    Setting("models_dir", "OLLAMA_MODELS", parse_folder, "Where models are stored"),
     Setting("keep_alive_s", "OLLAMA_KEEP_ALIVE", parse_timeout_s, "How long an idle model stays loaded"),
     Setting("load_timeout_s", "OLLAMA_LOAD_TIMEOUT", parse_timeout_s, "How long a load may make no progress"),
     Setting("max_loaded_models", "OLLAMA_MAX_LOADED_MODELS", parse_count, "Most models loaded at once"),
@@ -263,7 +277,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("debug", "OLLAMA_DEBUG", parse_debug, "How much is logged"),
     Setting("go_template", "OLLAMA_GO_TEMPLATE", parse_bool, "Render chats by the Modelfile's TEMPLATE"),
     Setting("editor", "OLLAMA_EDITOR", str, "Editor for prompts"),
-    Setting("olla_dir", "OLLA_HOME", lambda text: Path(text).expanduser(), "Chats, logs and history"),
+    Setting("olla_dir", "OLLA_HOME", parse_folder, "Chats, logs and history"),
     Setting("theme", "OLLA_THEME", str, "Theme of the workstation"),
     Setting("mouse", "OLLA_MOUSE", parse_bool, "Whether the workstation takes the mouse"),
     Setting("low_bandwidth", "OLLA_LOW_BANDWIDTH", parse_bool, "Fewer redraws and colours, for slow links"),

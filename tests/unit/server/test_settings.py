@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from server.settings import (
@@ -138,3 +139,21 @@ def test_a_worker_inherits_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("OLLA_PROBE", "1")
     environment = child_environment({"GOMP_SPINCOUNT": "200"})
     assert (environment["OLLA_PROBE"], environment["GOMP_SPINCOUNT"]) == ("1", "200")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("OLLAMA_CONTEXT_LENGTH", "9" * 30),
+        ("OLLAMA_NUM_PARALLEL", "9" * 5000),
+        ("OLLAMA_KEEP_ALIVE", "9" * 400),
+        ("OLLAMA_LOAD_TIMEOUT", "-" + "9" * 5000),
+        ("OLLAMA_MODELS", "~nobody-of-that-name/models"),
+        ("OLLA_HOME", "~nobody-of-that-name"),
+    ],
+)
+def test_absurd_values_are_left_aside_with_a_warning(variable: str, text: str) -> None:
+    plain, settings = (Settings.load(environ={"HOME": "/h", **more}) for more in ({}, {variable: text}))
+    assert msgspec.structs.replace(settings, warnings=()) == plain
+    (warning,) = settings.warnings
+    assert warning.startswith(f"{variable}=")
