@@ -171,6 +171,24 @@ async def test_streams_prompts_and_waiting_calls_go_on_together(backend: Backend
     assert await backend.tokenize(("a fox",)) == (tokens,)
 
 
+async def test_streams_of_a_worker_that_stands_still_go_on() -> None:
+    backend = LlamaCppBackend("spark", on_log=lambda level, text: None, hang_timeout_s=2.0)
+    await load_spark(backend)
+    whole = await run(backend, job(STORY))
+    pid = backend.stats().pid
+    told = Told()
+    async with aclosing(backend.generate(job(STORY))) as events:
+        async for event in events:
+            told.append(event)
+            if len(told) == 10:
+                os.kill(pid, signal.SIGSTOP)
+    assert told.text == whole.text
+    assert told.done.n_output_tokens == whole.done.n_output_tokens
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    await backend.close()
+
+
 async def test_an_embedding_in_flight_is_made_again(backend: Backend) -> None:
     params = LoadParams(n_ctx=256, n_gpu_layers=0, embedding=True)
     await backend.load(ModelPaths(model=str(MINILM)), params, lambda fraction: None)

@@ -143,6 +143,7 @@ ANY_BYTES = st.one_of(st.binary(max_size=20), ALPHABET.map(str.encode))
 
 @given(data=ANY_BYTES, stops=STOPS, cuts=CUTS, lengths=st.lists(st.integers(0, 12), max_size=4))
 @example(data=b"x<end>", stops=["<end>"], cuts=[3], lengths=[3])
+@example(data=b"x<end>y", stops=["<end>"], cuts=[7], lengths=[1])
 @example(data=b"abX", stops=["abX", "be?"], cuts=[1], lengths=[2])
 @example(data="é".encode()[:1], stops=[], cuts=[1], lengths=[2, 1])
 @example(data=b"a<e", stops=["<end>"], cuts=[2], lengths=[3, 1])

@@ -142,6 +142,19 @@ async def test_a_request_that_crashes_each_worker_ends_alone(make: Make) -> None
     assert texts == ["abc" * 20] * 3
 
 
+async def test_a_request_that_waits_for_a_slot_is_not_taken_for_the_cause(make: Make) -> None:
+    backend = make(Script(token_s=0.01))
+    await backend.load(FILE, LoadParams(n_ctx=1000, n_slots=1), lambda fraction: None)
+    stream = asyncio.create_task(text_of(backend, GenerationJob(prompt=("abc",), sampling=LONG)))
+    await until(lambda: backend.stats().n_busy_slots == 1)
+    waiting = asyncio.create_task(text_of(backend))
+    for _ in range(2):
+        await until(lambda: backend.stats().n_queued == 1)
+        kill(backend)
+        await until(lambda: not backend.stats().pid)
+    assert await asyncio.gather(stream, waiting) == ["abc" * 20, "abcabc"]
+
+
 @pytest.mark.parametrize("message", ["Embed", "Rerank", "Tokenize", "Detokenize"])
 async def test_other_calls_are_asked_again(make: Make, tmp_path: Path, message: str) -> None:
     backend = make(Script(crash_on=message, once=str(tmp_path / "crashed")))
