@@ -94,7 +94,7 @@ def answer(
     """Greedy answers to prompts one after the other, and how many tokens each found in memory."""
     generator = make_engine(model, n_slots=1, n_ctx=256).generator
     assert generator is not None
-    sampling = SamplingParams(temperature=0.0, n_predict=n_predict, logit_bias=((0, -1e9),))
+    sampling = SamplingParams(temperature=0.0, n_predict=n_predict, logit_bias=((0, -1e6),))
     answers: list[tuple[int, ...]] = []
     cached: list[int] = []
     for request_id, prompt in enumerate(prompts):

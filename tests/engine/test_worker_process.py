@@ -38,7 +38,7 @@ from server.types.generation import LoadParams, ModelPaths, SamplingParams
 from tests.support.engine_worker import MINILM, SPARK, Worker, worker_process
 
 GREEDY = SamplingParams(temperature=0.0)
-ENDLESS = SamplingParams(temperature=0.0, n_predict=100_000, logit_bias=((0, -1e9), (2, -1e9)))
+ENDLESS = SamplingParams(temperature=0.0, n_predict=100_000, logit_bias=((0, -1e6), (2, -1e6)))
 
 
 def chat(*turns: str) -> tuple[str, ...]:
