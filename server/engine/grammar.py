@@ -5,7 +5,7 @@ each token is asked for first. A grammar with triggers stays asleep until one of
 complete; the text from the trigger's first character on must then be what the grammar begins with.
 
 Control tokens have a text in llama.cpp's eyes and none in the answer, so an awake grammar allows only those
-that the answer shows.
+that the answer shows. Nor does it allow bytes that are no UTF-8, which llama.cpp does not look at.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from server.engine.failures import BadGrammar
 from server.engine.gbnf import check_gbnf
 from server.engine.model import Model
 from server.engine.token_tree import named_characters, trees_of
-from server.engine.vocabulary import n_open_bytes
+from server.engine.vocabulary import goes_on, open_end
 
 _N_QUESTIONS: Final = 3000
 """Tokens that a search for all allowed ones may ask about; each takes 0.1 to 0.4 us."""
@@ -49,7 +49,7 @@ class Grammar:
         self._triggers = tuple(trigger.encode("utf-8", "replace") for trigger in triggers if trigger)
         self._is_awake = not self._triggers
         self._asleep_text = b""
-        self._n_open_bytes = 0
+        self._open_bytes = b""
         self._allowed_token = -1
         self._pointer = native.sampler_init_grammar(model.vocab, gbnf.encode("utf-8", "replace"), b"root")
         if not self._pointer:
@@ -58,8 +58,8 @@ class Grammar:
 
     @functools.cached_property
     def _hides(self) -> npt.NDArray[np.bool_]:
-        """Tokens that are no part of the answer's text. [n_vocab]"""
-        hides = self._trees.vocabulary.shows_nothing.copy()
+        """Tokens that are no part of the answer's text where a character has ended. [n_vocab]"""
+        hides = self._trees.vocabulary.is_no_text.copy()
         hides[self._shown] = False
         return hides
 
@@ -86,7 +86,13 @@ class Grammar:
     def mask(self, ids: TokenArray) -> npt.NDArray[np.bool_]:
         """Which of the tokens may come next. [n] bool"""
         if self._is_awake:
-            mask: npt.NDArray[np.bool_] = self._mask(self._pointer, ids) & ~self._hides[ids]
+            mask: npt.NDArray[np.bool_] = self._mask(self._pointer, ids)
+            if not self._open_bytes:
+                mask &= ~self._hides[ids]
+                return mask
+            # llama.cpp takes any byte of a character's middle for its next one.
+            for at in np.flatnonzero(mask):
+                mask[at] = goes_on(self._open_bytes, self._piece(int(ids[at])))
             return mask
         return np.fromiter((self.allows(int(token)) for token in ids), np.bool_, len(ids))
 
@@ -95,7 +101,7 @@ class Grammar:
         if not self._is_awake:
             return None
         others = np.concatenate([self._trees.vocabulary.eog, self._shown])
-        if self._n_open_bytes:
+        if self._open_bytes:
             others = np.concatenate([others, self._trees.vocabulary.inside])
             return np.unique(others[self.mask(others)])
         found = self._trees.tree(self._named).allowed(self.mask, _N_QUESTIONS)
@@ -110,14 +116,14 @@ class Grammar:
         self._allowed_token = -1
         if self._is_awake:
             native.sampler_accept(self._pointer, token)
-            self._n_open_bytes = n_open_bytes(self._piece(token), self._n_open_bytes)
+            self._open_bytes = open_end(self._open_bytes + self._piece(token))
             return
         tail = self._tail_from_trigger(token)
         if tail is not None:
             self._feed(self._pointer, tail)
             self._is_awake = True
             self._asleep_text = b""
-            self._n_open_bytes = n_open_bytes(tail, 0)
+            self._open_bytes = open_end(tail)
             return
         longest = max(len(trigger) for trigger in self._triggers)
         self._asleep_text = (self._asleep_text + self._piece(token))[-longest:]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
+import re
 import threading
 from typing import Final
 
@@ -22,6 +24,8 @@ UNSURE: Final = 0x10FFFF
 
 _UNSURE_CHAR: Final = chr(UNSURE)
 _CONTINUATION: Final = range(0x80, 0xC0)
+_HALF_OF_A_PAIR: Final = re.compile(rb"\xED[\xA0-\xBF]")
+"""How surrogates begin. Python's decoder refuses them at their last byte only."""
 
 
 class Vocabulary:
@@ -29,14 +33,15 @@ class Vocabulary:
 
     Attributes:
         first: code points of the first characters of each token, 0 behind its end. [n_vocab, 8] uint32
-        shows_nothing: control tokens and others without text. [n_vocab] bool
+        is_no_text: control tokens and others without text, and bytes with which no UTF-8 text goes on where
+            a character has ended. [n_vocab] bool
         eog: tokens that end a generation.
         inside: tokens that begin inside of a UTF-8 sequence.
     """
 
     def __init__(self, model: Model) -> None:
         n_vocab = model.n_vocab
-        self.shows_nothing: npt.NDArray[np.bool_] = np.zeros(n_vocab, np.bool_)
+        self.is_no_text: npt.NDArray[np.bool_] = np.zeros(n_vocab, np.bool_)
         eog: list[int] = []
         inside: list[int] = []
         firsts: list[str] = []
@@ -50,10 +55,11 @@ class Vocabulary:
             if native.vocab_is_eog(model.vocab, token):
                 eog.append(token)
                 piece = b""
-            elif not piece:
-                self.shows_nothing[token] = True
-            elif piece[0] in _CONTINUATION:
-                inside.append(token)
+            elif not piece or not goes_on(b"", piece):
+                self.is_no_text[token] = True
+                if piece and piece[0] in _CONTINUATION:
+                    inside.append(token)
+                piece = b""
             firsts.append(_first_characters(piece))
         self.eog: TokenArray = np.array(eog, np.int32)
         self.inside: TokenArray = np.array(inside, np.int32)
@@ -88,19 +94,19 @@ class VocabularyMaker:
             self._error = error
 
 
-def n_open_bytes(piece: bytes, n_open: int) -> int:
-    """Bytes that are missing of the UTF-8 sequence in which a text ends, by llama.cpp's reckoning.
+def goes_on(open_bytes: bytes, piece: bytes) -> bool:
+    """Whether text that ends with part of a character, or none, is still UTF-8 with the piece behind it."""
+    text = open_bytes + piece
+    try:
+        n_read = codecs.utf_8_decode(text, "strict", False)[1]
+    except UnicodeDecodeError:
+        return False
+    return not _HALF_OF_A_PAIR.match(text, n_read)
 
-    `n_open`: those that were missing before the piece.
-    """
-    if not n_open and piece.isascii():
-        return 0
-    for byte in piece:
-        if n_open:
-            n_open -= 1
-        elif byte >= 0xC0:
-            n_open = 1 if byte < 0xE0 else 2 if byte < 0xF0 else 3
-    return n_open
+
+def open_end(text: bytes) -> bytes:
+    """The bytes at the end of a text that are the beginning of a character."""
+    return text[codecs.utf_8_decode(text, "replace", False)[1] :]
 
 
 def _first_characters(piece: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -41,22 +42,40 @@ GRAMMARS = {
 
 
 class WholeGrammar:
-    """llama.cpp's grammar, asked about every token that shows something."""
+    """llama.cpp's grammar, asked about every token; allowed is what shows as UTF-8 text, and the end."""
 
     def __init__(self, model: Model, gbnf: str) -> None:
+        self._model = model
         self._pointer = native.sampler_init_grammar(model.vocab, gbnf.encode(), b"root")
         self._candidates = Candidates(model.n_vocab)
-        tokens = range(model.n_vocab)
-        self._shows = np.array([bool(model.piece(token)) or model.is_eog(token) for token in tokens])
+        self._text = b""
 
     def mask(self) -> npt.NDArray[np.bool_]:
         ids = self._candidates.all_ids
         self._candidates.load(ids, np.zeros(len(ids), np.float32))
         self._candidates.apply(self._pointer)
-        return self._candidates.allowed(len(ids)) & self._shows
+        mask = self._candidates.allowed(len(ids)).copy()
+        for token in np.flatnonzero(mask):
+            piece = self._model.piece(int(token))
+            is_text = bool(piece) and self._is_beginning_of_text(self._text[-3:] + piece)
+            mask[token] = is_text or self._model.is_eog(int(token))
+        return mask
 
     def accept(self, token: int) -> None:
         native.sampler_accept(self._pointer, token)
+        self._text += self._model.piece(token)
+
+    @staticmethod
+    def _is_beginning_of_text(data: bytes) -> bool:
+        """Whether some bytes of a text are cut so that it can go on; it may begin within a character."""
+        starts = range(1 + next((n for n, byte in enumerate(data) if byte & 0xC0 != 0x80), 3))
+        ends = ("", "\x80", "\x80\x80", "\x80\x80\x80", "\xbf", "\xbf\x80", "\xbf\x80\x80", "\x90\x80\x80")
+        for start in starts:
+            for end in ends:
+                with contextlib.suppress(UnicodeDecodeError):
+                    (data[start:] + end.encode("latin-1")).decode()
+                    return True
+        return False
 
     def close(self) -> None:
         native.sampler_free(self._pointer)

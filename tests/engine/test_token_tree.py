@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server.engine.token_tree import TokenTree, named_characters
-from server.engine.vocabulary import N_FIRST, Vocabulary, n_open_bytes
+from server.engine.vocabulary import N_FIRST, Vocabulary, goes_on, open_end
 
 
 def vocabulary(*texts: str) -> Vocabulary:
@@ -74,10 +75,16 @@ def test_more_named_characters_than_classes_are_asked_about_one_by_one() -> None
 
 
 @given(st.text(max_size=6), st.integers(0, 12))
-def test_a_text_cut_anywhere_knows_what_is_missing(text: str, at: int) -> None:
+def test_a_text_cut_anywhere_goes_on(text: str, at: int) -> None:
     data = text.encode()
     head, tail = data[:at], data[at:]
-    n_missing = n_open_bytes(head, 0)
-    n_inside = next((n for n, byte in enumerate(tail) if not 0x80 <= byte < 0xC0), len(tail))
-    assert n_missing == n_inside
-    assert n_open_bytes(tail, n_missing) == 0
+    left = open_end(head)
+    assert head[: len(head) - len(left)].decode() == head.decode("utf-8", "ignore")
+    assert goes_on(left, tail)
+    assert open_end(left + tail) == b""
+
+
+@pytest.mark.parametrize("piece", [b"\xfe", b"\xc0", b"\x80", b"a\xff", b"\xe4a", b"\xed\xa0"])
+def test_bytes_that_are_no_text_do_not_go_on(piece: bytes) -> None:
+    assert not goes_on(b"", piece)
+    assert not goes_on("ä".encode()[:1], piece) or piece == b"\x80"

@@ -1,7 +1,7 @@
 """JSON schemas as GBNF grammars: what the grammar accepts, the schema accepts.
 
 Properties come in the order of the schema. What a grammar cannot enforce is refused by name, so that nobody
-takes an unconstrained answer for a constrained one. Of `oneOf` at least one choice holds, as of `anyOf`.
+takes an unconstrained answer for a constrained one. The choices of `oneOf` must exclude each other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from server.errors import InvalidFormat
-from server.prompts.schema.gbnf import json_literal, repeat, with_dependencies
+from server.prompts.schema.exclusive import may_satisfy
+from server.prompts.schema.gbnf import COMMA, json_literal, listed, with_dependencies
 from server.prompts.schema.merge import merged
 from server.prompts.schema.numbers import integer_range, number_range
 from server.prompts.schema.reading import (
@@ -20,28 +21,26 @@ from server.prompts.schema.reading import (
     Schema,
     check_keywords,
     count,
+    is_a,
+    is_among,
+    multiples_of,
     number_bounds,
     object_parts,
+    pointer,
     refused,
     resolve_pointer,
     types_of,
 )
-from server.prompts.schema.strings import ONE_CHAR, other_key, string_piece
+from server.prompts.schema.strings import ONE_CHAR, key_piece, matches_any, other_key, string_piece
 from server.types.messages import JsonObject
 
 MAX_DEPTH = 48
 MAX_RULES = 4000
 MAX_GRAMMAR_CHARS = 1 << 20
+MAX_CHOICES = 64
+"""Choices of one `oneOf`, each of which is compared with each other."""
 
-_COMMA = '"," ws'
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "array": list,
-    "object": dict,
-}
 
 
 def schema_grammar(schema: JsonObject) -> str:
@@ -148,12 +147,14 @@ class _Converter:
         body = string_piece(schema, path)
         if body is None:
             return self._json("string")
-        if ONE_CHAR in body:
-            self._json(ONE_CHAR)
+        self._with_chars(body)
         return f'"\\"" ({body}) "\\""' if body else '"\\"\\""'
 
     def _number(self, schema: JsonObject, type_: str, path: str) -> str:
         bounds = number_bounds(schema, type_, path)
+        step = schema.get("multipleOf")
+        if step is not None and not (step == 1 and type_ == "integer"):
+            return multiples_of(step, bounds, type_, path)
         if bounds is None:
             return self._json(type_)
         body = integer_range(bounds) if type_ == "integer" else number_range(bounds)
@@ -164,18 +165,18 @@ class _Converter:
     # combinations
 
     def _reference(self, schema: JsonObject, path: str) -> str:
-        pointer = schema["$ref"]
-        target = resolve_pointer(self._root, pointer, path)
+        reference = schema["$ref"]
+        target = resolve_pointer(self._root, reference, path)
         others = {key: value for key, value in schema.items() if key != "$ref" and key not in ANNOTATIONS}
         if others:
             return self._instead(merged([target, others], path, self._resolved), path)
         if self._open_ref:
-            self._left_refs.setdefault(self._open_ref, set()).add(pointer)
-        if pointer not in self._ref_rules:
-            name = self._ref_rules[pointer] = f"ref{len(self._ref_rules)}"
-            with self._deeper(path, pointer):
-                self._set_rule(name, self._visit(target, pointer))
-        return self._ref_rules[pointer]
+            self._left_refs.setdefault(self._open_ref, set()).add(reference)
+        if reference not in self._ref_rules:
+            name = self._ref_rules[reference] = f"ref{len(self._ref_rules)}"
+            with self._deeper(path, reference):
+                self._set_rule(name, self._visit(target, reference))
+        return self._ref_rules[reference]
 
     def _check_loops(self) -> None:
         """A reference that may begin with itself says nothing."""
@@ -183,9 +184,9 @@ class _Converter:
             reached: set[str] = set()
             waiting = [start]
             while waiting:
-                for pointer in self._left_refs.get(waiting.pop(), set()) - reached:
-                    reached.add(pointer)
-                    waiting.append(pointer)
+                for reference in self._left_refs.get(waiting.pop(), set()) - reached:
+                    reached.add(reference)
+                    waiting.append(reference)
             if start in reached:
                 raise refused("$ref", start, "it refers to itself")
 
@@ -208,16 +209,33 @@ class _Converter:
         choices = schema[keyword]
         if not isinstance(choices, list) or not choices:
             raise refused(keyword, path, "it must be a list of schemas")
+        if keyword == "oneOf":
+            self._check_exclusive(choices, path)
         others = {key: value for key, value in schema.items() if key != keyword and key not in ANNOTATIONS}
         if others.pop("nullable", False):
             choices = [*choices, {"type": "null"}]
         bodies: list[str] = []
         for at, choice in enumerate(choices):
-            place = f"{path}/{keyword}/{at}"
+            place = pointer(path, keyword, at)
             bodies.append(
                 self._instead(merged([others, choice], place, self._resolved) if others else choice, place)
             )
         return " | ".join(dict.fromkeys(bodies))
+
+    def _check_exclusive(self, choices: list[Schema], path: str) -> None:
+        """Raise InvalidFormat when a document that is made for one choice might satisfy another."""
+
+        def flat(schema: Any) -> Schema:
+            whole: Schema = self._resolved(schema, path)
+            return merged([whole], path, self._resolved) if isinstance(whole, dict) else whole
+
+        if len(choices) > MAX_CHOICES:
+            raise refused("oneOf", path, f"it has more than {MAX_CHOICES} choices")
+        for at, choice in enumerate(choices):
+            for other_at, other in enumerate(choices):
+                if at != other_at and may_satisfy(choice, other, flat):
+                    why = f"what is made for choice {at} may satisfy choice {other_at} too; anyOf allows that"
+                    raise refused("oneOf", path, why)
 
     def _literals(self, schema: JsonObject, path: str) -> str:
         keyword = "const" if "const" in schema else "enum"
@@ -228,9 +246,9 @@ class _Converter:
         if others:
             raise refused(min(others), path, f"it stands beside {keyword}")
         types = types_of(schema, path)
-        kept = [value for value in values if not types or any(_is_a(value, type_) for type_ in types)]
+        kept = [value for value in values if not types or any(is_a(value, type_) for type_ in types)]
         if "const" in schema and "enum" in schema:
-            kept = [value for value in kept if value in schema["enum"]]
+            kept = [value for value in kept if is_among(value, schema["enum"])]
         if schema.get("nullable") is True:
             kept.append(None)
         if not kept:
@@ -251,77 +269,86 @@ class _Converter:
         if most is not None and most < least:
             raise refused("minItems", path, "it is more than the list may hold")
         kept = first if most is None else first[:most]
-        heads = [self._part(item, f"{path}/prefixItems/{at}") for at, item in enumerate(kept)]
+        heads = [self._part(item, pointer(path, "prefixItems", at)) for at, item in enumerate(kept)]
         n_more = None if most is None else most - len(heads)
-        tail = None if n_more == 0 else self._part(rest, f"{path}/items")
-        return f'"[" ws {_listed(heads, tail, least, n_more)} ws "]"'
+        tail = None if n_more == 0 else self._part(rest, pointer(path, "items"))
+        return f'"[" ws {listed(heads, tail, least, n_more)} ws "]"'
 
     def _object(self, schema: JsonObject, path: str) -> str:
         properties, required, extra = object_parts(schema, path)
         least, most = count(schema, "minProperties", path) or 0, count(schema, "maxProperties", path)
+        key, extra = self._other_names(schema, properties, extra, path)
         if properties:
             if least > len(required):
                 raise refused("minProperties", path, "it stands beside properties")
             if most is not None and (extra is not False or most < len(properties)):
                 raise refused("maxProperties", path, "it stands beside properties")
-            return f'"{{" ws {self._pairs(properties, required, extra, path)} ws "}}"'
+            return f'"{{" ws {self._pairs(properties, required, extra, path, key)} ws "}}"'
         most = 0 if extra is False else most
         if most is not None and most < least:
             raise refused("minProperties", path, "it is more than the object may hold")
-        if extra is True and not least and most is None:
+        if least > 1:
+            raise refused("minProperties", path, "names may repeat")
+        if extra is True and not least and most is None and not key:
             return self._json("object")
-        pair = None if most == 0 else self._extra_pair(extra, path, ())
-        return f'"{{" ws {_listed([], pair, least, most)} ws "}}"'
+        pair = None if most == 0 else self._extra_pair(extra, path, (), key)
+        return f'"{{" ws {listed([], pair, least, most)} ws "}}"'
+
+    def _other_names(
+        self, schema: JsonObject, properties: dict[str, Schema], extra: Schema, path: str
+    ) -> tuple[str, Schema]:
+        """GBNF for the names beside the properties, "" for any, and the schema of their values."""
+        names = schema.get("propertyNames", True)
+        patterns = schema.get("patternProperties", {})
+        if not isinstance(patterns, dict):
+            raise refused("patternProperties", path, "it must be an object of schemas")
+        if names not in (True, {}) and (properties or patterns):
+            raise refused("propertyNames", path, "it stands beside properties")
+        if len(patterns) > 1:
+            raise refused("patternProperties", path, "a name may match several patterns")
+        for pattern, value in patterns.items():
+            key = key_piece({"pattern": pattern}, pointer(path, "patternProperties", pattern))
+            if value is False or matches_any(pattern, properties):
+                raise refused("patternProperties", path, f"{pattern!r} concerns other properties")
+            return self._with_chars(key or ""), value
+        key = key_piece(names, pointer(path, "propertyNames"))
+        return self._with_chars(key or ""), extra
+
+    def _with_chars(self, body: str) -> str:
+        """The body, once the rule of single characters is there if it needs it."""
+        if ONE_CHAR in body:
+            self._json(ONE_CHAR)
+        return body
 
     def _pairs(
-        self, properties: dict[str, Schema], required: frozenset[str], extra: Schema, path: str
+        self, properties: dict[str, Schema], required: frozenset[str], extra: Schema, path: str, key: str
     ) -> str:
         """The pairs of an object in the order of its properties, commas between those that are there."""
         after = start = '""'  # what may follow a pair, and what may come while there is none
         if extra is not False:
-            pair = self._extra_pair(extra, path, tuple(properties))
-            after, start = self._rule(f"({_COMMA} {pair})*"), f"({pair} ({_COMMA} {pair})*)?"
-        for key in reversed(properties):
-            value = self._part(properties[key], f"{path}/properties/{key}")
-            pair = self._rule(f'{json_literal(key)} ":" ws {value}')
-            skipped = "" if key in required else f" | {start}"
+            pair = self._extra_pair(extra, path, tuple(properties), key)
+            after, start = self._rule(f"({COMMA} {pair})*"), f"({pair} ({COMMA} {pair})*)?"
+        for name in reversed(properties):
+            value = self._part(properties[name], pointer(path, "properties", name))
+            pair = self._rule(f'{json_literal(name)} ":" ws {value}')
+            skipped = "" if name in required else f" | {start}"
             start = self._rule(f"{pair} {after}{skipped}")
-            after = self._rule(f"{_COMMA} {pair} {after}" + ("" if key in required else f" | {after}"))
+            after = self._rule(f"{COMMA} {pair} {after}" + ("" if name in required else f" | {after}"))
         return start
 
-    def _extra_pair(self, extra: Schema, path: str, taken: tuple[str, ...]) -> str:
-        """A pair whose key is none of those taken."""
-        key = self._json("string")
-        if taken:
-            self._json("key-char")
-            key = self._rule(other_key(taken))
-        return self._rule(f'{key} ":" ws {self._part(extra, f"{path}/additionalProperties")}')
+    def _extra_pair(self, extra: Schema, path: str, taken: tuple[str, ...], key: str) -> str:
+        """A pair whose name is none of those taken; `key`: GBNF of the names, "" for any."""
+        if not key:
+            key = self._json("string")
+            if taken:
+                self._json("key-char")
+                key = other_key(taken)
+        value = self._part(extra, pointer(path, "additionalProperties"))
+        return self._rule(f'{self._rule(key)} ":" ws {value}')
 
 
 _VALUE_KEYWORDS = frozenset(
-    """exclusiveMaximum exclusiveMinimum format items maxItems maxLength maximum minItems minLength minimum
-    pattern prefixItems properties required""".split()
+    """additionalProperties exclusiveMaximum exclusiveMinimum format items maxItems maxLength maxProperties
+    maximum minItems minLength minProperties minimum multipleOf pattern patternProperties prefixItems
+    properties propertyNames required""".split()
 )
-
-
-def _listed(heads: list[str], tail: str | None, least: int, n_more: int | None) -> str:
-    """Items with commas between: the heads in order, then at most `n_more` tails; at least `least` in all."""
-    body = ""
-    if tail is not None and heads:
-        body = repeat(f"({_COMMA} {tail})", max(least - len(heads), 0), n_more)
-    elif tail is not None:
-        more = repeat(f"({_COMMA} {tail})", max(least - 1, 0), None if n_more is None else n_more - 1)
-        body = f"{tail} {more}" if least else f"({tail} {more})?"
-    for at in range(len(heads) - 1, -1, -1):
-        comma = f"{_COMMA} " if at else ""
-        body = f"{comma}{heads[at]} {body}"
-        body = body if at < least else f"({body})?"
-    return body or '""'
-
-
-def _is_a(value: Any, type_: str) -> bool:
-    if type_ == "null":
-        return value is None
-    if isinstance(value, bool):
-        return type_ == "boolean"
-    return type_ in _KINDS and isinstance(value, _KINDS[type_])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+COMMA = '"," ws'
 MAX_REPEAT = 1000
 """Most copies in one `{m,n}`; llama.cpp refuses more than 2000 and pays for each."""
 
@@ -129,3 +130,18 @@ def _up_to(item: str, n: int) -> str:
     fewer = f"{group}{{0,{n_groups - 1}}} {item}{{0,{MAX_REPEAT - 1}}}"
     full = f"{group}{{{n_groups}}} {item}{{0,{rest}}}" if rest else f"{group}{{{n_groups}}}"
     return f"({fewer} | {full})"
+
+
+def listed(heads: list[str], tail: str | None, least: int, n_more: int | None) -> str:
+    """Items with commas between: the heads in order, then at most `n_more` tails; at least `least` in all."""
+    body = ""
+    if tail is not None and heads:
+        body = repeat(f"({COMMA} {tail})", max(least - len(heads), 0), n_more)
+    elif tail is not None:
+        more = repeat(f"({COMMA} {tail})", max(least - 1, 0), None if n_more is None else n_more - 1)
+        body = f"{tail} {more}" if least else f"({tail} {more})?"
+    for at in range(len(heads) - 1, -1, -1):
+        comma = f"{COMMA} " if at else ""
+        body = f"{comma}{heads[at]} {body}"
+        body = body if at < least else f"({body})?"
+    return body or '""'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from server.prompts.schema.reading import ANNOTATIONS, Schema, refused
+from server.prompts.schema.reading import ANNOTATIONS, Schema, is_among, refused, same
 from server.types.messages import JsonObject
 
 Resolve = Callable[[Any, str], Any]
@@ -23,7 +23,7 @@ def merged(parts: Sequence[Any], path: str, resolve: Resolve) -> Schema:
         for keyword, value in part.items():
             if keyword not in made or keyword in ANNOTATIONS:
                 made[keyword] = value
-            elif made[keyword] != value:
+            elif not same(made[keyword], value):
                 made[keyword] = _both(keyword, made[keyword], value, path)
     _check_closed(parts, made, path, resolve)
     return made
@@ -61,7 +61,7 @@ def _both(keyword: str, first: Any, second: Any, path: str) -> Any:
                 return False
             return second if first is True else first if second is True else {"allOf": [first, second]}
         case "enum":
-            return [value for value in first if value in second]
+            return [value for value in first if is_among(value, second)]
         case "nullable":
             return False
         case "anyOf" | "oneOf":
@@ -84,13 +84,38 @@ def _common_types(first: Any, second: Any, path: str) -> list[str]:
 def _joined_properties(first: JsonObject, second: JsonObject) -> JsonObject:
     joined = dict(first)
     for key, value in second.items():
-        joined[key] = {"allOf": [joined[key], value]} if key in joined and joined[key] != value else value
+        joined[key] = (
+            {"allOf": [joined[key], value]} if key in joined and not same(joined[key], value) else value
+        )
     return joined
 
 
 def _check_closed(parts: Sequence[Any], made: JsonObject, path: str, resolve: Resolve) -> None:
-    """A part without further properties forbids those that other parts bring."""
-    for part in _flat(parts, path, resolve):
-        if part.get("additionalProperties") is False:
-            if made.get("properties", {}).keys() - part.get("properties", {}).keys():
-                raise refused("additionalProperties", path, "another part has more properties")
+    """What a part says of further properties or items holds for those that other parts bring.
+
+    Each part has its own idea of which these are.
+    """
+    flat = list(_flat(parts, path, resolve))
+    properties = made.get("properties", {})
+    if not isinstance(properties, dict):
+        return
+    for part in flat:
+        others = properties.keys() - part.get("properties", {}).keys()
+        for keyword in ("additionalProperties", "unevaluatedProperties"):
+            if part.get(keyword) is False and others:
+                raise refused(keyword, path, "another part has more properties")
+        further = part.get("additionalProperties", True)
+        if isinstance(further, dict) and further and others:
+            made["properties"] = properties = {
+                key: {"allOf": [value, further]} if key in others else value
+                for key, value in properties.items()
+            }
+        if "prefixItems" in made and part.get("items", True) not in (True, {}) and "prefixItems" not in part:
+            raise refused("prefixItems", path, "another part has a schema for all items")
+        if isinstance(made.get("items"), list) and not same(made["items"], part.get("items", made["items"])):
+            raise refused("items", path, "it is given twice and differs")
+    for keyword in ("patternProperties", "propertyNames"):
+        if keyword in made and len(flat) > 1 and any(keyword not in part for part in flat):
+            brings = any("properties" in part for part in flat if keyword not in part)
+            if brings:
+                raise refused(keyword, path, "another part has properties")

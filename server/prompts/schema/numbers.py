@@ -21,6 +21,24 @@ class Bounds(NamedTuple):
     under: bool = False
 
 
+def multiples(step: float, *, of_integers: bool) -> str | None:
+    """GBNF for the multiples of a step whose last digits tell them; None for other steps."""
+    for n_digits in range(_MAX_DIGITS):
+        zeros = literal("0" * n_digits)
+        if step == 10**n_digits:
+            if not n_digits and of_integers:
+                return '"-"? ("0" | [1-9] [0-9]{0,15})'
+            return f'"-"? ("0" | [1-9] [0-9]{{0,{_MAX_DIGITS - 1 - n_digits}}} {zeros})'
+        if step in (2 * 10**n_digits, 5 * 10**n_digits):
+            digits = "[2468]" if step == 2 * 10**n_digits else '"5"'
+            ends = "[02468]" if step == 2 * 10**n_digits else "[05]"
+            last = f"({digits} | [1-9] [0-9]{{0,{_MAX_DIGITS - 2 - n_digits}}} {ends})"
+            return f'"-"? ("0" | {last} {zeros})'
+        if n_digits and not of_integers and step == float(f"1e-{n_digits}"):
+            return f'"-"? ("0" | [1-9] [0-9]{{0,{_MAX_DIGITS - 1 - n_digits}}}) ("." [0-9]{{1,{n_digits}}})?'
+    return None
+
+
 def integer_range(bounds: Bounds) -> str | None:
     """GBNF for the integers within; None when there are none."""
     least = None if bounds.least is None else bounds.least + bounds.over

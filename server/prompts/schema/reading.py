@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from server.errors import InvalidFormat
-from server.prompts.schema.numbers import Bounds
+from server.prompts.schema.numbers import Bounds, multiples
 from server.types.messages import JsonObject
 
 Schema = JsonObject | bool
@@ -20,13 +20,9 @@ ANNOTATIONS = frozenset(
 
 _NOT_ENFORCED = frozenset(
     """$dynamicRef $recursiveRef contains dependencies dependentRequired dependentSchemas else if maxContains
-    minContains multipleOf not patternProperties propertyNames then unevaluatedItems unevaluatedProperties
-    uniqueItems""".split()
+    minContains not then unevaluatedItems unevaluatedProperties uniqueItems""".split()
 )
 _HARMLESS: dict[str, tuple[Any, ...]] = {
-    "multipleOf": (),
-    "patternProperties": ({},),
-    "propertyNames": ({}, True, {"type": "string"}),
     "unevaluatedItems": (True, {}),
     "unevaluatedProperties": (True, {}),
     "uniqueItems": (False,),
@@ -35,10 +31,18 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 
 _TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 _IMPLIED = {
-    "object": ("properties", "required", "additionalProperties", "minProperties", "maxProperties"),
+    "object": (
+        "properties",
+        "required",
+        "additionalProperties",
+        "minProperties",
+        "maxProperties",
+        "patternProperties",
+        "propertyNames",
+    ),
     "array": ("items", "prefixItems", "minItems", "maxItems"),
     "string": ("pattern", "minLength", "maxLength", "format"),
-    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
 _SIZED_INTEGERS = {"int32": 31, "int64": 63}
 _MAX_COUNT = 100_000
@@ -52,13 +56,47 @@ def refused(keyword: str, path: str, why: str) -> InvalidFormat:
     )
 
 
+def pointer(path: str, *steps: str | int) -> str:
+    """The JSON pointer of what lies further down."""
+    escaped = (str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    return "/".join([path, *escaped])
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal: true is not 1, but 1.0 is."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return (type(one) is type(other) and one == other) or (
+        isinstance(one, int | float) and isinstance(other, int | float) and one == other
+    )
+
+
+def is_among(value: Any, values: Any) -> bool:
+    """Whether a JSON value is one of a list."""
+    return any(same(value, other) for other in values)
+
+
+def is_a(value: Any, type_: str) -> bool:
+    """Whether a JSON value is of a schema's type."""
+    if value is None or isinstance(value, bool):
+        return type_ == ("null" if value is None else "boolean")
+    if type_ == "integer":
+        return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    kinds = {"string": str, "number": int | float, "array": list, "object": dict}
+    return type_ in kinds and isinstance(value, kinds[type_])
+
+
 def check_keywords(schema: JsonObject, path: str) -> None:
     """Raise InvalidFormat for a keyword that would go unenforced. Unknown keywords mean nothing."""
-    for keyword in schema.keys() & _NOT_ENFORCED:
+    for keyword in sorted(schema.keys() & _NOT_ENFORCED):
         value = schema[keyword]
-        if keyword == "multipleOf" and value == 1 and schema.get("type") == "integer":
-            continue
         if keyword == "unevaluatedProperties" and value is False and "properties" in schema:
+            continue
+        if keyword == "uniqueItems" and schema.get("maxItems") in (0, 1):
             continue
         if value not in _HARMLESS.get(keyword, ()):
             raise refused(keyword, path, "a grammar cannot say it")
@@ -149,6 +187,8 @@ def object_parts(schema: JsonObject, path: str) -> tuple[dict[str, Schema], froz
     if not isinstance(extra, dict | bool):
         raise refused("additionalProperties", path, "it must be a schema")
     for key in required:
+        if key not in properties and "patternProperties" in schema:
+            raise refused("patternProperties", path, f"{key!r} is required and not among the properties")
         if key not in properties and extra is False and "additionalProperties" in schema:
             raise refused("required", path, f"there is no property {key!r}")
     unlisted = {key: True if extra is False else extra for key in required if key not in properties}
@@ -170,3 +210,15 @@ def resolve_pointer(root: JsonObject, pointer: Any, path: str) -> Any:
         else:
             raise refused("$ref", path, f"there is no {pointer}")
     return found
+
+
+def multiples_of(step: Any, bounds: Bounds | None, type_: str, path: str) -> str:
+    """GBNF for the multiples of a `multipleOf`. Raises InvalidFormat."""
+    if isinstance(step, bool) or not isinstance(step, int | float) or step <= 0:
+        raise refused("multipleOf", path, "it must be a number greater than 0")
+    if bounds is not None:
+        raise refused("multipleOf", path, "it stands beside bounds")
+    body = multiples(step, of_integers=type_ == "integer")
+    if body is None:
+        raise refused("multipleOf", path, "only 1, 2 or 5 times a power of ten shows in the digits")
+    return body

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from server.prompts.schema.formats import FORMATS, UNCONSTRAINED
-from server.prompts.schema.gbnf import char_code, literal, repeat
+from server.prompts.schema.gbnf import char_code, json_literal, literal, repeat
 from server.prompts.schema.patterns import Piece, UnsupportedPattern, pattern_piece
-from server.prompts.schema.reading import count, refused
+from server.prompts.schema.reading import ANNOTATIONS, Schema, count, refused
 from server.types.messages import JsonObject
 
 ONE_CHAR = "one-char"
@@ -46,6 +49,38 @@ def _constrained(schema: JsonObject, path: str) -> Piece | None:
         return pattern_piece(pattern)
     except UnsupportedPattern as exc:
         raise refused("pattern", path, str(exc)) from exc
+
+
+def key_piece(schema: Schema, path: str) -> str | None:
+    """GBNF of names that satisfy a schema, quotes included; None when any does. Raises InvalidFormat."""
+    if schema is True:
+        return None
+    if not isinstance(schema, dict):
+        raise refused("propertyNames", path, "it allows no name")
+    known = ANNOTATIONS | {"type", "pattern", "minLength", "maxLength", "enum", "const"}
+    if others := schema.keys() - known:
+        raise refused(min(others), path, "names cannot be held to it")
+    if schema.get("type", "string") != "string":
+        raise refused("type", path, "names are strings")
+    if "enum" in schema or "const" in schema:
+        values = [schema["const"]] if "const" in schema else schema["enum"]
+        if len(schema.keys() - ANNOTATIONS - {"type"}) > 1 or not isinstance(values, list):
+            raise refused("enum", path, "it stands beside other keywords, or is no list")
+        names = [value for value in values if isinstance(value, str)]
+        if not names:
+            raise refused("enum", path, "it allows no name")
+        return "(" + " | ".join(json_literal(name) for name in dict.fromkeys(names)) + ")"
+    piece = string_piece(schema, path)
+    return None if piece is None else f'"\\"" ({piece}) "\\""' if piece else '"\\"\\""'
+
+
+def matches_any(pattern: str, names: Iterable[str]) -> bool:
+    """Whether a pattern is found in one of the names; True when that cannot be told."""
+    try:
+        found = re.compile(pattern, re.ASCII)
+    except re.error:
+        return True
+    return any(found.search(name) for name in names)
 
 
 def other_key(taken: tuple[str, ...]) -> str:
