@@ -69,7 +69,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         keep_alive_s: inf: never unload.
         debug: 0 informs, 1 debugs, 2 traces, below 0 only warns.
         go_template: whether a Modelfile's TEMPLATE renders chats; None: as the model says.
+        kv_host_bytes: memory for conversations without a slot, per model; None: chosen by memory.
+        kv_disk_bytes: space for saved conversations, all models together; 0: none are saved.
         olla_dir: chats, logs and history of olla's own.
+        cache_dir: what can be made again; None: nothing is cached on disk.
         sources: where each value comes from.
     """
 
@@ -83,6 +86,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int = 0
     kv_cache_type: str = "f16"
     flash_attention: bool | None = None
+    kv_host_bytes: int | None = None
+    kv_disk_bytes: int = 4 << 30
     origins: tuple[str, ...] = ()
     noprune: bool = False
     no_history: bool = False
@@ -90,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     go_template: bool | None = None
     editor: str = "vi"
     olla_dir: Path
+    cache_dir: Path | None = None
     theme: str = "olla-dark"
     mouse: bool = True
     low_bandwidth: bool = False
@@ -133,6 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         values: dict[str, Any] = {
             "models_dir": home / ".ollama" / "models",
             "olla_dir": data_home / "olla",
+            "cache_dir": Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "olla",
             "config_file": Path(environ.get("OLLA_CONFIG") or config_home / "olla" / "config.toml"),
             "terminal": {name: environ[name] for name in TERMINAL_VARIABLES if name in environ},
         }
@@ -240,6 +247,18 @@ def parse_kv_cache_type(text: str) -> str:
     return lowered
 
 
+def parse_bytes(text: str) -> int:
+    """A number of bytes, as it is or in KiB, MiB or GiB: "4GiB", "512M". Raises: ValueError."""
+    digits = text.rstrip("KMGiBkmgb").rstrip()
+    factor = _UNITS.get(text[len(digits) :].strip().lower().removesuffix("b").removesuffix("i"))
+    if factor is None or not (digits.isascii() and digits.isdigit()):
+        raise ValueError("a number of bytes is needed, such as 500MiB or 4GiB")
+    return int(digits) * factor
+
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
 def parse_address(text: str) -> Address:
     """Ollama's OLLAMA_HOST: `[scheme://][host][:port][/path]`. Raises: ValueError for a bad port."""
     scheme, separator, rest = text.partition("://")
@@ -271,6 +290,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("context_length", "OLLAMA_CONTEXT_LENGTH", parse_count, "Context length where none is asked for"),
     Setting("kv_cache_type", "OLLAMA_KV_CACHE_TYPE", parse_kv_cache_type, "Type of keys and values"),
     Setting("flash_attention", "OLLAMA_FLASH_ATTENTION", parse_bool, "Flash attention"),
+    Setting("kv_host_bytes", "OLLA_KV_HOST_BYTES", parse_bytes, "Memory for conversations without a slot"),
+    Setting("kv_disk_bytes", "OLLA_KV_DISK_BYTES", parse_bytes, "Space for saved conversations, 0 for none"),
     Setting("origins", "OLLAMA_ORIGINS", parse_origins, "Browser origins that may call"),
     Setting("noprune", "OLLAMA_NOPRUNE", parse_bool, "Keep blobs that no model refers to"),
     Setting("no_history", "OLLAMA_NOHISTORY", parse_bool, "Keep no history of lines typed"),
@@ -306,7 +327,11 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 CONFIG_TABLES: dict[str, tuple[str, ...]] = {
-    "server": tuple(setting.field for setting in SETTINGS if not setting.variable.startswith("OLLA_")),
+    "server": (
+        *(setting.field for setting in SETTINGS if not setting.variable.startswith("OLLA_")),
+        "kv_host_bytes",
+        "kv_disk_bytes",
+    ),
     "tui": ("theme", "mouse", "low_bandwidth", "olla_dir"),
 }
 

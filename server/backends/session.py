@@ -125,6 +125,7 @@ class EngineSession:
             n_busy_slots=0 if idle else self._stats.n_busy_slots,
             n_queued=0 if idle else self._stats.n_queued,
             n_kv_tokens=0 if idle else self._stats.n_kv_tokens,
+            host_cache_bytes=self._stats.host_cache_bytes,
             tokens_per_s=self._rate.per_second(self._loop.time()),
             pid=self._worker.pid,
         )

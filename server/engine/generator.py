@@ -15,20 +15,37 @@ from server.engine.draft import Match
 from server.engine.drafter import Drafter
 from server.engine.failures import BadRequest, DecodeFailed, EngineFailure, NoMemory
 from server.engine.generation import Generation, begin_generation, choose_next, n_shift_keep
+from server.engine.idle_saving import IdleSaver
 from server.engine.inbox import Inbox
 from server.engine.kv_cache import Placement, SlotCache
 from server.engine.model import Model
 from server.engine.pace import MIN_CHUNK_TOKENS, Pace
-from server.engine.scheduler import Phase, Plan, Scheduler
+from server.engine.scheduler import Phase, Plan, Scheduler, Sequence
+from server.engine.slot_memory import SlotMemory
+from server.engine.state_store import open_store
 from server.engine.thread_choice import ThreadChoice
 from server.ipc.messages import Failed, Finished, FromEngine, Step, StepStats, Submit, TokenDelta
+from server.types.generation import StateCacheParams
 
 
 class Generator:
-    """Decodes, samples and reports for every request of one context."""
+    """Decodes, samples and reports for every request of one context.
+
+    Attributes:
+        saver: writes conversations to disk when its `work` is called while the generator is idle.
+    """
 
     def __init__(
-        self, model: Model, context: Context, *, n_ctx: int, pace: Pace, inbox: Inbox, threads: ThreadChoice
+        self,
+        model: Model,
+        context: Context,
+        *,
+        n_slots: int,
+        n_ctx: int,
+        pace: Pace,
+        inbox: Inbox,
+        threads: ThreadChoice,
+        state_cache: StateCacheParams,
     ) -> None:
         self._model = model
         self._context = context
@@ -37,7 +54,18 @@ class Generator:
         self._inbox = inbox
         self._threads = threads
         self._cache = SlotCache(
-            context.n_seq_max, n_ctx, can_trim=not model.is_recurrent, can_copy=context.can_copy
+            n_slots,
+            n_ctx,
+            can_trim=not model.is_recurrent,
+            can_copy=context.can_copy,
+            restores_whole=context.restores_whole,
+            cells=cells,
+        )
+        self._states = open_store(context, self._cache, pace, state_cache)
+        self.saver = IdleSaver(self._states, self._cache)
+        self._scheduler = Scheduler(n_slots, context.n_batch, self._cache, self._states.improve, self._pool)
+        self._memory = SlotMemory(
+            context, self._cache, self._states, self._pool, lambda: self._scheduler.free_slots
         )
         self._scheduler = Scheduler(context.n_seq_max, context.n_batch, self._cache)
         self._drafter = Drafter(
@@ -274,6 +302,8 @@ class Generator:
         generation.sampler.close()
         del self._generations[generation.sequence.request_id]
         self._inbox.forget(generation.sequence.request_id)
+        if self._scheduler.is_idle:
+            self.saver.went_idle()
 
     def _not_done(self, plan: Plan, outcome: Decoded, *, has_drafts: bool) -> list[FromEngine]:
         """Nothing of the step counts. Aborted: the aborts are in the inbox. No room: try a smaller step."""
@@ -304,6 +334,7 @@ class Generator:
             n_busy_slots=len(running),
             n_queued=self._scheduler.n_queued,
             n_kv_tokens=sum(self._cache.length(sequence.slot) for sequence in running),
+            host_cache_bytes=self._states.host.n_bytes,
             step_ms=seconds * 1e3,
             prefilling=tuple(
                 (sequence.request_id, sequence.n_prefilled, len(sequence.tokens))

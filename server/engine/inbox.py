@@ -11,6 +11,9 @@ from typing import Final
 from server.ipc.framing import TO_ENGINE, decode, read_frame
 from server.ipc.messages import Abort, Shutdown, ToEngine
 
+_LEAVE_TIMEOUT_S: Final = 2.0
+"""How long a worker that was told to leave may take after the end of its input."""
+
 _EXIT_UNREADABLE: Final = 70
 """EX_SOFTWARE of sysexits.h."""
 
@@ -19,8 +22,8 @@ class Inbox:
     """What the server sent and the engine has not taken.
 
     The end of the stream means that the server is gone: the process ends at once, whatever it is doing, so
-    that no memory of a device stays in use. A broken frame ends it as well, since nothing after it can be
-    trusted.
+    that no memory of a device stays in use; only after a `Shutdown` it may take a moment to leave. A broken
+    frame ends it as well, since nothing after it can be trusted.
 
     Attributes:
         is_closing: a `Shutdown` has arrived; a load in progress may stop.
@@ -71,6 +74,8 @@ class Inbox:
             while True:
                 payload = read_frame(self._fd)
                 if payload is None:
+                    if self.is_closing:  # the engine leaves by itself, once it has saved what it can
+                        threading.Event().wait(_LEAVE_TIMEOUT_S)
                     os._exit(0)
                 self._put(decode(payload, TO_ENGINE))
         except BaseException as error:

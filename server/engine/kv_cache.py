@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from server.engine.batch import TokenArray
+from server.engine.cells import CellPool
 
 MIN_COPY_TOKENS: Final = 64
 """Copying a slot pays from about this many tokens on: it copies the whole stream of the slot."""
@@ -68,6 +69,7 @@ class SlotCache:
         can_trim: the memory can forget the end of a sequence; without it a slot is only continued whole.
         can_copy: a slot's tokens can be copied to another slot.
         restores_whole: a saved state cannot be cut once it is back in a slot.
+        cells: the cells that all slots share; None: each slot has its own.
     """
 
     def __init__(
@@ -78,7 +80,9 @@ class SlotCache:
         can_trim: bool = True,
         can_copy: bool = True,
         restores_whole: bool = False,
+        cells: CellPool | None = None,
     ) -> None:
+        self.cells = cells
         self.can_trim = can_trim
         self.can_copy = can_copy and can_trim
         self.restores_whole = restores_whole or not can_trim
@@ -129,8 +133,9 @@ class SlotCache:
             worth = donor not in free or self._loses_more_than_it_keeps(donor, shared[donor], spare)
             if donor != spare and worth and gain >= MIN_COPY_TOKENS:
                 return Placement(spare, shared[donor], donor)
-        if (shared[own] < MIN_COPY_TOKENS and 2 * shared[own] < self._n_tokens[own]) or shared[own] == 0:
-            own = self._spare(free)  # a few tokens in common, as of a template, are not worth a conversation
+        # A few tokens in common, as those of a template, are not worth a conversation.
+        if shared[own] == 0 or self._n_tokens[own] - shared[own] >= MIN_COPY_TOKENS > shared[own]:
+            own = self._spare(free)
         return Placement(own, shared[own])
 
     def place_stored(self, stored: Stored, free: Collection[int]) -> Placement:
@@ -158,6 +163,7 @@ class SlotCache:
         if self._n_exact[slot] >= n_keep:
             self._n_exact[slot] = self._tokens.shape[1]
         self._n_tokens[slot] = n_keep
+        self._take_cells(placement)
         self.touch(slot)
 
     def touch(self, slot: int) -> None:
@@ -173,10 +179,14 @@ class SlotCache:
             raise IndexError(f"slot {slot} has room for {self._tokens.shape[1]} tokens, not for {end}")
         self._tokens[slot, start:end] = tokens
         self._n_tokens[slot] = end
+        if self.cells is not None:
+            self.cells.append(slot, end - start)
 
     def truncate(self, slot: int, n_tokens: int) -> None:
         """The memory of a slot ends after `n_tokens` tokens."""
         self._n_tokens[slot] = min(self._n_tokens[slot], n_tokens)
+        if self.cells is not None:
+            self.cells.truncate(slot, n_tokens)
 
     def shift(self, slot: int, n_keep: int, n_discard: int) -> None:
         """`n_discard` tokens after the first `n_keep` were dropped and the rest moved down."""
@@ -185,6 +195,8 @@ class SlotCache:
         self._n_tokens[slot] = n - n_discard
         self._n_fixed[slot] = max(0, self._n_fixed[slot] - n_discard)
         self._n_exact[slot] = min(self._n_exact[slot], n_keep)
+        if self.cells is not None:
+            self.cells.drop(slot, n_keep, n_discard)
 
     def clear(self) -> None:
         """The memory was cleared."""
@@ -192,6 +204,23 @@ class SlotCache:
         self._n_tokens = [0] * n_slots
         self._n_fixed = [0] * n_slots
         self._n_exact = [self._tokens.shape[1]] * n_slots
+        if self.cells is not None:
+            self.cells.clear()
+
+    def oldest(self, slots: Collection[int]) -> int | None:
+        """Of some slots the one with tokens that was used longest ago; None when all are empty."""
+        filled = [slot for slot in slots if self._n_tokens[slot]]
+        return min(filled, key=lambda slot: self._used_at[slot], default=None)
+
+    def _take_cells(self, placement: Placement) -> None:
+        if self.cells is None:
+            return
+        slot, n_keep, source = placement.slot, placement.n_keep, placement.copy_from
+        if placement.stored is not None:
+            self.cells.truncate(slot, 0)
+            self.cells.append(slot, n_keep)
+        else:
+            self.cells.share(slot if source < 0 else source, slot, n_keep)
 
     def _spare(self, free: Collection[int]) -> int:
         return min(free, key=lambda slot: (self._n_tokens[slot] > 0, self._used_at[slot]))

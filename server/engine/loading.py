@@ -71,8 +71,17 @@ def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) ->
         pace = Pace.guess(model.n_params, n_threads, on_gpu=on_gpu)
         # A number that was asked for is kept, and with a GPU the processor's threads hardly count.
         threads = ThreadChoice(n_threads, is_fixed=params.n_threads > 0 or on_gpu)
-        generator = Generator(model, context, n_ctx=n_ctx, pace=pace, inbox=inbox, threads=threads)
-        n_slots = context.n_seq_max
+        generator = Generator(
+            model,
+            context,
+            n_slots=params.n_slots,
+            n_ctx=n_ctx,
+            pace=pace,
+            inbox=inbox,
+            threads=threads,
+            state_cache=params.state_cache,
+        )
+        n_slots = params.n_slots
     loaded = Loaded(
         n_ctx=n_ctx,
         n_ctx_train=model.n_ctx_train,

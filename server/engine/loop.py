@@ -53,6 +53,7 @@ class Loop:
     def __init__(self, engine: Engine, inbox: Inbox, outbox: Outbox) -> None:
         self._engine = engine
         self._worker = engine.generator or engine.embedder
+        self._saver = engine.generator.saver if engine.generator is not None else None
         self._inbox = inbox
         self._outbox = outbox
         self._leave_at: float | None = None
@@ -66,11 +67,15 @@ class Loop:
         gc.disable()
         while not self._should_leave():
             self._drain()
-            if not self._is_idle:
+            if self._is_idle:
+                self._save()
+            else:
                 self._n_steps += 1
                 self._outbox.send(*self._step())
         if self._worker is not None:
             self._outbox.send(*self._worker.abort_all())
+        if self._saver is not None:
+            self._saver.finish()
         self._outbox.send(Bye())
 
     @property
@@ -85,10 +90,21 @@ class Loop:
         if self._is_idle and self._n_steps >= _STEPS_PER_COLLECTION:
             gc.collect()
             self._n_steps = 0
-        message = self._inbox.take(None if self._is_idle else 0)
+        message = self._inbox.take(self._patience_s())
         while message is not None:
             self._outbox.send(*self._answer(message))
             message = self._inbox.take(0)
+
+    def _save(self) -> None:
+        """Use the idle time for a piece of what is to be saved."""
+        if self._saver is not None and self._leave_at is None and self._saver.wait_s() == 0.0:
+            self._saver.work()
+
+    def _patience_s(self) -> float | None:
+        """How long to wait for a message: not at all with work to do, else until something is to be saved."""
+        if not self._is_idle:
+            return 0.0
+        return None if self._saver is None else self._saver.wait_s()
 
     def _step(self) -> list[FromEngine]:
         return [] if self._worker is None else self._worker.step()

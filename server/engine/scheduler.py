@@ -10,13 +10,14 @@ waits forever.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import msgspec
 
 from server.engine.batch import TokenArray
 from server.engine.kv_cache import Placement, SlotCache, common_prefix
+from server.engine.memory_policy import ANSWER_TOKENS, PoolPolicy
 
 AGEING_TOKENS: Final = 64
 """Tokens that a prompt seems shorter by for each step in which it was passed over."""
@@ -24,13 +25,17 @@ AGEING_TOKENS: Final = 64
 MIN_HELD_TOKENS: Final = 256
 """A prompt waits for another one's prefill when they share at least this much that is not yet in memory."""
 
+MAX_PASSED_OVER: Final = 32
+"""A prompt that finds no room in the pool is overtaken so many times; then the others wait for it."""
+
+ImprovePlacement = Callable[[TokenArray, Placement, Collection[int]], Placement]
 
 ALONE_CHUNK_TOKENS: Final = 256
 """Prompt tokens in a step of a sequence that is decoded alone: always as many, whatever they take."""
 
 
 class Phase(enum.Enum):
-    """Where a sequence stands."""
+    """Where a sequence stands. One that has to make way for others goes back to the queue."""
 
     QUEUED = "queued"
     PREFILL = "prefill"
@@ -49,6 +54,9 @@ class Sequence(msgspec.Struct, eq=False):
         n_passed_over: steps in which others went first.
         is_alone: decoded in steps of its own and from an empty slot, so that nobody else's work shows in
             the last bits of its logits.
+        n_output_max: tokens that may follow `tokens`.
+        n_preempted: times that it has made way for others.
+        age: counts up with each new sequence.
     """
 
     request_id: int
@@ -59,6 +67,9 @@ class Sequence(msgspec.Struct, eq=False):
     n_cached: int = 0
     n_passed_over: int = 0
     is_alone: bool = False
+    n_output_max: int = ANSWER_TOKENS
+    n_preempted: int = 0
+    age: int = 0
 
     @property
     def n_remaining(self) -> int:
@@ -100,9 +111,23 @@ class Plan(msgspec.Struct, frozen=True):
 class Scheduler:
     """The sequences of one worker and its slots."""
 
-    def __init__(self, n_slots: int, n_batch: int, cache: SlotCache) -> None:
+    def __init__(
+        self,
+        n_slots: int,
+        n_batch: int,
+        cache: SlotCache,
+        improve: ImprovePlacement | None = None,
+        pool: PoolPolicy | None = None,
+    ) -> None:
+        """`improve`: may replace the placement of a prompt, given the free slots, by a better one.
+
+        `pool`: the promises, where the slots share their cells.
+        """
         self._n_batch = n_batch
+        self._pool = pool
+        self._n_added = 0
         self._cache = cache
+        self._improve = improve
         self._free = list(range(n_slots))
         self._queued: list[Sequence] = []
         self._running: list[Sequence] = []
@@ -117,6 +142,11 @@ class Scheduler:
     def n_free_slots(self) -> int:
         """Slots without a sequence."""
         return len(self._free)
+
+    @property
+    def free_slots(self) -> tuple[int, ...]:
+        """Slots without a sequence."""
+        return tuple(self._free)
 
     @property
     def running(self) -> tuple[Sequence, ...]:
@@ -137,6 +167,8 @@ class Scheduler:
         """Queue a new sequence with at least one token."""
         if not len(sequence.tokens):
             raise ValueError("a sequence needs at least one token")
+        self._n_added += 1
+        sequence.age = self._n_added
         self._queued.append(sequence)
 
     def admit(self, carry_out: Callable[[Placement], int]) -> list[Sequence]:
@@ -145,26 +177,68 @@ class Scheduler:
         `carry_out` does to the memory what a placement says and returns the tokens that it really kept.
         """
         admitted: list[Sequence] = []
-        for sequence in sorted(self._queued, key=_urgency):
+        for sequence in sorted(self._queued, key=self._admission_order):
             if not self._free:
                 break
             placement = self._place(sequence)
             if self._should_wait_for_prefix(sequence, placement):
                 continue
-            self._free.remove(placement.slot)
-            self._queued.remove(sequence)
-            self._running.append(sequence)
-            n_kept = carry_out(placement)
-            self._cache.take(msgspec.structs.replace(placement, n_keep=n_kept))
-            sequence.slot = placement.slot
-            sequence.phase = Phase.PREFILL
-            sequence.n_prefilled = sequence.n_cached = n_kept
-            sequence.n_passed_over = 0
+            if not self._has_room(sequence, placement):
+                if self._is_privileged(sequence):
+                    break
+                continue
+            self._start(sequence, placement, carry_out)
             admitted.append(sequence)
         if admitted:
             for sequence in self._queued:
                 sequence.n_passed_over += 1
         return admitted
+
+    def _start(self, sequence: Sequence, placement: Placement, carry_out: Callable[[Placement], int]) -> None:
+        slot = placement.slot
+        self._free.remove(slot)
+        self._queued.remove(sequence)
+        self._running.append(sequence)
+        n_kept = carry_out(placement)
+        self._cache.take(msgspec.structs.replace(placement, n_keep=n_kept))
+        if self._pool is not None:
+            self._pool.begin(slot, self._pool.limit_for(len(sequence.tokens), sequence.n_output_max))
+        sequence.slot = slot
+        sequence.phase = Phase.PREFILL
+        sequence.n_prefilled = n_kept
+        if not sequence.n_preempted:
+            sequence.n_cached = n_kept
+        sequence.n_passed_over = 0
+
+    def make_room(self, preempt: Callable[[Sequence], TokenArray]) -> None:
+        """See to it that each sequence can take its next token: older ones first, the youngest make way.
+
+        `preempt` is told of each sequence that goes back to the queue, and returns the tokens that it then
+        begins with: those it has reached.
+        """
+        pool = self._pool
+        if pool is None:
+            return
+        for sequence in sorted(self._running, key=lambda sequence: sequence.age):
+            while sequence.phase is Phase.DECODE and pool.room(sequence.slot) < 1:
+                needed = {
+                    other.slot: len(other.tokens) if other.phase is Phase.PREFILL else 0
+                    for other in self._running
+                }
+                if pool.grow(sequence.slot, needed) or pool.is_at_end(sequence.slot):
+                    break
+                youngest = max(self._running, key=lambda sequence: sequence.age)
+                self.requeue(youngest, preempt(youngest))
+
+    def requeue(self, sequence: Sequence, tokens: TokenArray) -> None:
+        """A running sequence goes back to the queue and will begin with `tokens`; its slot keeps its own."""
+        self._running.remove(sequence)
+        self._let_go_of_slot(sequence)
+        sequence.tokens = tokens
+        sequence.phase = Phase.QUEUED
+        sequence.n_prefilled = 0
+        sequence.n_preempted += 1
+        self._queued.append(sequence)
 
     def plan(self, n_prompt_tokens: int) -> Plan:
         """The next step, with at most `n_prompt_tokens` tokens of prompts.
@@ -214,15 +288,45 @@ class Scheduler:
             self._queued.remove(sequence)
         else:
             self._running.remove(sequence)
-            self._free.append(sequence.slot)
-            self._cache.touch(sequence.slot)
+            self._let_go_of_slot(sequence)
         sequence.phase = Phase.ENDED
+
+    def _let_go_of_slot(self, sequence: Sequence) -> None:
+        if self._pool is not None:
+            self._pool.end(sequence.slot)
+        self._free.append(sequence.slot)
+        self._cache.touch(sequence.slot)
         sequence.slot = -1
 
     def _place(self, sequence: Sequence) -> Placement:
         if sequence.is_alone:
             return Placement(min(self._free, key=self._cache.length), 0)
-        return self._cache.place(sequence.tokens, self._free)
+        placement = self._cache.place(sequence.tokens, self._free)
+        if self._improve is not None:
+            placement = self._improve(sequence.tokens, placement, self._free)
+        return placement
+
+    def _has_room(self, sequence: Sequence, placement: Placement) -> bool:
+        """Whether the pool has room for a sequence. One that is decoded alone has the pool to itself."""
+        if self._pool is None:
+            return True
+        if self._running and (sequence.is_alone or any(other.is_alone for other in self._running)):
+            return False
+        limit = self._pool.limit_for(len(sequence.tokens), sequence.n_output_max)
+        if placement.stored is not None:
+            return self._pool.fits(max(limit, len(placement.stored.tokens)), source=0, n_shared=0)
+        source = placement.slot if placement.copy_from < 0 else placement.copy_from
+        return self._pool.fits(limit, source=source, n_shared=placement.n_keep)
+
+    def _is_privileged(self, sequence: Sequence) -> bool:
+        """Whether nobody may overtake: it had begun already, or was overtaken often."""
+        if self._pool is None:
+            return False
+        return sequence.n_preempted > 0 or sequence.n_passed_over >= MAX_PASSED_OVER
+
+    def _admission_order(self, sequence: Sequence) -> tuple[bool, int]:
+        is_privileged = self._is_privileged(sequence)
+        return not is_privileged, sequence.age if is_privileged else _urgency(sequence)
 
     def _should_wait_for_prefix(self, sequence: Sequence, placement: Placement) -> bool:
         """Somebody decodes the same long beginning right now: soon it can be copied."""

@@ -174,6 +174,7 @@ class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         prefilling: (request id, prompt tokens decoded, prompt tokens) of requests in prefill.
+        host_cache_bytes: states of conversations that are kept in memory beside the slots.
     """
 
     n_busy_slots: int = 0
@@ -181,6 +182,7 @@ class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     n_kv_tokens: int = 0
     step_ms: float = 0.0
     prefilling: tuple[tuple[int, int, int], ...] = ()
+    host_cache_bytes: int = 0
 
 
 class Step(msgspec.Struct, frozen=True, tag=True):

@@ -103,6 +103,7 @@ class Entry:
             n_slots=info.n_slots if info else runner.target.params.n_slots,
             n_busy_slots=stats.n_busy_slots,
             n_kv_tokens=stats.n_kv_tokens,
+            host_cache_bytes=stats.host_cache_bytes,
             weights_bytes=info.weights_bytes if info else 0,
             kv_bytes=info.kv_bytes if info else 0,
             tokens_per_s=stats.tokens_per_s,

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from server.hardware.memory import default_context_length, default_n_slots, load_bytes
+from server.hardware.memory import GIB, default_context_length, default_n_slots, load_bytes
+from server.hardware.ram import ram_now
 from server.runners.pool import LoadTarget
 from server.settings import Settings
 from server.storage.store import StoredModel
-from server.types.generation import LoadParams, ModelPaths
+from server.types.generation import LoadParams, ModelPaths, StateCacheParams
 from server.types.options import OptionValue
 
 MIN_N_CTX = 4
 MIN_VISION_N_CTX = 2048
 DEFAULT_N_BATCH = 512
 EMBEDDING_N_BATCH = 2048
+
+HOST_CACHE_SHARE = 8
+"""States of conversations take at most one part in so many of the host's memory, if nobody says how much."""
+
+MAX_HOST_CACHE_BYTES = 8 * GIB
 MAX_THREADS = 512
 """ggml's GGML_MAX_N_THREADS; it ends the process when asked for more."""
 
@@ -29,11 +35,16 @@ class LoadPlanner:
     """
 
     def __init__(
-        self, settings: Settings, vram_bytes: Callable[[], int], total_bytes: Callable[[], int]
+        self,
+        settings: Settings,
+        vram_bytes: Callable[[], int],
+        total_bytes: Callable[[], int],
+        host_bytes: Callable[[], int] = lambda: ram_now().total_bytes,
     ) -> None:
         self._settings = settings
         self._vram_bytes = vram_bytes
         self._total_bytes = total_bytes
+        self._host_bytes = host_bytes
 
     async def plan(
         self, stored: StoredModel, options: Mapping[str, OptionValue], *, embedding: bool, vision: bool
@@ -69,6 +80,7 @@ class LoadPlanner:
             kv_cache_type=settings.kv_cache_type,
             flash_attention=settings.flash_attention,
             embedding=embedding,
+            state_cache=StateCacheParams() if embedding else self._state_cache(stored),
         )
         return LoadTarget(
             name=stored.name.display(),
@@ -88,6 +100,20 @@ class LoadPlanner:
                 n_vocab=metadata.n_vocab,
                 n_embd=metadata.embedding_length,
             ),
+        )
+
+    def _state_cache(self, stored: StoredModel) -> StateCacheParams:
+        settings = self._settings
+        host_bytes = settings.kv_host_bytes
+        if host_bytes is None:
+            host_bytes = min(self._host_bytes() // HOST_CACHE_SHARE, MAX_HOST_CACHE_BYTES)
+        # The files of the store are named by their digests.
+        files = (stored.model_path, *stored.projector_paths, *stored.adapter_paths)
+        return StateCacheParams(
+            host_bytes=host_bytes,
+            disk_bytes=settings.kv_disk_bytes if settings.cache_dir is not None else 0,
+            disk_folder=str(settings.cache_dir / "kv") if settings.cache_dir is not None else "",
+            model_key=" ".join(path.name for path in files),
         )
 
 

@@ -150,6 +150,7 @@ class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
         n_ctx: tokens of context per slot.
         load_fraction: 0 to 1 while loading.
         n_kv_tokens: tokens held by the busy slots.
+        host_cache_bytes: states of conversations that are kept in memory beside the slots.
         tokens_per_s: decode rate of all slots together over the last seconds.
     """
 
@@ -165,6 +166,7 @@ class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
     n_slots: int = 1
     n_busy_slots: int = 0
     n_kv_tokens: int = 0
+    host_cache_bytes: int = 0
     weights_bytes: int = 0
     kv_bytes: int = 0
     tokens_per_s: float = 0.0

@@ -95,13 +95,15 @@ def test_a_slot_holds_no_more_than_its_context() -> None:
 
 def test_a_few_tokens_of_a_template_do_not_cost_a_conversation_its_slot() -> None:
     template = np.arange(20, dtype=np.int32)
-    cache = filled(3, np.append(template, np.full(30, 7)), np.append(template, np.full(200, 8)))
+    cache = filled(3, np.append(template, np.full(90, 7)), np.append(template, np.full(200, 8)))
     prompt = np.append(template, np.full(50, 9)).astype(np.int32)
     assert cache.place(prompt, [0, 1, 2]) == Placement(2, 0)
     cache.append(2, tokens(5))
     cache.touch(0)
     assert cache.place(prompt, [0, 1]) == Placement(1, 20), "without an empty slot the oldest is taken"
     assert cache.place(prompt, [0]) == Placement(0, 20)
+    cache = filled(2, np.append(template, np.full(30, 7)))
+    assert cache.place(prompt, [0, 1]) == Placement(0, 20), "a short one is no loss"
 
 
 # Saved states.

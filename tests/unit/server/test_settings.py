@@ -142,6 +142,31 @@ def test_a_worker_inherits_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [("0", 0), ("1000", 1000), ("512M", 512 << 20), ("4GiB", 4 << 30), ("4 gb", 4 << 30), ("8k", 8192)],
+)
+def test_sizes_have_units(text: str, n_bytes: int, tmp_path: Path) -> None:
+    settings = load(tmp_path, OLLA_KV_DISK_BYTES=text, OLLA_KV_HOST_BYTES=text)
+    assert (settings.kv_disk_bytes, settings.kv_host_bytes) == (n_bytes, n_bytes)
+
+
+@pytest.mark.parametrize("text", ["GiB", "-1", "1.5G", "4TiB", "lots", "4 G 4"])
+def test_a_size_that_is_none_is_left_aside(text: str, tmp_path: Path) -> None:
+    settings = load(tmp_path, OLLA_KV_DISK_BYTES=text)
+    assert settings.kv_disk_bytes == 4 << 30
+    assert "OLLA_KV_DISK_BYTES" in settings.warnings[0]
+
+
+def test_the_cache_is_where_caches_are(tmp_path: Path) -> None:
+    assert load(tmp_path).cache_dir == tmp_path / ".cache" / "olla"
+    assert load(tmp_path, XDG_CACHE_HOME="/elsewhere").cache_dir == Path("/elsewhere/olla")
+    config = tmp_path / "config.toml"
+    config.write_text("[server]\nkv_disk_bytes = 0\nkv_host_bytes = '1GiB'\n")
+    settings = load(tmp_path, OLLA_CONFIG=str(config))
+    assert (settings.kv_disk_bytes, settings.kv_host_bytes) == (0, 1 << 30)
+
+
+@pytest.mark.parametrize(
     ("variable", "text"),
     [
         ("OLLAMA_CONTEXT_LENGTH", "9" * 30),
