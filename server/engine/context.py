@@ -42,10 +42,11 @@ class ContextParams(msgspec.Struct, frozen=True, kw_only=True):
     """How a context is made.
 
     Attributes:
-        n_ctx: tokens of context per sequence.
+        n_ctx: tokens of context per sequence, or in all where they share one pool.
         n_outputs_max: rows with logits in one batch; 0: every token of a batch may have one.
         flash_attention: None: where supported.
         pooling: llama_pooling_type, -1 as the model says.
+        unified: the sequences share one pool of cells.
     """
 
     n_ctx: int
@@ -126,9 +127,12 @@ class Context:
         if self._streams and n_tokens >= 0:
             raise InvalidBatch("a part of a sequence cannot be copied to another stream")
         if self._memory is not None and source != target:
+            if not self._streams:
+                native.memory_seq_rm(self._memory, target, -1, -1)
             end = -1 if n_tokens < 0 else n_tokens
             native.memory_seq_cp(self._memory, source, target, -1 if end < 0 else 0, end)
-            self._unsettled |= {source, target}
+            if self._streams:
+                self._unsettled |= {source, target}
 
     def shift(self, seq_id: int, start: int, n_tokens: int) -> bool:
         """Drop `n_tokens` positions from `start` on and move the rest down. False: nothing changed."""

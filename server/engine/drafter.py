@@ -17,6 +17,7 @@ from server.engine.draft import (
 )
 from server.engine.generation import Generation
 from server.engine.kv_cache import SlotCache
+from server.engine.memory_policy import PoolPolicy
 
 _LONG_MATCH_TOKENS: Final = 16
 """Equal tokens after which a guess is good enough to measure a step with it."""
@@ -29,8 +30,17 @@ class Drafter:
     """Drafts for all requests of one context."""
 
     def __init__(
-        self, cache: SlotCache, *, n_slots: int, n_ctx: int, n_rows_max: int, costs: StepCosts | None = None
+        self,
+        cache: SlotCache,
+        *,
+        n_slots: int,
+        n_ctx: int,
+        n_rows_max: int,
+        costs: StepCosts | None = None,
+        pool: PoolPolicy | None = None,
     ) -> None:
+        """`pool`: the promises that drafts have to keep to, where the slots share their cells."""
+        self._pool = pool
         self._cache = cache
         self._n_ctx = n_ctx
         self._n_rows_max = n_rows_max
@@ -84,7 +94,10 @@ class Drafter:
     def _n_draft_max(self, generation: Generation, n_rows: int) -> int:
         """Most tokens of a draft: what the caller, the step, the context and the answer's bound allow."""
         n_asked = 0 if generation.sequence.is_alone else generation.params.n_draft
-        n_free = self._n_ctx - self._cache.length(generation.sequence.slot) - 3
+        slot = generation.sequence.slot
+        n_free = self._n_ctx - self._cache.length(slot) - 3
+        if self._pool is not None:
+            n_free = min(n_free, self._pool.room(slot) - 1)
         return min(
             MAX_DRAFT_TOKENS if n_asked < 0 else min(n_asked, MAX_DRAFT_TOKENS),
             self._n_rows_max - n_rows,

@@ -128,7 +128,12 @@ def begin_generation(
         tokens, n_output_max = tokens[:n_ctx], len(emitted)
     shown = frozenset(control_tokens(model, params.preserved_tokens))
     return Generation(
-        sequence=Sequence(message.request_id, tokens, is_alone=params.deterministic),
+        sequence=Sequence(
+            message.request_id,
+            tokens,
+            is_alone=params.deterministic,
+            n_output_max=max(0, n_output_max - len(emitted)),
+        ),
         params=params,
         sampler=sampler,
         text=_text_so_far(message, model, shown),

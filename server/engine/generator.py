@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from server.engine.batch import TokenArray
 from server.engine.candidates import Candidates, Row
+from server.engine.cells import CellPool
 from server.engine.context import Context, Decoded, Rows
 from server.engine.context_shift import shift_sizes
 from server.engine.detokenizer import NOTHING, Released
@@ -17,7 +19,8 @@ from server.engine.failures import BadRequest, DecodeFailed, EngineFailure, NoMe
 from server.engine.generation import Generation, begin_generation, choose_next, n_shift_keep
 from server.engine.idle_saving import IdleSaver
 from server.engine.inbox import Inbox
-from server.engine.kv_cache import Placement, SlotCache
+from server.engine.kv_cache import SlotCache
+from server.engine.memory_policy import PoolPolicy
 from server.engine.model import Model
 from server.engine.pace import MIN_CHUNK_TOKENS, Pace
 from server.engine.scheduler import Phase, Plan, Scheduler, Sequence
@@ -53,6 +56,8 @@ class Generator:
         self._pace = pace
         self._inbox = inbox
         self._threads = threads
+        cells = CellPool(context.n_ctx, context.n_seq_max, n_ctx) if context.params.unified else None
+        self._pool = PoolPolicy(cells, n_ctx) if cells is not None else None
         self._cache = SlotCache(
             n_slots,
             n_ctx,
@@ -67,12 +72,12 @@ class Generator:
         self._memory = SlotMemory(
             context, self._cache, self._states, self._pool, lambda: self._scheduler.free_slots
         )
-        self._scheduler = Scheduler(context.n_seq_max, context.n_batch, self._cache)
         self._drafter = Drafter(
-            self._cache, n_slots=context.n_seq_max, n_ctx=n_ctx, n_rows_max=context.n_outputs_max
+            self._cache, n_slots=n_slots, n_ctx=n_ctx, n_rows_max=context.n_outputs_max, pool=self._pool
         )
         self._candidates = Candidates(model.n_vocab)
         self._generations: dict[int, Generation] = {}
+        self._to_shift: dict[int, tuple[int, int]] = {}  # request -> (kept, discarded) when it begins anew
         self._n_prompt_tokens_max = context.n_batch
 
     @property
@@ -110,8 +115,8 @@ class Generator:
     def step(self) -> list[FromEngine]:
         """Decode once for everybody. Returns a `Step`, then the ends of the requests that ended with it."""
         begin = time.perf_counter()
-        for sequence in self._scheduler.admit(self._carry_out):
-            self._generations[sequence.request_id].admitted_ns = time.monotonic_ns()
+        self._admit()
+        self._scheduler.make_room(self._reached)
         n_prompt_tokens = self._pace.n_prompt_tokens(
             someone_decodes=self._scheduler.someone_decodes, n_batch=self._context.n_batch
         )
@@ -121,11 +126,13 @@ class Generator:
         ended: list[FromEngine] = []
         try:
             self._fill(plan, drafts)
+            self._memory.free_cells(self._context.batch.n_tokens)
             outcome = self._decode(plan)
             if outcome is not Decoded.DONE:
                 return self._not_done(plan, outcome, has_drafts=bool(drafts))
             self._n_prompt_tokens_max = self._context.n_batch
             self._after_decode(plan, drafts, deltas, ended)
+            self._shift_by_requeueing()
         except (EngineFailure, MemoryError) as error:
             ended += self._all_failed(error)
             return [Step(tuple(deltas), self._step_stats(0.0)), *ended]
@@ -147,15 +154,33 @@ class Generator:
         elif plan.n_prompt_tokens >= MIN_CHUNK_TOKENS:
             self._threads.measured("prompt", seconds / plan.n_prompt_tokens, time.monotonic())
 
-    def _carry_out(self, placement: Placement) -> int:
-        """Prepare the memory of a slot; returns the tokens that it keeps."""
-        slot = placement.slot
-        if placement.copy_from >= 0:
-            self._context.copy_sequence(placement.copy_from, slot)
-        if placement.n_keep and self._context.remove(slot, placement.n_keep):
-            return placement.n_keep
-        self._context.remove(slot, -1)
-        return 0
+    def _admit(self) -> None:
+        for sequence in self._scheduler.admit(self._memory.carry_out):
+            generation = self._generations[sequence.request_id]
+            generation.admitted_ns = generation.admitted_ns or time.monotonic_ns()
+            if sequence.is_alone and self._pool is not None:
+                self._memory.clear()  # its cells are the same ones each time
+
+    def _reached(self, sequence: Sequence) -> TokenArray:
+        """The tokens that a request begins with when it goes on after making way: all but its next one."""
+        generation = self._generations[sequence.request_id]
+        sequence.n_output_max = generation.n_output_max - generation.n_output
+        if sequence.phase is Phase.PREFILL:
+            return sequence.tokens
+        tokens = self._cache.tokens(sequence.slot)
+        if sequence.request_id in self._to_shift:
+            n_keep, n_discard = self._to_shift.pop(sequence.request_id)
+            tokens = np.concatenate([tokens[:n_keep], tokens[n_keep + n_discard :]])
+        return np.append(tokens, np.int32(generation.last_token))
+
+    def _shift_by_requeueing(self) -> None:
+        """Requests that could not shift, since others share their cells, decode what is left once more."""
+        for request_id in tuple(self._to_shift):
+            generation = self._generations.get(request_id)
+            if generation is None:
+                del self._to_shift[request_id]
+            else:
+                self._scheduler.requeue(generation.sequence, self._reached(generation.sequence))
 
     def _drafts(self, plan: Plan) -> dict[int, Match]:
         """Drafts by request id. None beside prompts, which keep the processor busy enough."""
@@ -277,8 +302,8 @@ class Generator:
         if generation.params.context_shift and self._context.can_shift and n + 1 >= self._n_ctx:
             n_keep = n_shift_keep(generation.params, self._model, generation.n_prompt)
             n_keep, n_discard = shift_sizes(n, n_ctx=self._n_ctx, n_keep=n_keep)
-            if n_discard > 0 and self._context.shift(slot, n_keep, n_discard):
-                self._cache.shift(slot, n_keep, n_discard)
+            if n_discard > 0 and not self._memory.shift(slot, n_keep, n_discard):
+                self._to_shift[generation.sequence.request_id] = (n_keep, n_discard)
         return self._cache.length(slot) < self._n_ctx
 
     # Ends.
@@ -306,15 +331,28 @@ class Generator:
             self.saver.went_idle()
 
     def _not_done(self, plan: Plan, outcome: Decoded, *, has_drafts: bool) -> list[FromEngine]:
-        """Nothing of the step counts. Aborted: the aborts are in the inbox. No room: try a smaller step."""
-        if outcome is Decoded.NO_ROOM and has_drafts:
+        """Nothing of the step counts. Aborted: the aborts are in the inbox."""
+        failed: list[FromEngine] = []
+        if outcome is Decoded.ABORTED:
+            self._memory.forget_unrecorded([sequence.slot for sequence in plan.sequences()])
+        elif has_drafts:
             self._drafter.pause()
-        elif outcome is Decoded.NO_ROOM:
-            if plan.n_prompt_tokens <= 1:
-                failed = self._all_failed(DecodeFailed("the context has no room for the next token"))
-                return [Step((), self._step_stats(0.0)), *failed]
+        elif not self._memory.evict_oldest():
+            failed = self._make_way(plan)
+        return [Step((), self._step_stats(0.0)), *failed]
+
+    def _make_way(self, plan: Plan) -> list[FromEngine]:
+        """llama.cpp has no room for a step: try a smaller one, then without the youngest request."""
+        running = self._scheduler.running
+        if plan.n_prompt_tokens > 1:
             self._n_prompt_tokens_max = plan.n_prompt_tokens // 2
-        return [Step((), self._step_stats(0.0))]
+        elif len(running) > 1:
+            youngest = max(running, key=lambda sequence: sequence.age)
+            self._scheduler.requeue(youngest, self._reached(youngest))
+        else:
+            error = DecodeFailed("the context has no room for the next token")
+            return [self._fail(self._generations[sequence.request_id], error) for sequence in running]
+        return []
 
     def _all_failed(self, error: Exception) -> list[FromEngine]:
         """The state of the memory is unknown: everyone with a slot fails, and the memory starts over."""
@@ -333,7 +371,7 @@ class Generator:
         return StepStats(
             n_busy_slots=len(running),
             n_queued=self._scheduler.n_queued,
-            n_kv_tokens=sum(self._cache.length(sequence.slot) for sequence in running),
+            n_kv_tokens=self._cache.n_held([sequence.slot for sequence in running]),
             host_cache_bytes=self._states.host.n_bytes,
             step_ms=seconds * 1e3,
             prefilling=tuple(

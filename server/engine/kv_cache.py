@@ -103,6 +103,12 @@ class SlotCache:
         """Tokens in memory, all slots together."""
         return sum(self._n_tokens)
 
+    def n_held(self, slots: Collection[int]) -> int:
+        """Tokens in memory of some slots, those that they share once."""
+        if self.cells is not None:
+            return self.cells.n_held(slots)
+        return sum(self._n_tokens[slot] for slot in slots)
+
     def length(self, slot: int) -> int:
         """Tokens in memory of one slot."""
         return self._n_tokens[slot]

@@ -104,14 +104,16 @@ def _generation_context(
     model: Model, params: LoadParams, n_ctx: int, n_threads: int, log: LogSink
 ) -> Context:
     n_batch = max(params.n_batch, params.n_slots)
+    is_pool = 0 < params.n_pool_cells < params.n_slots * n_ctx
     return Context(
         model,
         ContextParams(
-            n_ctx=n_ctx,
+            n_ctx=max(params.n_pool_cells, n_ctx) if is_pool else n_ctx,
             n_seq_max=params.n_slots,
             n_batch=n_batch,
             n_ubatch=n_batch,
             n_outputs_max=min(params.n_slots + MAX_DRAFT_TOKENS, n_batch),
+            unified=is_pool,
             n_threads=n_threads,
             kv_type=params.kv_cache_type,
             flash_attention=params.flash_attention,

@@ -103,6 +103,9 @@ class LoadParams(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         n_ctx: tokens of context per slot.
         n_slots: requests decoded together.
+        n_pool_cells: tokens of context that all slots share; 0: each has `n_ctx` of its own.
+        n_checkpoints: states of a recurrent model that are kept beside the slots, to go back to.
+        swa_full: layers with a sliding window keep everything, so that any beginning can be used again.
         n_batch: most tokens in one llama_decode.
         n_gpu_layers: -1 as many as fit, 0 none.
         use_mmap: None: chosen by the engine.
@@ -115,6 +118,9 @@ class LoadParams(msgspec.Struct, frozen=True, kw_only=True):
 
     n_ctx: int
     n_slots: int = 1
+    n_pool_cells: int = 0
+    n_checkpoints: int = 0
+    swa_full: bool = True
     n_batch: int = 512
     n_gpu_layers: int = -1
     main_gpu: int = 0
