@@ -9,20 +9,28 @@ from contextlib import aclosing
 import msgspec
 
 from server.backends.base import Backend, GenerationDone, GenerationJob, TextDelta
-from server.errors import Cancelled
+from server.errors import Cancelled, ContextExceeded
 from server.prompts.output import OutputParser, Parsed, output_parser
 from server.services.prompting import PreparedPrompt, thinks
 from server.services.requests import OpenRequest
 from server.services.resolve import ResolvedModel
-from server.types.generation import Chunk, Completed, DoneReason, GenerationEvent, Timings
+from server.types.generation import (
+    Chunk,
+    Completed,
+    DoneReason,
+    GenerationEvent,
+    SamplingParams,
+    Timings,
+)
 from server.types.messages import ToolCall
 
 
 class GenerationRun:
     """Drives one request through the backend.
 
-    A format on a model that thinks takes two passes: free until the thinking has ended, then constrained from
-    there on, so that the format never forbids the thoughts. The prefix cache makes the second prefill cheap.
+    What an answer must be concerns the answer alone. Where thoughts or calls may come first, the text is free
+    until an answer begins; the answer is then generated under the constraint from there on. The prefix cache
+    makes the second prefill cheap.
     """
 
     def __init__(
@@ -46,13 +54,14 @@ class GenerationRun:
         self._text = ""
         self._done: list[GenerationDone] = []
         self._late_calls: list[ToolCall] = []
+        self._n_thought_tokens = 0
+        self._first_delta_ns = 0
 
     async def events(self) -> AsyncGenerator[GenerationEvent, None]:
         """Chunks, then one `Completed`."""
         self._tracked.prefills()
-        two_passes = bool(self._model.sampling.grammar) and thinks(self._model.think) and self._model.is_chat
-        if two_passes:
-            steps = self._think_then_answer()
+        if self._begins_free():
+            steps = self._free_then_constrained()
         else:
             steps = self._one_pass(GenerationJob(prompt=self._prompt.pieces, sampling=self._model.sampling))
         async with aclosing(steps):
@@ -61,6 +70,21 @@ class GenerationRun:
         completed = await self._completed()
         self._tracked.end("done")
         yield completed
+
+    def _begins_free(self) -> bool:
+        """Whether something that the constraint is not about may come before the answer."""
+        model = self._model
+        if not (model.sampling.grammar and model.is_chat):
+            return False
+        may_call = bool(model.tools) and not model.must_call
+        return thinks(model.think) or self._is_thinking() or may_call
+
+    def _is_thinking(self) -> bool:
+        """Whether the text ends inside of thoughts."""
+        tags = self._model.template.thinking_tags
+        if tags is None or tags[1] in self._text:
+            return False
+        return self._prompt.text.rstrip().endswith(tags[0]) or self._text.lstrip().startswith(tags[0])
 
     async def _one_pass(self, job: GenerationJob) -> AsyncGenerator[Chunk, None]:
         parser = self._parser()
@@ -73,43 +97,65 @@ class GenerationRun:
         if chunk is not None:
             yield chunk
 
-    async def _think_then_answer(self) -> AsyncGenerator[Chunk, None]:
+    async def _free_then_constrained(self) -> AsyncGenerator[Chunk, None]:
         sampling = self._model.sampling
         free = msgspec.structs.replace(sampling, grammar="")
-        parser = self._parser()
-        answered = False
+        begun_ns = time.perf_counter_ns()
+        reader = _FreeReader(self._parser(), may_call=not self._model.must_call)
         async with aclosing(self._deltas(GenerationJob(prompt=self._prompt.pieces, sampling=free))) as deltas:
             async for delta in deltas:
-                parsed = parser.feed(delta.text)
-                if parsed.content or parsed.tool_calls:
-                    answered = True
-                    # The last thoughts can come in one piece with the answer, which is generated anew.
-                    if (chunk := self._chunk(Parsed(thinking=parsed.thinking), None)) is not None:
-                        yield chunk
-                    break
-                chunk = self._chunk(parsed, delta)
+                parsed = reader.feed(delta.text)
+                # What comes in one piece with the answer is generated anew, log probabilities too.
+                chunk = self._chunk(parsed, None if reader.answer_begins else delta)
                 if chunk is not None:
                     yield chunk
-        if not answered:
-            rest = parser.finish()
-            is_over = self._done[-1].reason == "length" or bool(self._done[-1].stop_text)
-            chunk = self._chunk(rest if is_over else Parsed(thinking=rest.thinking), None)
-            if chunk is not None:
+                if reader.answer_begins:
+                    self._done.append(self._cut_short(begun_ns))
+                    break
+        if not reader.answer_begins:
+            if (chunk := self._chunk(reader.finish(), None)) is not None:
                 yield chunk
-            if is_over:
+            last = self._done[-1]
+            if reader.has_called or last.reason == "length" or (last.stop_text and self._is_thinking()):
                 return
-        thoughts = self._thoughts()
+        async with aclosing(self._answer(sampling)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _answer(self, sampling: SamplingParams) -> AsyncGenerator[Chunk, None]:
+        """The constrained answer behind the thoughts."""
+        thoughts = self._text = self._thoughts()
+        if thoughts:
+            (tokens,) = await self._backend.tokenize((thoughts,), add_special=False)
+            self._n_thought_tokens = len(tokens)
         n_used = self._tracked.n_output_tokens
         left = sampling.n_predict if sampling.n_predict < 0 else max(1, sampling.n_predict - n_used)
-        self._text = thoughts
         job = GenerationJob(
             prompt=(*self._prompt.pieces, thoughts) if thoughts else self._prompt.pieces,
             sampling=msgspec.structs.replace(sampling, n_predict=left),
         )
         parser_of_calls = self._parser(thoughts) if self._model.must_call else None
-        async with aclosing(self._constrained(job, parser_of_calls)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        try:
+            async with aclosing(self._constrained(job, parser_of_calls)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except ContextExceeded:
+            if not thoughts:
+                raise
+            self._done[-1] = msgspec.structs.replace(self._done[-1], reason="length")
+
+    def _cut_short(self, begun_ns: int) -> GenerationDone:
+        """The sums of the free text, which is left before its end; the next part tells how long the prompt is."""
+        first_ns = self._first_delta_ns or begun_ns
+        return GenerationDone(
+            reason="stop",
+            n_prompt_tokens=0,
+            n_cached_tokens=0,
+            n_output_tokens=self._tracked.n_output_tokens,
+            queue_duration_ns=0,
+            prompt_duration_ns=first_ns - begun_ns,
+            output_duration_ns=time.perf_counter_ns() - first_ns,
+        )
 
     async def _constrained(
         self, job: GenerationJob, parser: OutputParser | None
@@ -124,10 +170,12 @@ class GenerationRun:
             yield chunk
 
     def _thoughts(self) -> str:
-        """What was generated up to the answer's first character; "" when the model did not think."""
+        """What was generated up to the answer's first character, closed; "" when the model did not think."""
         tags = self._model.template.thinking_tags
         if tags is None:
             return ""
+        if self._is_thinking():
+            return f"{self._text.rstrip()}\n{tags[1]}\n\n"
         end = self._text.find(tags[1])
         if end < 0:
             return ""
@@ -143,10 +191,14 @@ class GenerationRun:
                     return
                 if isinstance(event, GenerationDone):
                     self._done.append(event)
+                    if not self._done[0].n_prompt_tokens:
+                        n_prompt = max(0, event.n_prompt_tokens - self._n_thought_tokens)
+                        self._done[0] = msgspec.structs.replace(self._done[0], n_prompt_tokens=n_prompt)
                     self._tracked.n_prompt_tokens = self._done[0].n_prompt_tokens
                     if event.reason == "cancelled":
                         raise Cancelled("the request was cancelled")
                     return
+                self._first_delta_ns = self._first_delta_ns or time.perf_counter_ns()
                 self._tracked.decoded(event.n_tokens)
                 self._text += event.text
                 yield event
@@ -204,3 +256,39 @@ class GenerationRun:
                 output_duration_ns=max(1, sum(done.output_duration_ns for done in self._done)),
             ),
         )
+
+
+class _FreeReader:
+    """Reads free text up to where an answer begins. Results do not depend on the cut into pieces.
+
+    Attributes:
+        answer_begins: there is text that belongs neither to thoughts nor to calls.
+        has_called: there is a call; what comes beside it is no answer.
+    """
+
+    def __init__(self, parser: OutputParser, *, may_call: bool) -> None:
+        self._parser = parser
+        self._may_call = may_call
+        self.answer_begins = False
+        self.has_called = False
+
+    def feed(self, text: str) -> Parsed:
+        """Thoughts and calls; what follows the beginning of an answer is not read."""
+        thinking = ""
+        calls: tuple[ToolCall, ...] = ()
+        for char in text:
+            parsed = self._parser.feed(char)
+            thinking += parsed.thinking
+            if parsed.tool_calls and self._may_call:
+                self.has_called = True
+                calls += parsed.tool_calls
+            elif (parsed.content.strip() or parsed.tool_calls) and not self.has_called:
+                self.answer_begins = True
+                break
+        return Parsed(thinking=thinking, tool_calls=calls)
+
+    def finish(self) -> Parsed:
+        """What the end makes certain."""
+        rest = self._parser.finish()
+        self.has_called = self.has_called or (bool(rest.tool_calls) and self._may_call)
+        return Parsed(thinking=rest.thinking, tool_calls=rest.tool_calls if self._may_call else ())

@@ -40,7 +40,7 @@ class ResolvedModel(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         think: None when nothing was asked and the model cannot; else off (False) or on (True or a level).
         adds_bos: the tokenizer puts BOS in front.
-        is_chat: a conversation, whose thinking ends before a format begins.
+        is_chat: the template makes the prompt, so that thoughts or calls may come before an answer.
         must_call: the answer is calls of `tools`, and `sampling.grammar` sees to it.
         wants_context: the reply carries the token ids of prompt and answer.
     """
@@ -121,11 +121,17 @@ class Resolver:
         think = _resolved_think(request.think, request.model, capabilities)
         _require(request.model, stored, capabilities, "generate", ["insert"] if request.suffix else [])
         return await self._resolved(
-            request, stored, template, capabilities, think=think, wants_context=not request.raw
+            request,
+            stored,
+            template,
+            capabilities,
+            think=think,
+            is_chat=not (request.raw or request.suffix),
+            wants_context=not request.raw,
         )
 
     async def resolve_embed(self, request: EmbedRequest, stored: StoredModel) -> ResolvedModel:
-        """How to load a model for embeddings. Raises: InvalidOption."""
+        """How to load a model for embeddings. Raises: InvalidOption, CapabilityMissing."""
         template, capabilities = await asyncio.to_thread(self._abilities, stored)
         if request.inputs and "rerank" in capabilities:
             raise CapabilityMissing(
