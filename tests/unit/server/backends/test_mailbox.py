@@ -39,6 +39,8 @@ def test_nothing_is_lost_however_puts_and_takes_alternate(script: list[str | Non
         puts = [step for step in script if step is not None]
         assert "".join(item.text for item in taken) == "".join(puts)
         assert sum(item.n_tokens for item in taken) == len(puts)
+        assert box.tokens.tolist() == [0] * len(puts)
+        assert box.n_characters == len("".join(puts))
 
     run_virtual(scenario())
 
@@ -50,6 +52,20 @@ def test_first_end_counts_and_stays() -> None:
         box.end(SessionEnd(cause="crashed"))
         box.put(delta("late"))
         assert [await box.take(), await box.take()] == [FINISHED, FINISHED]
+
+    run_virtual(scenario())
+
+
+def test_the_first_delta_tells_of_the_time_before_it_and_the_end_has_its_time() -> None:
+    async def scenario() -> None:
+        box = Mailbox(1)
+        first = EngineTimings(n_prompt_tokens=3)
+        for begun in (first, None, EngineTimings()):
+            box.put(TokenDelta(request_id=1, tokens=(1,), begun=begun))
+        box.end(FINISHED, 2.5)
+        box.end(FINISHED, 3.5)
+        assert box.begun is first
+        assert box.ended_s == 2.5
 
     run_virtual(scenario())
 
