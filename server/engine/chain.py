@@ -13,6 +13,7 @@ import math
 import secrets
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -24,8 +25,12 @@ from server.engine.model import Model
 from server.types.generation import SamplingParams
 
 _MIROSTAT_M: Final = 100
-_MAX_BIAS: Final = 1e6
-"""llama.cpp's sorting takes logits beyond some 10^8 for the smallest."""
+_MAX_MOVE: Final = 1e6
+"""How far a bias or a penalty may move a logit; llama.cpp's sorting takes those beyond some 10^8 for the
+smallest, and infinite ones make no probabilities."""
+
+_COLDEST: Final = 1e-6
+"""Temperatures below are 0: logits divided by them can be infinite, and the choice is the largest anyway."""
 
 _NO_IDS: Final = np.empty(0, np.int32)
 
@@ -41,7 +46,9 @@ class Chain:
         check_params(params, model)
         last_n = n_ctx if params.repeat_last_n < 0 else min(params.repeat_last_n, n_ctx)
         penalises = last_n > 0 and params.mirostat == 0 and _has_penalties(params)
-        self.takes_best = params.temperature <= 0.0 and params.mirostat == 0 and params.typical_p >= 1.0
+        if params.temperature < _COLDEST:
+            params = msgspec.structs.replace(params, temperature=0.0)
+        self.takes_best = params.temperature == 0.0 and params.mirostat == 0 and params.typical_p >= 1.0
         self._bias_ids, self._biases = _biases(params)
         self._window: collections.deque[int] = collections.deque(maxlen=last_n)
         self._counts: dict[int, int] = {}
@@ -143,15 +150,18 @@ def check_params(params: SamplingParams, model: Model) -> None:
     for name, value in floats.items():
         if not math.isfinite(value):
             raise BadRequest(f"{name} must be a finite number")
-    if params.repeat_penalty <= 0.0:
-        raise BadRequest("repeat_penalty must be greater than 0")
+    if not 1.0 / _MAX_MOVE <= params.repeat_penalty <= _MAX_MOVE:
+        raise BadRequest("repeat_penalty must be greater than 0, and between 1e-6 and 1e6")
+    for name in ("presence_penalty", "frequency_penalty"):
+        if abs(floats[name]) > _MAX_MOVE:
+            raise BadRequest(f"{name} must be between -1e6 and 1e6")
     if params.mirostat not in (0, 1, 2):
         raise BadRequest("mirostat must be 0, 1 or 2")
     if not 0 <= params.n_top_logprobs <= 20:
         raise BadRequest("the number of top log probabilities must be between 0 and 20")
     for token, bias in params.logit_bias:
         model.check_token(token)
-        if math.isnan(bias) or bias > _MAX_BIAS or (bias < -_MAX_BIAS and bias != -math.inf):
+        if math.isnan(bias) or bias > _MAX_MOVE or (bias < -_MAX_MOVE and bias != -math.inf):
             raise BadRequest(f"logit_bias of token {token} must be between -1e6 and 1e6, or minus infinity")
 
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from server.engine.candidates import Candidates, Row, has_ties
+from server.engine.failures import BadRequest
 from server.engine.sampler import Sampler
 from server.types.generation import SamplingParams
 from tests.support.whole_chain import WholeChain, vocabulary_of
@@ -109,6 +110,57 @@ def test_the_nucleus_of_a_sure_row_is_found_without_the_whole_chain(top_p: float
     candidates = Candidates(128_256)
     found = [candidates.nucleus(row, top_p) for row in rows(128_256, 1, "sure", 40)]
     assert sum(ids is not None for ids in found) >= 30
+
+
+HUGE = st.sampled_from([3e38, -3e38, 1e9, -1e9, 1e-38, -1e-38, 1e6, -1e6, 0.0, 1.0])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            "temperature": HUGE,
+            "top_k": st.sampled_from([-(2**31), 2**31 - 1, 1]),
+            "top_p": HUGE,
+            "min_p": HUGE,
+            "typical_p": HUGE,
+            "repeat_penalty": HUGE,
+            "presence_penalty": HUGE,
+            "frequency_penalty": HUGE,
+            "repeat_last_n": st.sampled_from([-(2**31), 2**31 - 1, 3]),
+            "mirostat": st.sampled_from([1, 2]),
+            "mirostat_tau": HUGE,
+            "mirostat_eta": HUGE,
+            "logit_bias": st.lists(st.tuples(TOKENS, HUGE), max_size=3).map(tuple),
+        },
+    )
+)
+def test_extreme_options_are_refused_by_name_or_choose_a_token(options: dict[str, Any]) -> None:
+    params = SamplingParams(seed=3, **options)
+    try:
+        sampler = Sampler(vocabulary_of(4000), params, N_CTX, Candidates(4000))
+    except BadRequest as refusal:
+        assert refusal.message.split()[0] in options
+        return
+    for row in rows(4000, 3, "peaked", 5):
+        token = sampler.sample(row)
+        assert 0 <= token < 4000
+        sampler.accept(token)
+    sampler.close()
+
+
+def test_a_temperature_next_to_nothing_takes_the_likeliest() -> None:
+    sampler = Sampler(vocabulary_of(4000), SamplingParams(temperature=1e-38), N_CTX, Candidates(4000))
+    assert all(sampler.sample(row) == row.argmax() for row in rows(4000, 3, "flat", 20))
+    sampler.close()
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "typical_p", "repeat_penalty"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(BadRequest, match=name):
+        Sampler(vocabulary_of(4000), SamplingParams(**{name: value}), N_CTX, Candidates(4000))
 
 
 def test_a_window_of_the_whole_context_leaves_the_shortcut() -> None:
