@@ -81,7 +81,7 @@ class _Request(msgspec.Struct, Generic[S], eq=False):
     @property
     def n_left(self) -> int:
         """Tokens that no batch has had yet, partly by estimate."""
-        return self.n_unread + self.n_ready_tokens + (self.split.n_left if self.split else 0)
+        return self.n_unread + self.n_ready_tokens + self.n_split_left
 
     @property
     def n_waiting(self) -> int:
@@ -94,6 +94,11 @@ class _Request(msgspec.Struct, Generic[S], eq=False):
         return len(self.ready[-1].tokens) if self.ready else 0
 
     @property
+    def n_split_left(self) -> int:
+        """Tokens of the split input that no batch has had yet."""
+        return self.split.n_left if self.split is not None else 0
+
+    @property
     def has_work(self) -> bool:
         """Whether a batch can take something of it."""
         return self.split is not None or self.n_waiting > 0
@@ -102,11 +107,10 @@ class _Request(msgspec.Struct, Generic[S], eq=False):
 class _Batch:
     """A batch that fills up."""
 
-    def __init__(self, n_tokens: int, n_pieces: int, align: int) -> None:
+    def __init__(self, n_tokens: int, n_pieces: int) -> None:
         self.pieces: list[Piece] = []
         self.room = n_tokens
         self._n_pieces = n_pieces
-        self._align = align
 
     @property
     def is_full(self) -> bool:
@@ -116,14 +120,14 @@ class _Batch:
     def add(self, piece: Piece) -> None:
         """Add a piece."""
         self.pieces.append(piece)
-        self.room -= piece.n_tokens + -piece.n_tokens % self._align
+        self.room -= piece.n_tokens
 
 
 class EmbedQueue(Generic[S]):
     """The inputs of all open requests.
 
     Attributes:
-        n_batch_tokens: tokens of a batch; an input that is longer has one of its own, or is split.
+        n_batch_tokens: tokens of a batch that several inputs share; an input that is longer has its own.
     """
 
     def __init__(
@@ -131,22 +135,19 @@ class EmbedQueue(Generic[S]):
         *,
         n_batch_tokens: int,
         n_sequences: int,
-        align: int,
-        can_split: bool,
+        n_split_tokens: int | None,
         tokens_of: Callable[[S], TokenArray],
         n_tokens_guess: Callable[[S], int],
     ) -> None:
         """Args:
         n_sequences: inputs in one batch, at most.
-        align: each input takes up a multiple of so many tokens; `n_batch_tokens` is one.
-        can_split: an input may come in several batches; at most one is under way like that.
+        n_split_tokens: a longer input comes in several batches; at most one is under way like that.
         tokens_of: an input as tokens, at least one; raises EngineFailure, which fails the request.
         n_tokens_guess: how many that will be, at no cost.
         """
         self.n_batch_tokens = n_batch_tokens
         self._n_sequences = n_sequences
-        self._align = align
-        self._can_split = can_split
+        self._n_split_tokens = n_split_tokens or sys.maxsize
         self._tokens_of = tokens_of
         self._n_tokens_guess = n_tokens_guess
         self._requests: dict[int, _Request[S]] = {}
@@ -182,7 +183,7 @@ class EmbedQueue(Generic[S]):
         """The pieces of the next batch, and the requests that failed while they were tokenised, removed."""
         waiting = [request for request in self._requests.values() if request.has_work]
         ordered = sorted(waiting, key=lambda request: request.n_left)
-        batch = _Batch(self.n_batch_tokens, self._n_sequences, self._align)
+        batch = _Batch(self.n_batch_tokens, self._n_sequences)
         failed: dict[int, EngineFailure] = {}
         if ordered:
             self._serve_oldest(ordered[0], batch, failed)
@@ -230,7 +231,7 @@ class EmbedQueue(Generic[S]):
             return  # what goes first by its length is not passed over twice
         n_most = max(1, int(OLDEST_SHARE * self._n_sequences))
         self._credit -= self._serve(oldest, batch, failed, n_most=n_most, credit=self._credit)
-        self._credit = min(self._credit, max(self.n_batch_tokens, oldest.n_longest))
+        self._credit = min(self._credit, max(self.n_batch_tokens, oldest.n_longest, oldest.n_split_left))
 
     def _serve(
         self,
@@ -275,17 +276,16 @@ class EmbedQueue(Generic[S]):
 
     def _choose(self, request: _Request[S], batch: _Batch) -> Piece | None:
         """The longest input that fits; for an empty batch one that never fits, or a part of it, is right."""
-        is_first = not batch.pieces
-        if request.split is not None:
-            item = request.split
-            return Piece(item, min(len(item.tokens), item.n_done + batch.room)) if is_first else None
+        if not batch.pieces:
+            if request.split is not None:
+                return self._part(request.split)
+            if request.ready and (self._split_of is None or request.n_longest <= self._n_split_tokens):
+                return self._part(request.ready[-1])
         at = bisect.bisect_right(request.ready, batch.room, key=lambda item: len(item.tokens)) - 1
-        if is_first and (not self._can_split or self._split_of is None):
-            at = len(request.ready) - 1
-        if at < 0:
-            return None
-        item = request.ready[at]
-        return Piece(item, min(len(item.tokens), batch.room) if self._can_split else len(item.tokens))
+        return Piece(request.ready[at], len(request.ready[at].tokens)) if at >= 0 else None
+
+    def _part(self, item: Input) -> Piece:
+        return Piece(item, min(len(item.tokens), item.n_done + self._n_split_tokens))
 
     def _take(self, request: _Request[S], piece: Piece) -> None:
         item = piece.input

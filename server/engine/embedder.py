@@ -30,6 +30,9 @@ from server.ipc.messages import (
 MAX_QUEUED_BYTES: Final = 256 * 1024 * 1024
 """Inputs and results of open requests, at most; a single request may be larger."""
 
+STEP_INTERVAL_S: Final = 0.1
+"""A `Step` that ends nothing is told at most so often: each one takes the server's time from the batches."""
+
 _TOKEN_ID_BYTES: Final = 40
 """A Python integer in a tuple."""
 
@@ -55,18 +58,21 @@ class _Request(msgspec.Struct, eq=False):
 class Embedder:
     """Answers `Embed` messages, or `Rerank` messages when the model ranks."""
 
-    def __init__(self, runner: EmbedRunner, reader: InputReader, *, n_batch_tokens: int) -> None:
+    def __init__(
+        self, runner: EmbedRunner, reader: InputReader, *, n_batch_tokens: int, n_split_tokens: int | None
+    ) -> None:
+        """Args: see `server.engine.embed_queue.EmbedQueue`."""
         self._runner = runner
         self._reader = reader
         self._ranks = runner.context.ranks
         self._n_pooled = runner.context.n_pooled
         self._requests: dict[int, _Request] = {}
         self._n_queued_bytes = 0
+        self._told_s = 0.0
         self._queue: EmbedQueue[Source] = EmbedQueue(
             n_batch_tokens=n_batch_tokens,
             n_sequences=runner.n_sequences,
-            align=runner.align,
-            can_split=runner.can_split,
+            n_split_tokens=n_split_tokens,
             tokens_of=reader.tokens,
             n_tokens_guess=reader.n_tokens_guess,
         )
@@ -102,8 +108,8 @@ class Embedder:
         return [message for request_id in list(self._requests) for message in self.abort(request_id)]
 
     def step(self) -> list[FromEngine]:
-        """Run one batch. Returns a `Step`, then the ends of the requests that ended with it."""
-        begin = time.perf_counter()
+        """Run one batch. Returns a `Step` now and then, and the ends of the requests that ended with it."""
+        begin_s = time.perf_counter()
         is_begun = self._queue.has_begun_split
         pieces, failed = self._queue.next_batch()
         ended = [self._failed(request_id, error) for request_id, error in failed.items()]
@@ -119,17 +125,17 @@ class Embedder:
             except (EngineFailure, MemoryError) as error:
                 request_ids = sorted({piece.input.request_id for piece in pieces})
                 ended += [self._failed(request_id, error) for request_id in request_ids]
-        return [Step((), self.stats(1000 * (time.perf_counter() - begin))), *ended]
+        now_s = time.perf_counter()
+        if not ended and now_s - self._told_s < STEP_INTERVAL_S:
+            return []
+        self._told_s = now_s
+        return [Step((), self.stats(1000 * (now_s - begin_s))), *ended]
 
     def stats(self, step_ms: float = 0.0) -> StepStats:
         """The worker now."""
         return StepStats(
             n_busy_slots=min(len(self._requests), 1), n_queued=self._queue.n_waiting, step_ms=step_ms
         )
-
-    def close(self) -> None:
-        """Free what the embedder made itself."""
-        self._runner.close()
 
     def _begin(self, message: Embed | Rerank, sources: tuple[Source, ...]) -> list[FromEngine]:
         if message.request_id in self._requests:

@@ -37,8 +37,6 @@ class Engine(msgspec.Struct, frozen=True):
 
     def close(self) -> None:
         """Free the memory."""
-        if self.embedder is not None:
-            self.embedder.close()
         self.context.close()
         self.model.close()
 

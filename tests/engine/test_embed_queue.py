@@ -11,13 +11,13 @@ from server.engine.batch import TokenArray
 from server.engine.embed_queue import OLDEST_SHARE, EmbedQueue, Piece
 from server.engine.failures import BadRequest
 
-BATCH, SEQUENCES, ALIGN = 64, 6, 8
+BATCH, SEQUENCES, SPLIT = 64, 6, 100
 
-lengths = st.integers(1, 150)
+lengths = st.integers(1, 250)
 requests = st.lists(st.lists(lengths, min_size=1, max_size=30), min_size=1, max_size=8)
 
 
-def queue_of(*, can_split: bool = False, align: int = ALIGN) -> EmbedQueue[int]:
+def queue_of(*, can_split: bool = False) -> EmbedQueue[int]:
     """A queue whose sources are lengths; a length of 0 cannot be tokenised."""
 
     def tokens_of(length: int) -> TokenArray:
@@ -28,15 +28,10 @@ def queue_of(*, can_split: bool = False, align: int = ALIGN) -> EmbedQueue[int]:
     return EmbedQueue(
         n_batch_tokens=BATCH,
         n_sequences=SEQUENCES,
-        align=align,
-        can_split=can_split,
+        n_split_tokens=SPLIT if can_split else None,
         tokens_of=tokens_of,
         n_tokens_guess=lambda length: length // 2 + 1,
     )
-
-
-def aligned(n: int) -> int:
-    return n + -n % ALIGN
 
 
 def check_batch(pieces: list[Piece], *, can_split: bool) -> None:
@@ -44,8 +39,8 @@ def check_batch(pieces: list[Piece], *, can_split: bool) -> None:
     assert 0 < len(pieces) <= SEQUENCES
     assert len({(piece.input.request_id, piece.input.index) for piece in pieces}) == len(pieces)
     assert all(piece.n_tokens > 0 for piece in pieces)
-    if sum(aligned(piece.n_tokens) for piece in pieces) > BATCH:
-        assert len(pieces) == 1 and not can_split
+    assert len(pieces) == 1 or sum(piece.n_tokens for piece in pieces) <= BATCH
+    assert not can_split or all(piece.n_tokens <= SPLIT for piece in pieces)
     if not can_split:
         assert all(piece.input.n_done == 0 and piece.is_last for piece in pieces)
     assert sum(piece.input.n_done > 0 or not piece.is_last for piece in pieces) <= 1
@@ -186,8 +181,7 @@ def test_few_inputs_are_tokens_before_they_are_needed() -> None:
     queue: EmbedQueue[int] = EmbedQueue(
         n_batch_tokens=BATCH,
         n_sequences=SEQUENCES,
-        align=1,
-        can_split=False,
+        n_split_tokens=None,
         tokens_of=tokens_of,
         n_tokens_guess=lambda length: length,
     )

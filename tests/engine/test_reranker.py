@@ -73,11 +73,11 @@ def ranker(log: LogSink) -> Iterator[Model]:
 def test_scores_are_those_of_the_documents_alone(make_engine: MakeEngine, ranker: Model) -> None:
     embedder = embedder_of(make_engine(ranker, embedding=True))
     together = scores(embedder, *DOCUMENTS)
-    assert together.scores[0] == together.scores[3]
-    assert len(set(together.scores)) == 3
+    assert together.scores[0] == pytest.approx(together.scores[3], abs=1e-5)
+    assert len({round(score, 3) for score in together.scores}) == 3
     for document, score, n_tokens in zip(DOCUMENTS, together.scores, together.n_tokens, strict=True):
         alone = scores(embedder, document)
-        assert alone.scores[0] == pytest.approx(score, abs=1e-4)
+        assert alone.scores[0] == pytest.approx(score, abs=1e-5)
         assert alone.n_tokens == (n_tokens,)
 
 
@@ -131,7 +131,7 @@ def test_a_long_document_is_cut_and_the_query_stays(make_engine: MakeEngine, ran
     embedder = embedder_of(make_engine(ranker, embedding=True, n_ctx=32))
     assert scores(embedder, "word " * 100).n_tokens == (32,)
     cut, same = scores(embedder, "word " * 100, "word " * 99).scores
-    assert cut == pytest.approx(same, abs=1e-4)
+    assert cut == pytest.approx(same, abs=1e-5)
     with pytest.raises(ContextFull, match=TOO_LONG):
         scores(embedder, "word " * 100, truncate=False)
     with pytest.raises(ContextFull, match=QUERY_TOO_LONG):
@@ -225,7 +225,7 @@ def test_a_causal_model_ranks_by_its_own_template(
     embedder = embedder_of(engine)
     found = scores(embedder, *DOCUMENTS, "many words " * 80)
     assert all(0.0 < score < 1.0 for score in found.scores)
-    assert scores(embedder, DOCUMENTS[2]).scores[0] == pytest.approx(found.scores[2], abs=1e-4)
+    assert scores(embedder, DOCUMENTS[2]).scores[0] == pytest.approx(found.scores[2], abs=1e-5)
     text = model.detokenize(PairFormat(model).head("{document}?"))
     assert text == "<|im_start|>Query: {document}?\nDocument: "
     (source,) = InputReader(model, 1024).pairs("{document}?", ("yes",), truncate=True)
