@@ -19,6 +19,7 @@ from server.backends.llamacpp import LlamaCppBackend
 from server.errors import ContextExceeded, InvalidGrammar, OllaError, ShuttingDown
 from server.types.generation import LoadParams, ModelPaths, SamplingParams
 from tests.support.fake_engine import Script, command
+from tests.support.whole_input_models import ranking_minilm
 
 ROOT = Path(__file__).parents[2]
 SPARK = ModelPaths(model=str(ROOT / "server/bundled/spark.gguf"))
@@ -188,6 +189,20 @@ async def test_too_long_input_of_an_embedding_is_cut_or_refused(backend: Backend
     assert n_tokens[0] <= 64
     with pytest.raises(ContextExceeded):
         await backend.embed(("word " * 500,), truncate=False)
+
+
+async def test_documents_are_scored_in_their_order(backend: Backend) -> None:
+    ranker = ModelPaths(model=str(ranking_minilm()))
+    await backend.load(ranker, LoadParams(n_ctx=64, embedding=True), lambda fraction: None)
+    documents = ("a fox ran", "why is the sky blue?", "a fox ran")
+    scores, n_tokens = await backend.rerank("a fox", documents, truncate=True)
+    assert len(scores) == len(n_tokens) == 3
+    assert scores[0] == scores[2] != scores[1]
+    cut, counts = await backend.rerank("a fox", ("word " * 500,), truncate=True)
+    assert len(cut) == 1
+    assert counts[0] <= 64
+    with pytest.raises(ContextExceeded):
+        await backend.rerank("a fox", ("word " * 500,), truncate=False)
 
 
 async def test_idle_backend_reports_no_work(loaded: Backend) -> None:

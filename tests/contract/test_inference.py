@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from server.errors import Cancelled, CapabilityMissing, InvalidModelName, InvalidRequest, ModelNotFound
@@ -21,8 +23,12 @@ from server.types.generation import (
     GenerateRequest,
     GenerationEvent,
     Rendered,
+    RerankRequest,
 )
 from server.types.messages import Message, Tool
+from server.types.models import CreateRequest, ShowRequest
+from tests.support.engine_worker import MINILM
+from tests.support.whole_input_models import ranking_minilm
 
 GREEDY = {"temperature": 0, "seed": 1}
 WEATHER = Tool(
@@ -255,7 +261,7 @@ async def test_bad_requests(
 
 
 async def test_an_embedding_model_does_not_chat(services: ServerServices, tmp_path: Path) -> None:
-    await install_minilm(services)
+    await install(services, "minilm", MINILM)
     with pytest.raises(CapabilityMissing) as caught:
         await events(services, ChatRequest(model="minilm", messages=user("x")))
     assert str(caught.value) == '"minilm" does not support chat'
@@ -264,21 +270,20 @@ async def test_an_embedding_model_does_not_chat(services: ServerServices, tmp_pa
     assert result.n_prompt_tokens == 6
 
 
-async def install_minilm(services: ServerServices) -> None:
-    import hashlib
+def contents(path: Path) -> bytes:
+    return path.read_bytes()
 
-    from server.types.models import CreateRequest
 
-    data = (Path(__file__).parents[1] / "models" / "minilm.gguf").read_bytes()
+async def install(services: ServerServices, name: str, path: Path) -> None:
+    data = contents(path)
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
 
     async def body() -> AsyncIterator[bytes]:
         yield data
 
     await services.models.put_blob(digest, body())
-    async with aclosing(
-        services.models.create(CreateRequest(model="minilm", files={"minilm.gguf": digest}))
-    ) as steps:
+    request = CreateRequest(model=name, files={path.name: digest})
+    async with aclosing(services.models.create(request)) as steps:
         assert [step.status async for step in steps][-1] == "success"
 
 
@@ -292,3 +297,31 @@ async def test_a_request_is_cancelled_by_id_and_its_slot_is_free(services: Serve
     (ended,) = (await services.status.snapshot()).requests
     assert ended.state == "cancelled"
     assert (await services.status.running())[0].n_busy_slots == 0
+
+
+async def test_a_model_that_ranks_puts_documents_in_order(services: ServerServices) -> None:
+    await install(services, "ranker", ranking_minilm())
+    info = await services.models.show(ShowRequest(model="ranker"))
+    assert info.capabilities == ("rerank",)
+    documents = ("Bananas are yellow.", "Paris is the capital of France.", "The sky is blue.")
+    request = RerankRequest(model="ranker", query="What is the capital of France?", documents=documents)
+    result = await services.inference.rerank(request)
+    assert sorted(one.index for one in result.ranking) == [0, 1, 2]
+    scores = [one.score for one in result.ranking]
+    assert scores == sorted(scores, reverse=True)
+    assert result.n_prompt_tokens > 30
+    best = await services.inference.rerank(msgspec.structs.replace(request, n_top=1))
+    assert best.ranking[0].index == result.ranking[0].index
+    assert best.ranking[0].score == pytest.approx(scores[0], abs=1e-4)
+    assert len(best.ranking) == 1
+    with pytest.raises(CapabilityMissing, match="does not support embeddings"):
+        await services.inference.embed(EmbedRequest(model="ranker", inputs=("a",)))
+    with pytest.raises(CapabilityMissing, match="does not support chat"):
+        await events(services, ChatRequest(model="ranker", messages=user("x")))
+
+
+async def test_other_models_do_not_rank(services: ServerServices) -> None:
+    with pytest.raises(CapabilityMissing) as caught:
+        await services.inference.rerank(RerankRequest(model="spark", query="q", documents=("a",)))
+    assert str(caught.value).startswith('"spark" does not support rerank')
+    assert await services.status.running() == ()

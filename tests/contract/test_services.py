@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
+import msgspec
 import pytest
 
 from olla_tui.client.crossloop import CrossLoopServices
@@ -35,7 +36,10 @@ from server.types.generation import (
     EmbedRequest,
     EmbedResult,
     GenerateRequest,
+    Ranked,
     Rendered,
+    RerankRequest,
+    RerankResult,
     Timings,
     TokenLogprob,
     TopLogprob,
@@ -248,6 +252,16 @@ async def test_leaving_early_closes_the_stream(door: Services, scripted: Scripte
         async with asyncio.timeout(5):
             await scripted.scripted_inference.closed.wait()
     assert scripted.scripted_inference.n_closed == 1
+
+
+async def test_rankings(door: Services, scripted: ScriptedServices) -> None:
+    ranking = (Ranked(1, 0.5), Ranked(0, -1.25))
+    scripted.scripted_inference.ranked = RerankResult(ranking=ranking, n_prompt_tokens=3)
+    request = RerankRequest(model="m", query="q", documents=("a", "b"), n_top=2, truncate=False)
+    result = await door.inference.rerank(request)
+    assert (result.ranking, result.n_prompt_tokens) == (ranking, 3)
+    (asked,) = scripted.scripted_inference.asked
+    assert msgspec.structs.replace(asked, origin=request.origin) == request
 
 
 async def test_embeddings_and_tokens(door: Services, scripted: ScriptedServices) -> None:

@@ -155,9 +155,7 @@ class FakeEngine:
         elif isinstance(message, Embed):
             self._embed(message)
         elif isinstance(message, Rerank):
-            counts = tuple(len(message.query.encode() + text.encode()) for text in message.documents)
-            scores = tuple(float(-n) for n in counts)
-            self._send(Scores(request_id=message.request_id, scores=scores, n_tokens=counts))
+            self._rerank(message)
         elif isinstance(message, Tokenize):
             start = (BOS_TOKEN,) if message.add_special else ()
             tokens = tuple(start + tuple(text.encode()) for text in message.texts)
@@ -244,6 +242,17 @@ class FakeEngine:
         one = b"\x00\x00\x80\x3f" + bytes(12)  # (1, 0, 0, 0) as float32
         n_tokens = tuple(min(len(tokens), self._n_ctx) for tokens in inputs)
         self._send(Embeddings(request_id=embed.request_id, vectors=(one,) * len(inputs), n_tokens=n_tokens))
+
+    def _rerank(self, rerank: Rerank) -> None:
+        counts = tuple(len(rerank.query.encode() + text.encode()) for text in rerank.documents)
+        if not rerank.truncate and any(n > self._n_ctx for n in counts):
+            self._send(
+                Failed(request_id=rerank.request_id, kind="context_exceeded", message="the pair is too long")
+            )
+            return
+        scores = tuple(float(-n) for n in counts)
+        n_tokens = tuple(min(n, self._n_ctx) for n in counts)
+        self._send(Scores(request_id=rerank.request_id, scores=scores, n_tokens=n_tokens))
 
     def _abort(self, request_id: int) -> None:
         for group in (self._running, self._waiting):

@@ -7,7 +7,6 @@ Reading: `chat_events` and the like, for a client.
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Iterable
 from typing import Any
 
@@ -103,7 +102,7 @@ class EmbedReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Reply of `/api/embed`."""
 
     model: str
-    embeddings: list[msgspec.Raw]
+    embeddings: list[list[float]]
     total_duration: int = 0
     load_duration: int = 0
     prompt_eval_count: int = 0
@@ -229,7 +228,7 @@ def embed_reply(model: str, result: EmbedResult) -> EmbedReply:
     """Reply of `/api/embed`. Raises: InvalidRequest for a vector with a number that JSON has no word for."""
     return EmbedReply(
         model=model,
-        embeddings=[msgspec.Raw(float32_json(vector)) for vector in result.vectors],
+        embeddings=[finite_numbers(vector) for vector in result.vectors],
         total_duration=result.total_duration_ns,
         load_duration=result.load_duration_ns,
         prompt_eval_count=result.n_prompt_tokens,
@@ -237,24 +236,19 @@ def embed_reply(model: str, result: EmbedResult) -> EmbedReply:
 
 
 def embeddings_reply(result: EmbedResult) -> dict[str, list[float]]:
-    """Reply of `/api/embeddings`, whose numbers are float32 printed as float64."""
-    return {"embedding": list(_finite(result.vectors[0])) if result.vectors else []}
+    """Reply of `/api/embeddings`."""
+    return {"embedding": finite_numbers(result.vectors[0]) if result.vectors else []}
 
 
-def _finite(vector: bytes) -> array[float]:
-    """Numbers of a vector.
+def finite_numbers(vector: bytes) -> list[float]:
+    """Numbers of a vector, as float64, whose digits msgspec writes five times as fast as Python float32's.
 
     Raises: InvalidRequest for one that is no number: it is the input that made the model overflow.
     """
-    numbers = floats(vector)
+    numbers = floats(vector).tolist()
     if not math.isfinite(sum(numbers)):
         raise InvalidRequest("embedding contains NaN or Inf values")
     return numbers
-
-
-def float32_json(vector: bytes) -> bytes:
-    """JSON list of a float32 vector; nine digits identify each number."""
-    return b"[" + ",".join([f"{number:.9g}" for number in _finite(vector)]).encode("ascii") + b"]"
 
 
 def chat_events(line: object) -> tuple[GenerationEvent, ...]:

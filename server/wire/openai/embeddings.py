@@ -10,7 +10,7 @@ import msgspec
 from server.errors import InvalidRequest
 from server.types.generation import EmbedRequest, EmbedResult, Origin
 from server.wire.codec import EOF, GoObject, decode
-from server.wire.ollama.replies import float32_json
+from server.wire.ollama.replies import finite_numbers
 
 
 class EmbeddingsCall(NamedTuple):
@@ -24,7 +24,7 @@ class EmbeddingBody(msgspec.Struct, frozen=True, kw_only=True):
     """One vector: a list of numbers, or little-endian float32 in base64."""
 
     object: str = "embedding"
-    embedding: msgspec.Raw | str
+    embedding: list[float] | str
     index: int
 
 
@@ -89,7 +89,7 @@ def embeddings_reply(model: str, result: EmbedResult, *, as_base64: bool) -> Emb
             EmbeddingBody(
                 embedding=base64.b64encode(vector).decode("ascii")
                 if as_base64
-                else msgspec.Raw(float32_json(vector)),
+                else finite_numbers(vector),
                 index=index,
             )
             for index, vector in enumerate(result.vectors)
