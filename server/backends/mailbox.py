@@ -58,6 +58,7 @@ class Mailbox:
     Attributes:
         tokens: ids of all tokens that have arrived, taken or not.
         n_characters: length of their text.
+        n_refused: how many of them were drawn twice, see `server.ipc.messages.TokenDelta`.
         begun: counts and durations as of the first delta.
         ended_s: time of the end, on the clock of the one who put it.
     """
@@ -66,6 +67,7 @@ class Mailbox:
         self.request_id = request_id
         self.tokens = array("i")
         self.n_characters = 0
+        self.n_refused = 0
         self.begun: EngineTimings | None = None
         self.ended_s = 0.0
         self._texts: list[str] = []
@@ -89,6 +91,7 @@ class Mailbox:
         self._logprobs.extend(delta.logprobs)
         self.tokens.extend(delta.tokens)
         self.n_characters += len(delta.text)
+        self.n_refused += delta.n_refused
         self.begun = self.begun or delta.begun
         self._wake.set()
 

@@ -55,6 +55,7 @@ class OpenGeneration:
         self._retries = Retries(request_id)
         self._emitted = array("i")
         self._n_characters = 0
+        self._n_refused = 0
         self._begun_s = now_s
         self._submitted_s = now_s
         self._first: EngineTimings | None = None  # as told with the first delta, when its worker is gone
@@ -68,12 +69,14 @@ class OpenGeneration:
             sampling=self._job.sampling,
             emitted=tuple(self._emitted),
             n_emitted_characters=self._n_characters,
+            n_refused=self._n_refused,
         )
 
     def lost(self, end: SessionEnd, received: Mailbox) -> bool:
         """Its worker is gone, after it has sent what was received; may another one go on?"""
         self._emitted.extend(received.tokens)
         self._n_characters += received.n_characters
+        self._n_refused += received.n_refused
         if self._first is None and received.begun is not None:
             self._first = self._with_lost_time(received.begun)
         return self._retries.may_go_on(end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import time
 from typing import Final
 
@@ -37,6 +38,7 @@ class Generation(msgspec.Struct, eq=False):
         never: ids that are not chosen, whatever the model thinks of them.
         n_drafted, n_accepted: tokens that were guessed, and those of them that came true.
         has_begun: the server has been told of its first token.
+        refused: for each token that the server has not been told of, whether it was drawn twice.
     """
 
     sequence: Sequence
@@ -58,6 +60,7 @@ class Generation(msgspec.Struct, eq=False):
     n_drafted: int = 0
     n_accepted: int = 0
     has_begun: bool = False
+    refused: collections.deque[bool] = msgspec.field(default_factory=collections.deque)
 
     def timings(self) -> EngineTimings:
         """Counts and durations up to now."""
@@ -85,6 +88,7 @@ class Generation(msgspec.Struct, eq=False):
             text=released.text,
             logprobs=released.logprobs,
             begun=begun,
+            n_refused=sum(self.refused.popleft() for _ in released.tokens),
         )
 
 
@@ -120,7 +124,7 @@ def begin_generation(
     except EngineFailure:
         sampler.close()
         raise
-    sampler.skip_draws(len(emitted))
+    sampler.skip_draws(len(emitted) + message.n_refused)
     n_output_max = MAX_CONTEXTS_OF_OUTPUT * n_ctx
     if params.n_predict >= 0:
         n_output_max = min(params.n_predict, n_output_max)
@@ -190,6 +194,7 @@ def choose_next(generation: Generation, model: Model, row: Row, guess: int) -> R
         guess = -1
     if guess < 0 or row[guess] != row[guess]:
         guess = best_id(row) if generation.sampler.is_greedy else generation.sampler.sample(row)
+    generation.refused.append(generation.sampler.was_refused)
     generation.last_token = guess
     generation.sampler.accept(guess)
     generation.n_output += 1

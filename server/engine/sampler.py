@@ -59,6 +59,7 @@ class Sampler:
 
     Attributes:
         is_greedy: `best_id` of the row is the answer, so all such rows can be done at once.
+        was_refused: the last token was drawn twice, because the grammar refused what was drawn first.
     """
 
     def __init__(self, model: Model, params: SamplingParams, n_ctx: int, candidates: Candidates) -> None:
@@ -75,6 +76,7 @@ class Sampler:
                 self.close()
                 raise
         moves = self._chain.moves_logits
+        self.was_refused = False
         self.is_greedy = self._by is _By.BEST and not moves and self._grammar is None
 
     def sample(self, row: Row) -> int:
@@ -101,14 +103,10 @@ class Sampler:
         """The prompt counts for the penalties, not for the grammar."""
         self._chain.accept_prompt(tokens)
 
-    def skip_draws(self, n_tokens: int) -> None:
-        """Another sampler chose `n_tokens` tokens: go on with the random numbers after those of its draws.
-
-        A draw takes one number, whatever it is made from. Where a grammar refused what was drawn first, the
-        other one took two, which is not known here: then the numbers are others of the same seed.
-        """
+    def skip_draws(self, n_draws: int) -> None:
+        """Another sampler of the same seed made `n_draws` draws: go on with the random numbers after them."""
         if self._by is not _By.BEST and self._params.mirostat == 0 and self._params.seed != -1:
-            self._chain.skip_draws(n_tokens, self._candidates)
+            self._chain.skip_draws(n_draws, self._candidates)
 
     def close(self) -> None:
         """Free the chain and the grammar."""
@@ -119,7 +117,9 @@ class Sampler:
     def _sample(self, row: Row) -> int:
         token = self._draw(row)
         if self._grammar is None or self._grammar.allows(token):
+            self.was_refused = False
             return token
+        self.was_refused = True
         return self._draw_allowed(row, self._grammar)
 
     # Without regard to a grammar.

@@ -42,6 +42,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         prompt: text pieces and token runs in order; text is tokenised with special tokens recognised.
         emitted: tokens that earlier workers already sent for this request; decoded, not sent again.
         n_emitted_characters: length of the text that they sent with these; -1: all that the tokens stand for.
+        n_refused: how many of these were drawn twice, because a grammar refused what was drawn first.
     """
 
     request_id: int
@@ -49,6 +50,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     sampling: SamplingParams
     emitted: tuple[int, ...] = ()
     n_emitted_characters: int = -1
+    n_refused: int = 0
 
 
 class Embed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -160,6 +162,7 @@ class TokenDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         begun: with the first delta of a request: what a `Finished` at that moment would tell.
+        n_refused: how many of these were drawn twice, because a grammar refused what was drawn first.
     """
 
     request_id: int
@@ -167,6 +170,7 @@ class TokenDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
     begun: EngineTimings | None = None
+    n_refused: int = 0
 
 
 class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

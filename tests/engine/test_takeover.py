@@ -30,6 +30,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"temperature": 0.7, "seed": 3, "repeat_penalty": 1.2, "n_predict": 16},
     ),
     "a grammar": (FRANCE, {"grammar": GRAMMAR}),
+    "sampled under a grammar": (FRANCE, {"grammar": GRAMMAR, "temperature": 1.2, "seed": 9}),
     "a grammar asleep": (FRANCE, {"grammar": 'root ::= "of" " Spain"', "grammar_triggers": ("of",)}),
     "log probabilities": (EMOJI, {"logprobs": True, "n_top_logprobs": 2}),
     "a control token": (
@@ -54,6 +55,7 @@ def test_it_is_the_unbroken_one_wherever_it_was_cut(make_engine: MakeEngine, spa
             prompt,
             emitted=tuple(token for delta in before for token in delta.tokens),
             n_emitted_characters=len(shown),
+            n_refused=sum(delta.n_refused for delta in before),
             **options,
         )
         after = other.deltas.get(1, [])
@@ -63,6 +65,14 @@ def test_it_is_the_unbroken_one_wherever_it_was_cut(make_engine: MakeEngine, spa
         assert (again.reason, again.stop_text) == (end.reason, end.stop_text)
         assert again.timings.n_output_tokens == end.timings.n_output_tokens
         assert again.timings.n_prompt_tokens == end.timings.n_prompt_tokens
+
+
+def test_the_draws_that_a_grammar_refused_are_told(make_engine: MakeEngine, spark: Model) -> None:
+    player = Player(make_engine(spark, n_slots=1))
+    player.run(FRANCE, grammar=GRAMMAR, temperature=1.2, seed=9)
+    assert 0 < sum(delta.n_refused for delta in player.deltas[1]) <= len(player.tokens(1))
+    player.run(FRANCE, temperature=1.2, seed=9)
+    assert not any(delta.n_refused for delta in player.deltas[2])
 
 
 def test_mirostat_starts_over_with_a_seed_that_follows_from_the_first(

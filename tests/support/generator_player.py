@@ -31,6 +31,7 @@ class Player:
         *prompt: str | tuple[int, ...],
         emitted: tuple[int, ...] = (),
         n_emitted_characters: int = -1,
+        n_refused: int = 0,
         **options: object,
     ) -> int:
         self._n_requests += 1
@@ -42,6 +43,7 @@ class Player:
                 sampling=params,
                 emitted=emitted,
                 n_emitted_characters=n_emitted_characters,
+                n_refused=n_refused,
             )
         )
         return self._n_requests

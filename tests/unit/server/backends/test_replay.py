@@ -19,7 +19,13 @@ def received(*deltas: tuple[tuple[int, ...], str], begun: EngineTimings | None =
     mailbox = Mailbox(7)
     for index, (tokens, text) in enumerate(deltas):
         mailbox.put(
-            TokenDelta(request_id=7, tokens=tokens, text=text, begun=None if index else begun),
+            TokenDelta(
+                request_id=7,
+                tokens=tokens,
+                text=text,
+                begun=None if index else begun,
+                n_refused=len(tokens),
+            )
         )
     return mailbox
 
@@ -35,6 +41,7 @@ def test_the_next_worker_gets_all_tokens_and_the_length_of_their_text(
         submit = generation.submit(0.0)
         assert (submit.request_id, submit.prompt, submit.sampling) == (7, JOB.prompt, JOB.sampling)
         assert (submit.emitted, submit.n_emitted_characters) == (tokens, len(text))
+        assert submit.n_refused == len(tokens)
         generation.lost(CRASH, received(*deltas))
         tokens += tuple(token for ids, _ in deltas for token in ids)
         text += "".join(part for _, part in deltas)
