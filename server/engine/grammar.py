@@ -104,10 +104,10 @@ class Grammar:
         if self._open_bytes:
             others = np.concatenate([others, self._trees.vocabulary.inside])
             return np.unique(others[self.mask(others)])
-        found = self._trees.tree(self._named).allowed(self.mask, _N_QUESTIONS)
+        found = self._trees.tree(self._named).allowed(self._ask, _N_QUESTIONS)
         if found is None:
             return None
-        return np.union1d(found, others[self.mask(others)])
+        return np.sort(np.concatenate([found, others[self.mask(others)]]))
 
     def accept(self, token: int) -> None:
         """The token was chosen. Raises: BadGrammar when the grammar does not allow it."""
@@ -133,6 +133,10 @@ class Grammar:
         if self._pointer:
             native.sampler_free(self._pointer)
             self._trees.settle()
+
+    def _ask(self, ids: TokenArray) -> npt.NDArray[np.bool_]:
+        """As `mask` for tokens that are text where a character has ended."""
+        return self._mask(self._pointer, ids)
 
     def _mask(self, pointer: native.SamplerPointer, ids: TokenArray) -> npt.NDArray[np.bool_]:
         self._candidates.load(ids, np.zeros(len(ids), np.float32))

@@ -24,6 +24,9 @@ from server.engine.vocabulary import N_FIRST, UNSURE, Vocabulary, VocabularyMake
 Ask = Callable[[TokenArray], npt.NDArray[np.bool_]]
 """Which of some tokens the grammar allows now. [n] -> [n] bool"""
 
+_Spans = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+"""Starts and lengths of ranges."""
+
 _N_CODES: Final = 0x110000
 _N_ASCII: Final = 0x80
 _UNSURE_CLASS: Final = 0xFF
@@ -126,42 +129,43 @@ class TokenTree:
         order = np.argsort(keys, kind="stable")
         self._ids: TokenArray = ids[order]
         self._levels = _levels(keys[order], self._ids)
+        self._roots = np.arange(len(self._levels[0].start))
 
     def allowed(self, ask: Ask, n_max: int) -> TokenArray | None:
         """Every token that the grammar allows, ascending; None when it takes more than `n_max` questions."""
-        nodes = np.arange(len(self._levels[0].start))
-        found: list[TokenArray] = []
-        doubtful: list[TokenArray] = []
+        nodes = self._roots
+        found: list[_Spans] = []
+        doubtful: list[_Spans] = []
         n_asked = 0
         for level in self._levels:
-            if not len(nodes):
-                break
-            asked = level.asked[nodes]
-            is_sure = asked >= 0
             n_asked += len(nodes)
             if n_asked > n_max:
                 return None
-            nodes, is_sure = _answered(nodes, asked, is_sure, ask)
-            sure, rest = nodes[is_sure], nodes[~is_sure]
-            found.append(self._ids[_ranges(level.start[sure], level.n_exact[sure])])
-            doubtful.append(self._ids[_ranges(level.start[rest], level.n_exact[rest])])
+            asked = level.asked[nodes]
+            is_doubtful = asked < 0
+            if is_doubtful.any():
+                passed, is_sure = nodes[is_doubtful], ~is_doubtful
+                sure = nodes[is_sure][ask(asked[is_sure])] if is_sure.any() else nodes[:0]
+                doubtful.append((level.start[passed], level.n_exact[passed]))
+                nodes = np.concatenate([sure, passed])
+            else:
+                nodes = sure = nodes[ask(asked)]
+            found.append((level.start[sure], level.n_exact[sure]))
             nodes = _ranges(level.child[nodes], level.n_children[nodes])
-        doubts = np.concatenate(doubtful)
+            if not len(nodes):
+                break
+        tokens = self._tokens(found)
+        doubts = self._tokens(doubtful) if doubtful else tokens[:0]
+        if not len(doubts):
+            return np.sort(tokens)
         if n_asked + len(doubts) > n_max:
             return None
-        if len(doubts):
-            found.append(doubts[ask(doubts)])
-        return np.sort(np.concatenate(found))
+        return np.sort(np.concatenate([tokens, doubts[ask(doubts)]]))
 
-
-def _answered(
-    nodes: npt.NDArray[np.intp], asked: TokenArray, is_sure: npt.NDArray[np.bool_], ask: Ask
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-    """The nodes that are allowed or in doubt, and which of them are sure to be allowed."""
-    kept = np.ones(len(nodes), np.bool_)
-    if is_sure.any():
-        kept[is_sure] = ask(asked[is_sure])
-    return nodes[kept], is_sure[kept]
+    def _tokens(self, spans: list[_Spans]) -> TokenArray:
+        starts, counts = (np.concatenate(side) for side in zip(*spans, strict=True))
+        tokens: TokenArray = self._ids[_ranges(starts, counts)]
+        return tokens
 
 
 def _ranges(starts: npt.NDArray[np.intp], counts: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
