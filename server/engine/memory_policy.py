@@ -21,14 +21,15 @@ ANSWER_TOKENS: Final = 256
 class PoolPolicy:
     """The promises. `limits` says for each slot with a request how long its sequence may become."""
 
-    def __init__(self, cells: CellPool, n_ctx: int) -> None:
+    def __init__(self, cells: CellPool, n_ctx: int, answer_tokens: int = ANSWER_TOKENS) -> None:
         self.cells = cells
+        self._answer_tokens = answer_tokens
         self.limits: dict[int, int] = {}
         self._n_ctx = n_ctx
 
     def limit_for(self, n_tokens: int, n_output_max: int) -> int:
         """Tokens to promise to a prompt of `n_tokens` of which at most `n_output_max` more come."""
-        return min(self._n_ctx, n_tokens + min(n_output_max, ANSWER_TOKENS))
+        return min(self._n_ctx, n_tokens + min(n_output_max, self._answer_tokens))
 
     def n_available(self, also: tuple[int, int] = (0, 0)) -> int:
         """Cells that are neither held nor promised. `also`: (sequence, n) whose first n would be held too."""
@@ -61,8 +62,8 @@ class PoolPolicy:
     def grow(self, slot: int, needed: Mapping[int, int]) -> bool:
         """Promise a slot more tokens; False when there is none to promise, or its context is full.
 
-        `needed`: for each slot with a request, the length that its prompt and what it has reached take: what
-        others were promised beyond that is taken back first.
+        `needed`: for each slot with a request, the length with its prompt or its next token: what others were
+        promised beyond that is taken back first.
         """
         limit = self.limits[slot]
         if limit >= self._n_ctx:
@@ -70,10 +71,10 @@ class PoolPolicy:
         n = self.n_available()
         if n <= 0:
             for other, least in needed.items():
-                self.limits[other] = min(self.limits[other], max(least, self.cells.length(other)))
+                self.limits[other] = min(self.limits[other], least)
             n = self.n_available()
         if n <= 0:
             return False
-        share = max(1, n // (len(self.limits) or 1)) if n < ANSWER_TOKENS else ANSWER_TOKENS
-        self.limits[slot] = min(self._n_ctx, self.limits[slot] + min(n, share))
+        share = self._answer_tokens if n >= self._answer_tokens else max(1, n // len(self.limits))
+        self.limits[slot] = min(self._n_ctx, self.limits[slot] + share)
         return True

@@ -221,14 +221,19 @@ class Scheduler:
             return
         for sequence in sorted(self._running, key=lambda sequence: sequence.age):
             while sequence.phase is Phase.DECODE and pool.room(sequence.slot) < 1:
-                needed = {
-                    other.slot: len(other.tokens) if other.phase is Phase.PREFILL else 0
-                    for other in self._running
-                }
-                if pool.grow(sequence.slot, needed) or pool.is_at_end(sequence.slot):
+                if pool.grow(sequence.slot, self._next_lengths()) or pool.is_at_end(sequence.slot):
                     break
                 youngest = max(self._running, key=lambda sequence: sequence.age)
                 self.requeue(youngest, preempt(youngest))
+
+    def _next_lengths(self) -> dict[int, int]:
+        """For each running sequence, by slot, the length with its prompt or its next token."""
+        return {
+            sequence.slot: len(sequence.tokens)
+            if sequence.phase is Phase.PREFILL
+            else self._cache.length(sequence.slot) + 1
+            for sequence in self._running
+        }
 
     def requeue(self, sequence: Sequence, tokens: TokenArray) -> None:
         """A running sequence goes back to the queue and will begin with `tokens`; its slot keeps its own."""
