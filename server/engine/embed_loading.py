@@ -108,8 +108,15 @@ def open_embedder(
         log.forget_buffers("KV", "RS", "compute")
         plan = _plan(model, n_ctx, on_gpu=on_gpu, splits=False)
         context = Context(model, _context_params(params, plan, pooling, n_threads), log)
+
+    def open_second() -> Context:
+        return Context(model, _context_params(params, plan, pooling, n_threads), log)
+
+    # A split input needs the one memory that has its beginning, so only encoders have a second context.
+    pays = not on_gpu and plan.n_split_tokens is None and not context.has_memory
+    runner = EmbedRunner(context, inbox, n_threads=n_threads, open_second=open_second if pays else None)
     embedder = Embedder(
-        EmbedRunner(context, inbox),
+        runner,
         InputReader(model, n_ctx),
         n_batch_tokens=plan.n_batch_tokens,
         n_split_tokens=plan.n_split_tokens,

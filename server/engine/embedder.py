@@ -13,7 +13,7 @@ from server.engine.context import Rows
 from server.engine.embed_inputs import InputReader, Source
 from server.engine.embed_queue import EmbedQueue, Piece
 from server.engine.embed_runner import EmbedRunner
-from server.engine.failures import BadRequest, DecodeFailed, EngineBusy, EngineFailure, NoMemory
+from server.engine.failures import BadRequest, DecodeFailed, EngineBusy, EngineFailure
 from server.ipc.framing import MAX_FRAME_BYTES
 from server.ipc.messages import (
     Embed,
@@ -108,23 +108,12 @@ class Embedder:
         return [message for request_id in list(self._requests) for message in self.abort(request_id)]
 
     def step(self) -> list[FromEngine]:
-        """Run one batch. Returns a `Step` now and then, and the ends of the requests that ended with it."""
+        """Run a batch, or two. Returns a `Step` now and then, and the ends of the requests that ended."""
         begin_s = time.perf_counter()
         is_begun = self._queue.has_begun_split
-        pieces, failed = self._queue.next_batch()
-        ended = [self._failed(request_id, error) for request_id, error in failed.items()]
-        if pieces:
-            try:
-                rows = self._runner.run(pieces, keep_split=is_begun)
-                if rows is None:
-                    self._queue.put_back(pieces)
-                else:
-                    results = self._results(rows)
-                    self._queue.done(pieces)
-                    ended += self._record([piece for piece in pieces if piece.is_last], results)
-            except (EngineFailure, MemoryError) as error:
-                request_ids = sorted({piece.input.request_id for piece in pieces})
-                ended += [self._failed(request_id, error) for request_id in request_ids]
+        batches, ended = self._next_batches()
+        if batches:
+            ended += self._run(batches, keep_split=is_begun)
         now_s = time.perf_counter()
         if not ended and now_s - self._told_s < STEP_INTERVAL_S:
             return []
@@ -136,6 +125,10 @@ class Embedder:
         return StepStats(
             n_busy_slots=min(len(self._requests), 1), n_queued=self._queue.n_waiting, step_ms=step_ms
         )
+
+    def close(self) -> None:
+        """Free what the embedder made itself."""
+        self._runner.close()
 
     def _begin(self, message: Embed | Rerank, sources: tuple[Source, ...]) -> list[FromEngine]:
         if message.request_id in self._requests:
@@ -157,6 +150,51 @@ class Embedder:
         self._requests[message.request_id] = request
         self._n_queued_bytes += n_bytes
         return []
+
+    def _run(self, batches: list[list[Piece]], *, keep_split: bool) -> list[FromEngine]:
+        """Run batches and take their results in; returns the ends of the requests that ended."""
+        try:
+            results = self._runner.run(batches, keep_split=keep_split)
+        except EngineFailure as error:
+            results = [error] * len(batches)
+        ended: list[FromEngine] = []
+        for pieces, rows in zip(batches, results, strict=True):
+            if rows is None:
+                self._queue.put_back(pieces)
+                continue
+            try:
+                if isinstance(rows, EngineFailure):
+                    raise rows
+                values = self._results(rows)
+            except EngineFailure as error:
+                request_ids = {piece.input.request_id for piece in pieces} & self._requests.keys()
+                ended += [self._failed(request_id, error) for request_id in sorted(request_ids)]
+                continue
+            self._queue.done(pieces)
+            last = [
+                (piece, value)
+                for piece, value in zip([one for one in pieces if one.is_last], values, strict=True)
+                if piece.input.request_id in self._requests
+            ]
+            ended += self._record([piece for piece, _ in last], [value for _, value in last])
+        return ended
+
+    def _next_batches(self) -> tuple[list[list[Piece]], list[FromEngine]]:
+        """As many batches as can run side by side, and the ends of requests that failed on the way."""
+        batches: list[list[Piece]] = []
+        ended: list[FromEngine] = []
+        while len(batches) < self._runner.n_parallel:
+            pieces, failed = self._queue.next_batch()
+            ended += [self._failed(request_id, error) for request_id, error in failed.items()]
+            batches = [
+                [piece for piece in batch if piece.input.request_id not in failed] for batch in batches
+            ]
+            if not pieces:
+                break
+            batches.append(pieces)
+            if not all(piece.is_last for piece in pieces) or self._queue.n_waiting == 0:
+                break
+        return [batch for batch in batches if batch], ended
 
     def _results(self, rows: Rows) -> list[bytes | float]:
         """Vectors of length 1 as little-endian float32, or scores. Raises: DecodeFailed."""
@@ -180,11 +218,10 @@ class Embedder:
                 answers.append(_answer(request))
         return answers
 
-    def _failed(self, request_id: int, error: Exception) -> FromEngine:
+    def _failed(self, request_id: int, error: EngineFailure) -> FromEngine:
         """A request fails as a whole; its other inputs are dropped."""
         self._end(request_id)
-        failure = error if isinstance(error, EngineFailure) else NoMemory("the engine ran out of memory")
-        return failure.as_message(request_id)
+        return error.as_message(request_id)
 
     def _end(self, request_id: int) -> None:
         self._queue.remove(request_id)

@@ -37,6 +37,8 @@ class Engine(msgspec.Struct, frozen=True):
 
     def close(self) -> None:
         """Free the memory."""
+        if self.embedder is not None:
+            self.embedder.close()
         self.context.close()
         self.model.close()
 
@@ -101,17 +103,21 @@ def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) ->
 def _generation_context(
     model: Model, params: LoadParams, n_ctx: int, n_threads: int, log: LogSink
 ) -> Context:
-    n_batch = max(params.n_batch, params.n_slots)
-    is_pool = 0 < params.n_pool_cells < params.n_slots * n_ctx
+    n_checkpoints = params.n_checkpoints if model.is_recurrent else 0
+    n_sequences = params.n_slots + n_checkpoints
+    n_batch = max(params.n_batch, n_sequences)
+    # A checkpoint of a hybrid model shares the cells of its slot, which it can in a pool only.
+    is_pool = 0 < params.n_pool_cells and (n_checkpoints > 0 or params.n_pool_cells < params.n_slots * n_ctx)
     return Context(
         model,
         ContextParams(
             n_ctx=max(params.n_pool_cells, n_ctx) if is_pool else n_ctx,
-            n_seq_max=params.n_slots,
+            n_seq_max=n_sequences,
             n_batch=n_batch,
             n_ubatch=n_batch,
-            n_outputs_max=min(params.n_slots + MAX_DRAFT_TOKENS, n_batch),
+            n_outputs_max=min(max(params.n_slots + MAX_DRAFT_TOKENS, n_sequences), n_batch),
             unified=is_pool,
+            swa_full=params.swa_full,
             n_threads=n_threads,
             kv_type=params.kv_cache_type,
             flash_attention=params.flash_attention,
