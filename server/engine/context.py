@@ -47,6 +47,7 @@ class ContextParams(msgspec.Struct, frozen=True, kw_only=True):
         flash_attention: None: where supported.
         pooling: llama_pooling_type, -1 as the model says.
         unified: the sequences share one pool of cells.
+        swa_full: layers with a sliding window keep what has left it.
     """
 
     n_ctx: int
@@ -60,6 +61,7 @@ class ContextParams(msgspec.Struct, frozen=True, kw_only=True):
     embeddings: bool = False
     pooling: int = -1
     unified: bool = False
+    swa_full: bool = True
 
 
 class Context:
@@ -74,6 +76,7 @@ class Context:
         can_shift: a sequence's positions can be moved, so a full context can slide.
         can_copy: a sequence can be copied over another and then cut.
         restores_whole: the state of a sequence cannot be cut once it was put back.
+        keeps_windows: some layers keep no more than their sliding window, so cuts must not reach behind it.
     """
 
     def __init__(self, model: Model, params: ContextParams, log: LogSink) -> None:
@@ -107,6 +110,9 @@ class Context:
         self._apply_adapters()
         self.can_shift = self._probe_shift()
         self.can_copy = self._memory is not None and not model.is_recurrent
+        self.keeps_windows = model.n_swa > 0 and not params.swa_full
+        if self.keeps_windows and params.unified:
+            self.can_copy = False  # cells that are shared stay, and the windows' cells soon run out
         # Of layers with a sliding window only the window is part of a state.
         self.restores_whole = model.is_recurrent or model.n_swa > 0
 
@@ -131,7 +137,7 @@ class Context:
                 native.memory_seq_rm(self._memory, target, -1, -1)
             end = -1 if n_tokens < 0 else n_tokens
             native.memory_seq_cp(self._memory, source, target, -1 if end < 0 else 0, end)
-            if self._streams:
+            if self._streams and not self.model.is_recurrent:
                 self._unsettled |= {source, target}
 
     def shift(self, seq_id: int, start: int, n_tokens: int) -> bool:
@@ -146,6 +152,11 @@ class Context:
         """Positions of a sequence that are in memory."""
         self._check_seq(seq_id)
         return 0 if self._memory is None else native.memory_seq_pos_max(self._memory, seq_id) + 1
+
+    def n_fixed(self, seq_id: int) -> int:
+        """Tokens at the start of a sequence that cannot be cut into: a cut needs the window before it."""
+        first = 0 if self._memory is None else native.memory_seq_pos_min(self._memory, seq_id)
+        return first + self.model.n_swa if first > 0 else 0
 
     def clear(self, *, data: bool = True) -> None:
         """Forget everything. `data`: overwrite it too, which takes time with a large memory."""
@@ -303,6 +314,7 @@ def _init_context(model: Model, params: ContextParams, log: LogSink) -> native.A
     native_params.n_threads = params.n_threads
     native_params.n_threads_batch = params.n_threads
     native_params.kv_unified = params.unified
+    native_params.swa_full = params.swa_full
     native_params.flash_attn_type = {None: -1, False: 0, True: 1}[params.flash_attention]
     native_params.type_k = native_params.type_v = KV_TYPES[params.kv_type]
     native_params.embeddings = params.embeddings

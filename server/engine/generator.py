@@ -10,6 +10,7 @@ import numpy as np
 from server.engine.batch import TokenArray
 from server.engine.candidates import Candidates, Row
 from server.engine.cells import CellPool
+from server.engine.checkpoints import checkpoint_lengths
 from server.engine.context import Context, Decoded, Rows
 from server.engine.context_shift import shift_sizes
 from server.engine.detokenizer import NOTHING, Released
@@ -65,6 +66,7 @@ class Generator:
             can_copy=context.can_copy,
             restores_whole=context.restores_whole,
             cells=cells,
+            n_checkpoints=context.n_seq_max - n_slots,
         )
         self._states = open_store(context, self._cache, pace, state_cache)
         self.saver = IdleSaver(self._states, self._cache)
@@ -96,6 +98,8 @@ class Generator:
             n_ctx=self._n_ctx,
             can_shift=self._context.can_shift,
         )
+        if self._cache.copies_whole:
+            generation.sequence.stops = checkpoint_lengths(generation.sequence.tokens, self._model.ends())
         self._generations[message.request_id] = generation
         self._scheduler.add(generation.sequence)
 
@@ -155,6 +159,9 @@ class Generator:
             self._threads.measured("prompt", seconds / plan.n_prompt_tokens, time.monotonic())
 
     def _admit(self) -> None:
+        if self._context.keeps_windows and self._scheduler.n_queued:
+            for slot in range(self._cache.n_slots):
+                self._cache.set_fixed(slot, self._context.n_fixed(slot))
         for sequence in self._scheduler.admit(self._memory.carry_out):
             generation = self._generations[sequence.request_id]
             generation.admitted_ns = generation.admitted_ns or time.monotonic_ns()
@@ -257,6 +264,8 @@ class Generator:
             start = sequence.n_prefilled
             self._cache.append(sequence.slot, sequence.tokens[start : start + chunk.n_tokens])
             self._scheduler.prefilled(chunk)
+            if sequence.n_prefilled in sequence.stops:
+                self._memory.checkpoint(sequence.slot)
             if chunk.is_last:
                 outputs.append(self._generations[sequence.request_id])
         return outputs

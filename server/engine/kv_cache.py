@@ -69,7 +69,9 @@ class SlotCache:
         can_trim: the memory can forget the end of a sequence; without it a slot is only continued whole.
         can_copy: a slot's tokens can be copied to another slot.
         restores_whole: a saved state cannot be cut once it is back in a slot.
-        cells: the cells that all slots share; None: each slot has its own.
+        copies_whole: a sequence that cannot be cut can still be copied, to another slot or to a checkpoint.
+        checkpoints: sequences beside the slots that keep what a slot held at some time.
+        cells: the cells that all sequences share; None: each has its own.
     """
 
     def __init__(
@@ -81,22 +83,22 @@ class SlotCache:
         can_copy: bool = True,
         restores_whole: bool = False,
         cells: CellPool | None = None,
+        n_checkpoints: int = 0,
     ) -> None:
+        n_sequences = n_slots + n_checkpoints
+        self.n_slots = n_slots
+        self.checkpoints = range(n_slots, n_sequences)
+        self.copies_whole = n_checkpoints > 0 and not can_trim
         self.cells = cells
         self.can_trim = can_trim
         self.can_copy = can_copy and can_trim
         self.restores_whole = restores_whole or not can_trim
-        self._tokens = np.zeros((n_slots, n_ctx), np.int32)
-        self._n_tokens = [0] * n_slots
-        self._used_at = [0] * n_slots
-        self._n_fixed = [0] * n_slots  # tokens at the start that cannot be cut into
-        self._n_exact = [n_ctx] * n_slots  # tokens at the start that no shift has touched
+        self._tokens = np.zeros((n_sequences, n_ctx), np.int32)
+        self._n_tokens = [0] * n_sequences
+        self._used_at = [0] * n_sequences
+        self._n_fixed = [0] * n_sequences  # tokens at the start that cannot be cut into
+        self._n_exact = [n_ctx] * n_sequences  # tokens at the start that no shift has touched
         self._clock = 0
-
-    @property
-    def n_slots(self) -> int:
-        """Slots, free or not."""
-        return len(self._n_tokens)
 
     @property
     def n_tokens(self) -> int:
@@ -132,6 +134,10 @@ class SlotCache:
         """
         shared = [self._n_shared(slot, prompt) for slot in range(len(self._n_tokens))]
         own = max(free, key=lambda slot: (shared[slot], -self._n_tokens[slot], -self._used_at[slot]))
+        if self.copies_whole:
+            donor = max(range(len(shared)), key=lambda slot: (shared[slot], -self._n_tokens[slot]))
+            if shared[donor] > shared[own]:
+                return Placement(self._spare(free), shared[donor], donor)
         if self.can_copy:
             donor = max(range(len(shared)), key=lambda slot: shared[slot])
             spare = self._spare(free)
@@ -170,7 +176,24 @@ class SlotCache:
             self._n_exact[slot] = self._tokens.shape[1]
         self._n_tokens[slot] = n_keep
         self._take_cells(placement)
+        for checkpoint in self.checkpoints:  # what a conversation passed through may be needed by another
+            n = self._n_tokens[checkpoint]
+            if 0 < n <= n_keep and common_prefix(self.tokens(checkpoint), self.tokens(slot)) == n:
+                self.touch(checkpoint)
         self.touch(slot)
+
+    def set_fixed(self, slot: int, n_tokens: int) -> None:
+        """So many tokens at the start of a slot cannot be cut into."""
+        self._n_fixed[slot] = n_tokens
+
+    def checkpoint_for(self, slot: int) -> int | None:
+        """The checkpoint that is to keep what a slot holds; None when one does already."""
+        tokens = self.tokens(slot)
+        for checkpoint in self.checkpoints:
+            if np.array_equal(self.tokens(checkpoint), tokens):
+                self.touch(checkpoint)
+                return None
+        return self._spare(self.checkpoints) if self.checkpoints else None
 
     def touch(self, slot: int) -> None:
         """Mark a slot as the one used last."""
@@ -206,10 +229,10 @@ class SlotCache:
 
     def clear(self) -> None:
         """The memory was cleared."""
-        n_slots = len(self._n_tokens)
-        self._n_tokens = [0] * n_slots
-        self._n_fixed = [0] * n_slots
-        self._n_exact = [self._tokens.shape[1]] * n_slots
+        n_sequences = len(self._n_tokens)
+        self._n_tokens = [0] * n_sequences
+        self._n_fixed = [0] * n_sequences
+        self._n_exact = [self._tokens.shape[1]] * n_sequences
         if self.cells is not None:
             self.cells.clear()
 

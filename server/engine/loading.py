@@ -103,7 +103,7 @@ def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) ->
 def _generation_context(
     model: Model, params: LoadParams, n_ctx: int, n_threads: int, log: LogSink
 ) -> Context:
-    n_checkpoints = params.n_checkpoints if model.is_recurrent else 0
+    n_checkpoints = min(params.n_checkpoints, MAX_SLOTS - params.n_slots) if model.is_recurrent else 0
     n_sequences = params.n_slots + n_checkpoints
     n_batch = max(params.n_batch, n_sequences)
     # A checkpoint of a hybrid model shares the cells of its slot, which it can in a pool only.

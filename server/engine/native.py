@@ -108,6 +108,7 @@ memory_clear: Fn[[Address, bool], None] = _c.llama_memory_clear
 memory_seq_rm: Fn[[Address, int, int, int], bool] = _c.llama_memory_seq_rm
 memory_seq_cp: Fn[[Address, int, int, int, int], None] = _c.llama_memory_seq_cp
 memory_seq_add: Fn[[Address, int, int, int, int], None] = _c.llama_memory_seq_add
+memory_seq_pos_min: Fn[[Address, int], int] = _c.llama_memory_seq_pos_min
 memory_seq_pos_max: Fn[[Address, int], int] = _c.llama_memory_seq_pos_max
 memory_can_shift: Fn[[Address], bool] = _c.llama_memory_can_shift
 state_seq_get_size: Fn[[Address, int], int] = _c.llama_state_seq_get_size

@@ -55,6 +55,7 @@ class Sequence(msgspec.Struct, eq=False):
         is_alone: decoded in steps of its own and from an empty slot, so that nobody else's work shows in
             the last bits of its logits.
         n_output_max: tokens that may follow `tokens`.
+        stops: lengths at which a chunk ends, so that the state can be kept; ascending.
         n_preempted: times that it has made way for others.
         age: counts up with each new sequence.
     """
@@ -68,6 +69,7 @@ class Sequence(msgspec.Struct, eq=False):
     n_passed_over: int = 0
     is_alone: bool = False
     n_output_max: int = ANSWER_TOKENS
+    stops: tuple[int, ...] = ()
     n_preempted: int = 0
     age: int = 0
 
@@ -75,6 +77,12 @@ class Sequence(msgspec.Struct, eq=False):
     def n_remaining(self) -> int:
         """Prompt tokens that are not in memory."""
         return len(self.tokens) - self.n_prefilled
+
+    @property
+    def n_until_stop(self) -> int:
+        """Prompt tokens that may be decoded before the state is to be kept."""
+        ahead = (stop - self.n_prefilled for stop in self.stops if stop > self.n_prefilled)
+        return min(self.n_remaining, next(ahead, self.n_remaining))
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -264,7 +272,7 @@ class Scheduler:
             # Going first once makes up for being passed over once, so a long prompt that many short ones
             # overtake ends up with about half of the steps.
             sequence.n_passed_over = max(0, sequence.n_passed_over + (1 if index else -1))
-            n = min(room, sequence.n_remaining)
+            n = min(room, sequence.n_until_stop)
             if n > 0:
                 chunks.append(Chunk(sequence, n, n == sequence.n_remaining))
                 room -= n
@@ -273,7 +281,7 @@ class Scheduler:
     def _plan_alone(self, sequence: Sequence) -> Plan:
         if sequence.phase is Phase.DECODE:
             return Plan((sequence,), ())
-        n = min(sequence.n_remaining, ALONE_CHUNK_TOKENS, self._n_batch)
+        n = min(sequence.n_until_stop, ALONE_CHUNK_TOKENS, self._n_batch)
         return Plan((), (Chunk(sequence, n, n == sequence.n_remaining),))
 
     def prefilled(self, chunk: Chunk) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from server.engine.checkpoints import MIN_CHECKPOINT_TOKENS
 from server.engine.context import Context
 from server.engine.kv_cache import Placement, SlotCache
 from server.engine.memory_policy import PoolPolicy
@@ -31,6 +32,10 @@ class SlotMemory:
     def carry_out(self, placement: Placement) -> int:
         """Prepare the memory of a slot; returns the tokens that it keeps."""
         slot = placement.slot
+        if placement.copy_from in self._cache.checkpoints:
+            self._cache.touch(placement.copy_from)  # the checkpoint that was used longest ago is replaced
+        if placement.n_keep != self._cache.length(slot) and len(self._cache.checkpoints) > 1:
+            self.checkpoint(slot)
         self._states.keep(placement)
         if placement.stored is not None:
             self._forget(slot)
@@ -44,6 +49,16 @@ class SlotMemory:
         self._context.remove(slot, -1)
         return 0
 
+    def checkpoint(self, slot: int) -> None:
+        """Keep what a slot holds now, where the memory can only go on from places that were kept."""
+        n = self._cache.length(slot)
+        if not self._cache.copies_whole or n < MIN_CHECKPOINT_TOKENS or self._context.n_cached(slot) != n:
+            return
+        checkpoint = self._cache.checkpoint_for(slot)
+        if checkpoint is not None:
+            self._context.copy_sequence(slot, checkpoint)
+            self._cache.take(Placement(checkpoint, n, slot))
+
     def free_cells(self, n: int) -> None:
         """Make sure that `n` cells of the pool are free, as long as there is something to evict."""
         while self._pool is not None and self._pool.cells.n_free < n and self.evict_oldest():
@@ -54,7 +69,7 @@ class SlotMemory:
 
         What was in it goes to the host cache, where that is worth it.
         """
-        slot = self._cache.oldest(self._idle_slots())
+        slot = self._cache.oldest(self._idle_sequences())
         if self._pool is None or slot is None:
             return False
         self._states.keep(Placement(slot, 0))
@@ -89,11 +104,14 @@ class SlotMemory:
         if self._pool is None:
             return False
         cells = self._pool.cells
-        for idle in self._idle_slots():
+        for idle in self._idle_sequences():
             if cells.is_shared(slot, start) and cells.shares_with(slot, idle, start):
                 self._states.keep(Placement(idle, 0))
                 self._forget(idle)
         return cells.is_shared(slot, start)
+
+    def _idle_sequences(self) -> tuple[int, ...]:
+        return (*self._idle_slots(), *self._cache.checkpoints)
 
     def _forget(self, slot: int) -> None:
         self._context.remove(slot, -1)
