@@ -36,6 +36,9 @@ _DEFAULT_WINDOWS: Final = {"gemma2": 4096, "exaone4": 4096, "exaone-moe": 128, "
 _RECURRENT: Final = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
 _ALL_LAYERS_BOTH: Final = frozenset({"falcon-h1"})
 _TOKEN_SHIFTS: Final = {"rwkv6qwen2": 1, "arwkv7": 1}
+_FULL_ATTENTION_INTERVALS: Final = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
+"""Of so many layers the last sees everything and the others are recurrent, where the file does not tell."""
+
 _STATE_ELEMENT_BYTES: Final = 4
 """llama.cpp keeps recurrent states in float32."""
 
@@ -125,13 +128,18 @@ def _kv_bytes(metadata: GgufMetadata, element_bytes: float, windows: list[bool])
         value = 0  # multi-head latent attention: values are a view into the cached keys
     if metadata.architecture in _NO_KV:
         return [0.0] * metadata.block_count
-    interval = metadata.integer("full_attention_interval")
+    interval = _full_attention_interval(metadata)
     sizes: list[float] = []
     for layer, (n_heads, has_window) in enumerate(zip(heads, windows, strict=True)):
         is_attention = interval <= 0 or (layer + 1) % interval == 0
         length = window_key + window_value if has_window else key + value
         sizes.append(n_heads * length * element_bytes if is_attention else 0)
     return sizes
+
+
+def _full_attention_interval(metadata: GgufMetadata) -> int:
+    default = _FULL_ATTENTION_INTERVALS.get(metadata.architecture, 0)
+    return metadata.integer("full_attention_interval", default)
 
 
 def _n_window(metadata: GgufMetadata) -> int:
@@ -158,7 +166,7 @@ def _window_layers(metadata: GgufMetadata) -> list[bool]:
 def _n_recurrent_layers(metadata: GgufMetadata) -> int:
     if metadata.architecture in _RECURRENT or metadata.architecture in _ALL_LAYERS_BOTH:
         return metadata.block_count
-    interval = metadata.integer("full_attention_interval")
+    interval = _full_attention_interval(metadata)
     if interval > 0:
         return sum((layer + 1) % interval != 0 for layer in range(metadata.block_count))
     heads = metadata.per_layer("attention.head_count_kv", metadata.head_count)

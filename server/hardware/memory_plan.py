@@ -40,7 +40,7 @@ CELL_PADDING: Final = 256
 PROCESS_BYTES: Final = 160 * MIB
 """A worker before it loads: interpreter, libraries and their buffers, as measured."""
 
-N_DRAFT_ROWS: Final = 32
+N_DRAFT_ROWS: Final = 31
 """Rows of logits that a step may have beside one for each slot: `server.engine.draft.MAX_DRAFT_TOKENS`."""
 
 _WIDTH: Final = 2048

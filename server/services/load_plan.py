@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from server.hardware.memory import GIB, default_context_length, default_n_slots, load_bytes
+import msgspec
+
+from server.gguf.memory_shape import MemoryShape, memory_shape
+from server.gguf.metadata import GgufMetadata
+from server.hardware.memory import GIB, default_context_length
+from server.hardware.memory_plan import MemoryPlan, load_bytes, plan_memory
 from server.hardware.ram import ram_now
 from server.runners.pool import LoadTarget
 from server.settings import Settings
@@ -17,13 +22,13 @@ MIN_N_CTX = 4
 MIN_VISION_N_CTX = 2048
 DEFAULT_N_BATCH = 512
 EMBEDDING_N_BATCH = 2048
+MAX_THREADS = 512
+"""ggml's GGML_MAX_N_THREADS; it ends the process when asked for more."""
 
 HOST_CACHE_SHARE = 8
 """States of conversations take at most one part in so many of the host's memory, if nobody says how much."""
 
 MAX_HOST_CACHE_BYTES = 8 * GIB
-MAX_THREADS = 512
-"""ggml's GGML_MAX_N_THREADS; it ends the process when asked for more."""
 
 
 class LoadPlanner:
@@ -62,17 +67,16 @@ class LoadPlanner:
         n_ctx = context_length(
             _number(options, "num_ctx", default_n_ctx), n_ctx_train=metadata.context_length, vision=vision
         )
-        kv_bytes_per_token = metadata.kv_bytes_per_token(settings.kv_cache_type)
-        n_slots = 1
-        if not embedding:
-            n_slots = settings.num_parallel or default_n_slots(
-                self._total_bytes() - metadata.weights_bytes, kv_bytes_per_token * n_ctx
-            )
         n_batch = _number(options, "num_batch", EMBEDDING_N_BATCH if embedding else DEFAULT_N_BATCH)
+        n_batch = max(1, min(n_batch, n_ctx) if embedding else n_batch)
+        shape, memory = self._memory(metadata, n_ctx=n_ctx, n_batch=n_batch, embedding=embedding)
         params = LoadParams(
             n_ctx=n_ctx,
-            n_slots=n_slots,
-            n_batch=max(1, min(n_batch, n_ctx) if embedding else n_batch),
+            n_slots=memory.n_slots,
+            n_pool_cells=memory.n_pool_cells,
+            n_checkpoints=memory.n_checkpoints,
+            swa_full=memory.swa_full,
+            n_batch=n_batch,
             n_gpu_layers=_number(options, "num_gpu", -1),
             main_gpu=_number(options, "main_gpu", 0),
             use_mmap=None if "use_mmap" not in options else bool(options["use_mmap"]),
@@ -93,14 +97,26 @@ class LoadPlanner:
             ),
             params=params,
             needed_bytes=load_bytes(
-                weights_bytes=metadata.weights_bytes,
-                kv_bytes_per_token=kv_bytes_per_token,
-                n_ctx=n_ctx,
-                n_slots=n_slots,
-                n_vocab=metadata.n_vocab,
-                n_embd=metadata.embedding_length,
+                shape, memory, n_ctx=n_ctx, n_batch=n_batch, flash_attention=settings.flash_attention
             ),
         )
+
+    def _memory(
+        self, metadata: GgufMetadata, *, n_ctx: int, n_batch: int, embedding: bool
+    ) -> tuple[MemoryShape, MemoryPlan]:
+        """What a context of the model costs, and how many of them it gets."""
+        shape = memory_shape(metadata, self._settings.kv_cache_type)
+        if embedding:  # one input after the other, without a row of logits
+            return msgspec.structs.replace(shape, n_vocab=0), MemoryPlan(n_slots=1)
+        plan = plan_memory(
+            shape,
+            n_ctx=n_ctx,
+            n_batch=n_batch,
+            room_bytes=self._total_bytes() - shape.weights_bytes,
+            on_gpu=self._vram_bytes() > 0,
+            n_asked=self._settings.num_parallel,
+        )
+        return shape, plan
 
     def _state_cache(self, stored: StoredModel) -> StateCacheParams:
         settings = self._settings

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from server.engine.draft import MAX_DRAFT_TOKENS
 from server.engine.logs import LogSink
 from server.engine.model import Model, load_model
 from server.gguf.memory_shape import MemoryShape, memory_shape
 from server.gguf.metadata import GgufMetadata
 from server.gguf.reader import read_header
-from server.hardware.memory_plan import MemoryPlan, compute_bytes, kv_bytes
+from server.hardware.memory_plan import N_DRAFT_ROWS, MemoryPlan, compute_bytes, kv_bytes
 from server.ipc.messages import Loaded
 from server.types.generation import LoadParams, ModelPaths
 from tests.engine.conftest import MakeEngine
@@ -39,6 +40,10 @@ def check(shape: MemoryShape, plan: MemoryPlan, told: Loaded, *, n_batch: int, f
     estimate = compute_bytes(shape, plan, n_ctx=n_ctx, n_batch=n_batch, flash_attention=flash)
     assert told.compute_bytes * 0.85 - ROUNDING_BYTES <= estimate
     assert estimate <= told.compute_bytes * 1.15 + ROUNDING_BYTES
+
+
+def test_rows_of_logits_are_counted_as_the_engine_asks_for_them() -> None:
+    assert N_DRAFT_ROWS == MAX_DRAFT_TOKENS
 
 
 @pytest.mark.parametrize("n_slots", [1, 4, 16])

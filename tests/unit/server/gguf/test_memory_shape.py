@@ -87,6 +87,7 @@ def test_three_of_four_layers_are_recurrent_where_the_fourth_sees_everything(tmp
     shape = memory_shape(view(tmp_path, "qwen3next", **keys, full_attention_interval=3), "f16")
     assert shape.full_bytes_per_token == 2 * LAYER
     assert shape.state_bytes == 4 * (3 * (64 + 2 * 2 * 16) + 16 * 64) * 4
+    assert memory_shape(view(tmp_path, "qwen35", **keys), "f16").full_bytes_per_token == LAYER
 
 
 def test_an_encoder_keeps_nothing(tmp_path: Path) -> None:

@@ -64,6 +64,37 @@ async def test_no_damaged_file_is_handed_to_llama_cpp(tmp_path: Path, kind: str,
         await plans.plan(stored, {}, embedding=False, vision=True)
 
 
+async def test_slots_and_their_memory_follow_from_the_model_and_the_machine(tmp_path: Path) -> None:
+    """What the test model takes for a token is 64 bytes, and its context 256 tokens: 16 KiB a slot."""
+    stored = store_with(tmp_path, FILES).find(ModelName.parse("m"))
+    settings = Settings.load(environ={"HOME": str(tmp_path)})
+    plans = {
+        total: [
+            (
+                await LoadPlanner(settings, lambda: 0, lambda: total).plan(  # noqa: B023
+                    stored, {}, embedding=False, vision=False
+                )
+            ).params
+            for _ in range(2)
+        ]
+        for total in (8 * GIB, 2 << 20, 0)
+    }
+    assert all(first == second for first, second in plans.values())
+    slots = {total: (params[0].n_slots, params[0].n_pool_cells) for total, params in plans.items()}
+    assert slots == {8 * GIB: (32, 0), 2 << 20: (30, 0), 0: (4, 256)}
+
+
+async def test_a_number_of_slots_that_was_asked_for_is_kept(tmp_path: Path) -> None:
+    stored = store_with(tmp_path, FILES).find(ModelName.parse("m"))
+    settings = Settings.load(environ={"HOME": str(tmp_path), "OLLAMA_NUM_PARALLEL": "3"})
+    planner = LoadPlanner(settings, lambda: 0, lambda: 8 * GIB)
+    target = await planner.plan(stored, {}, embedding=False, vision=False)
+    assert (target.params.n_slots, target.params.n_pool_cells) == (3, 0)
+    assert target.needed_bytes > stored.metadata().weights_bytes
+    embedding = await planner.plan(stored, {}, embedding=True, vision=False)
+    assert (embedding.params.n_slots, embedding.params.n_pool_cells) == (1, 0)
+
+
 @pytest.mark.parametrize(("asked", "n_threads"), [(3, 3), (2**31 - 1, MAX_THREADS)])
 async def test_no_more_threads_than_ggml_survives(tmp_path: Path, asked: int, n_threads: int) -> None:
     stored = store_with(tmp_path, FILES).find(ModelName.parse("m"))
