@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from server.engine.draft import StepCosts
@@ -110,3 +112,31 @@ def test_a_context_that_slides_is_not_disturbed(make_engine: MakeEngine, spark_f
     player = drafting(make_engine, spark_f16, n_ctx=256, n_slots=1)
     _, end = player.run(LIST * 4, n_predict=600, logit_bias=EOG)
     assert (end.reason, end.timings.n_output_tokens) == ("length", 600)
+
+
+def test_guesses_do_not_change_how_often_tokens_are_chosen(make_engine: MakeEngine, spark_f16: Model) -> None:
+    """A chi-square test: other seeds with drafts and without, the same shares of each answer."""
+    options = {"n_predict": 4, "temperature": 0.8, "top_k": 5, "logit_bias": EOG}
+    counts = [Counter[str](), Counter[str]()]
+    n_accepted = 0
+    loop, _ = Player(make_engine(spark_f16, n_slots=1)).run(LIST * 4, n_predict=80, logit_bias=EOG)
+    guessing, plain = drafting(make_engine, spark_f16, n_slots=1), Player(make_engine(spark_f16, n_slots=1))
+    for seed in range(400):
+        text, end = guessing.run(LIST * 4 + loop, seed=seed, **options)
+        n_accepted += end.timings.n_accepted_tokens
+        counts[0][text] += 1
+        text, _ = plain.run(LIST * 4 + loop, seed=10_000 + seed, n_draft=0, **options)
+        counts[1][text] += 1
+    assert n_accepted > 100
+    common = [text for text, n in (counts[0] + counts[1]).items() if n >= 10]
+    rest = [sum(n for text, n in answers.items() if text not in common) for answers in counts]
+    pairs = [(counts[0][text], counts[1][text]) for text in common] + [(rest[0], rest[1])]
+    statistic = sum((a - b) ** 2 / (a + b) for a, b in pairs if a + b)
+    assert len(common) >= 3
+    assert statistic < chi_square_bound(len(pairs))
+
+
+def chi_square_bound(n_classes: int) -> float:
+    """What the statistic of equal distributions exceeds once in 100,000 times (Wilson and Hilferty, 1931)."""
+    n_free = n_classes - 1
+    return float(n_free * (1 - 2 / (9 * n_free) + 4.26 * (2 / (9 * n_free)) ** 0.5) ** 3)
