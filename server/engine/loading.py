@@ -11,9 +11,10 @@ from server.engine.devices import gpu_names
 from server.engine.draft import MAX_DRAFT_TOKENS
 from server.engine.embed_loading import open_embedder
 from server.engine.embedder import Embedder
-from server.engine.failures import LoadRefused
+from server.engine.failures import LoadRefused, NoMemory
 from server.engine.generator import Generator
 from server.engine.inbox import Inbox
+from server.engine.load_retry import smaller_load
 from server.engine.logs import LogSink
 from server.engine.model import Model
 from server.engine.pace import Pace
@@ -63,7 +64,7 @@ def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) ->
     else:
         if not model.has_decoder or model.has_encoder:
             raise LoadRefused("the model has an encoder of its own, which is not supported for generation")
-        context = _generation_context(model, params, n_ctx, n_threads, log)
+        context, params = _fitting_context(model, params, n_ctx, n_threads, log)
         if not context.has_memory:
             context.close()
             raise LoadRefused("the model only embeds texts and cannot generate")
@@ -98,6 +99,28 @@ def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) ->
         eos_text=model.eos_text,
     )
     return Engine(model, context, generator, embedder, loaded)
+
+
+def _fitting_context(
+    model: Model, params: LoadParams, n_ctx: int, n_threads: int, log: LogSink
+) -> tuple[Context, LoadParams]:
+    """The context, as asked for or with less where the memory does not suffice, and what it was made with.
+
+    Raises: NoMemory when not even the least fits, LoadRefused.
+    """
+    while True:
+        try:
+            return _generation_context(model, params, n_ctx, n_threads, log), params
+        except NoMemory as error:
+            smaller = smaller_load(params, n_ctx=n_ctx)
+            if smaller is None:
+                raise
+            params = smaller
+            log.write(
+                "warn",
+                f"{error.message}; trying with {params.n_slots} slots and batches of {params.n_batch} tokens",
+            )
+            log.forget_buffers("KV", "RS", "compute")
 
 
 def _generation_context(
