@@ -323,7 +323,12 @@ def _init_context(model: Model, params: ContextParams, log: LogSink) -> native.A
     log.errors.clear()
     address = native.init_from_model(model.address, native_params)
     if not address:
-        raise load_failure("the model's context", log)
+        failure = load_failure("the model's context", log)
+        if isinstance(failure, LoadRefused) and params.kv_type not in _SHAREABLE:
+            raise LoadRefused(
+                f"a KV cache of type {params.kv_type} does not fit: {failure.message}; f16 does"
+            )
+        raise failure
     return address
 
 

@@ -15,7 +15,7 @@ END = 0
 
 N_WINDOW = 32
 
-_N_EMBD, _N_FF, _N_HEAD, _N_HEAD_KV, _N_LAYER = 64, 96, 4, 2, 4
+_N_EMBD, _N_FF, _N_HEAD, _N_HEAD_KV, _N_LAYER = 64, 96, 2, 1, 4
 _HEAD = _N_EMBD // _N_HEAD
 
 Tensor = tuple[str, np.ndarray[Any, np.dtype[np.float32]]]
