@@ -325,9 +325,7 @@ def _init_context(model: Model, params: ContextParams, log: LogSink) -> native.A
     if not address:
         failure = load_failure("the model's context", log)
         if isinstance(failure, LoadRefused) and params.kv_type not in _SHAREABLE:
-            raise LoadRefused(
-                f"a KV cache of type {params.kv_type} does not fit: {failure.message}; f16 does"
-            )
+            raise LoadRefused(f"a KV cache of type {params.kv_type} does not fit: {failure.message}; try f16")
         raise failure
     return address
 
