@@ -16,11 +16,12 @@ from server.backends.base import Backend, GenerationDone, GenerationJob, TextDel
 from server.backends.llamacpp import LlamaCppBackend
 from server.types.generation import LoadParams, ModelPaths, SamplingParams, TokenLogprob
 from tests.support.engine_worker import MINILM, SPARK
-from tests.support.generator_player import EOG, FRANCE, STORY
+from tests.support.generator_player import FRANCE, STORY
 from tests.support.until import until
 
 EMOJI = "<|im_start|>user\nShow me an emoji.<|im_end|>\n<|im_start|>assistant\n"
-DIGITS = 'root ::= "[" [0-9]{3} ("," [0-9]{3}){8} "]"'
+DIGITS = 'root ::= "[" [0-9]{3} ("," [0-9]{3}){30} "]"'
+LONG: dict[str, Any] = {"ignore_eos": True, "n_predict": 150}
 
 
 class Told(list[TextDelta | GenerationDone]):
@@ -82,13 +83,13 @@ async def run(backend: Backend, wanted: GenerationJob, *kill_at: int) -> Told:
 @pytest.mark.parametrize(
     ("prompt", "options", "kill_at"),
     [
-        (STORY, {}, (1,)),
-        (STORY, {}, (20, 50)),
-        (STORY, {"repeat_penalty": 1.2, "frequency_penalty": 0.2, "n_predict": 60}, (25,)),
-        (STORY, {"stop": ("walked together through", "Grace showed the lamp")}, (30,)),
+        (STORY, LONG, (1,)),
+        (STORY, LONG, (20, 50)),
+        (STORY, {**LONG, "repeat_penalty": 1.2, "frequency_penalty": 0.2}, (25,)),
+        (STORY, {"stop": ("walked together through", "Grace showed the lamp")}, (10,)),
         (FRANCE, {"grammar": DIGITS}, (6, 15)),
-        (STORY, {"logprobs": True, "n_top_logprobs": 1, "n_predict": 24}, (8,)),
-        (EMOJI, {}, (5,)),
+        (STORY, {**LONG, "n_predict": 80, "logprobs": True, "n_top_logprobs": 1}, (8,)),
+        (EMOJI, LONG, (2,)),
     ],
     ids=["early", "twice", "penalties", "stop text", "grammar", "log probabilities", "characters"],
 )
@@ -112,9 +113,9 @@ async def test_a_stream_goes_on_where_it_was(
 
 async def test_a_sampled_stream_goes_on_to_its_bound(backend: Backend) -> None:
     await load_spark(backend)
-    sampled = job(STORY, temperature=0.8, seed=-1, logit_bias=EOG, n_predict=40)
+    sampled = job(STORY, **LONG, temperature=0.8, seed=-1)
     told = await run(backend, sampled, 10, 25)
-    assert told.n_tokens == told.done.n_output_tokens == 40
+    assert told.n_tokens == told.done.n_output_tokens == 150
     assert told.done.reason == "length"
 
 
@@ -123,7 +124,7 @@ async def test_eight_streams_at_once_go_on_where_they_were(backend: Backend) -> 
     prompts = [
         f"<|im_start|>user\nCount from {n} to {n + 18}.<|im_end|>\n<|im_start|>assistant\n" for n in range(8)
     ]
-    jobs = [job(prompt, logit_bias=EOG, n_predict=40) for prompt in prompts]
+    jobs = [job(prompt, **LONG) for prompt in prompts]
     whole = [await run(backend, wanted) for wanted in jobs]
     told = [Told() for _ in jobs]
 
@@ -140,7 +141,7 @@ async def test_eight_streams_at_once_go_on_where_they_were(backend: Backend) -> 
         await until(lambda: not backend.stats().pid)
     await asyncio.gather(*readers)
     assert [one.text for one in told] == [one.text for one in whole]
-    assert [one.done.n_output_tokens for one in told] == [40] * 8
+    assert [one.done.n_output_tokens for one in told] == [150] * 8
 
 
 async def test_a_prompt_in_prefill_is_read_again(backend: Backend) -> None:
@@ -160,7 +161,7 @@ async def test_a_prompt_in_prefill_is_read_again(backend: Backend) -> None:
 
 async def test_streams_prompts_and_waiting_calls_go_on_together(backend: Backend) -> None:
     await load_spark(backend, n_slots=1)
-    jobs = [job(STORY, n_predict=50), job(FRANCE), job(EMOJI)]
+    jobs = [job(STORY, **LONG), job(FRANCE), job(EMOJI)]
     whole = [await run(backend, wanted) for wanted in jobs]
     calls = [asyncio.create_task(run(backend, jobs[0], 10))]
     await until(lambda: backend.stats().n_busy_slots == 1)
@@ -174,13 +175,13 @@ async def test_streams_prompts_and_waiting_calls_go_on_together(backend: Backend
 async def test_streams_of_a_worker_that_stands_still_go_on() -> None:
     backend = LlamaCppBackend("spark", on_log=lambda level, text: None, hang_timeout_s=2.0)
     await load_spark(backend)
-    whole = await run(backend, job(STORY))
+    whole = await run(backend, job(STORY, **LONG))
     pid = backend.stats().pid
     told = Told()
-    async with aclosing(backend.generate(job(STORY))) as events:
+    async with aclosing(backend.generate(job(STORY, **LONG))) as events:
         async for event in events:
             told.append(event)
-            if len(told) == 10:
+            if len(told) == 3:
                 os.kill(pid, signal.SIGSTOP)
     assert told.text == whole.text
     assert told.done.n_output_tokens == whole.done.n_output_tokens
