@@ -115,7 +115,6 @@ OPTIONS: tuple[OptionSpec, ...] = (
     _sampling("stop", "strings", (), "Texts that end the answer"),
     _sampling("deterministic", "bool", False, "The same tokens whatever else runs; slower beside others"),
     _sampling("ignore_eos", "bool", False, "Go on where the model would end its answer"),
-    _sampling("ignore_eos", "bool", False, "Go on where the model would end its answer"),
     _load("num_batch", "int", None, "Most tokens decoded in one step", unit="tokens", minimum=1),
     _load("num_gpu", "int", None, "Layers on the GPU; 0: none"),
     _load("main_gpu", "int", None, "GPU that holds what is not split", minimum=0),
