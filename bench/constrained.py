@@ -3,8 +3,8 @@
     python bench/constrained.py MODEL.gguf [--tokens 128] [--rounds 5]
 
 Random weights are the worst case: nothing that such a model likes is allowed, so that each token is chosen
-twice. Nothing is guessed ahead, because free text of random weights repeats itself. Printed are the medians of
-milliseconds per token and the median of the rounds' ratios of speed.
+twice. Nothing is guessed ahead, because free text of random weights repeats itself. Printed are the medians
+of milliseconds per token and the median of the rounds' ratios of speed.
 """
 
 from __future__ import annotations

@@ -27,8 +27,9 @@ _N_BLOCKS: Final = 768
 MAX_TOP: Final = 384
 """Above half of the blocks, folding no longer saves anything."""
 
+_N_NUCLEUS_FIRST: Final = 48
 _N_NUCLEUS: Final = 256
-"""Tokens among which the nucleus of top-p is looked for."""
+"""Tokens among which the nucleus of top-p is looked for, first and then."""
 
 _ROUNDING: Final = 2.0**-24
 """Largest relative error of one float32 operation."""
@@ -104,7 +105,7 @@ class Candidates:
         self._all_ids = np.arange(n_vocab, dtype=np.int32)
         self._weights = np.empty((2, n_vocab), np.float32)
         self._pointer = ctypes.cast(self._data.ctypes.data, ctypes.POINTER(native.TokenData))
-        self._array: Any = native.TokenDataArray()
+        self._array: Any = native.TokenDataArray(data=self._pointer)
         self._ref = ctypes.byref(self._array)
 
     @property
@@ -112,12 +113,11 @@ class Candidates:
         """Every id of the vocabulary. [n_vocab]"""
         return self._all_ids
 
-    def load(self, ids: TokenArray, logits: Row, *, is_sorted: bool = False) -> None:
-        """Take these tokens. `is_sorted`: the likeliest comes first."""
+    def load(self, ids: TokenArray, logits: Row | float, *, is_sorted: bool = False) -> None:
+        """Take these tokens; one logit is for all of them. `is_sorted`: the likeliest comes first."""
         n = len(ids)
         self._data["id"][:n] = ids
         self._data["logit"][:n] = logits
-        self._array.data = self._pointer
         self._array.size = n
         self._array.selected = -1
         self._array.sorted = is_sorted
@@ -157,11 +157,18 @@ class Candidates:
 
     def nucleus(self, row: Row, top_p: float) -> TokenArray | None:
         """Ids that top-p keeps of the whole row, likeliest first; None as in `nucleus_of`."""
-        ids = top_ids(row, _N_NUCLEUS)
+        ids = top_ids(row, _N_NUCLEUS_FIRST)
         if ids is None:
             return None
         weights = self.weights(row)
         total = float(weights.sum())
+        error = len(row) * _ROUNDING + _EXP_ERROR
+        found = _nucleus(ids, row[ids], top_p, total * (1.0 - error), total * (1.0 + error))
+        if found is not None:
+            return found
+        ids = top_ids(row, _N_NUCLEUS)
+        if ids is None:
+            return None
         lost = np.minimum(weights, np.float32(_ROUNDING * total), out=self._weights[1, : len(row)])
         error = float(lost.sum()) / total + _EXP_ERROR
         return _nucleus(ids, row[ids], top_p, total * (1.0 - error), total * (1.0 + error))

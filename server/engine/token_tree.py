@@ -31,6 +31,9 @@ _N_CODES: Final = 0x110000
 _N_ASCII: Final = 0x80
 _UNSURE_CLASS: Final = 0xFF
 _N_TREES: Final = 4
+_N_AT_ONCE: Final = 600
+"""Tokens below the last nodes that are asked about all at once: each question to llama.cpp takes some 30 us
+beside what its tokens take."""
 _ESCAPED: Final = re.compile(r"\\x([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})")
 
 
@@ -65,12 +68,14 @@ class _Level(NamedTuple):
     Attributes:
         start: where its tokens begin in the order of the tree.
         n_exact: tokens that end here; they come first.
+        n_below: tokens that go on from here.
         asked: a token to ask about, -1 where none answers for the others.
         child, n_children: its nodes of the next depth.
     """
 
     start: npt.NDArray[np.intp]
     n_exact: npt.NDArray[np.intp]
+    n_below: npt.NDArray[np.intp]
     asked: TokenArray
     child: npt.NDArray[np.intp]
     n_children: npt.NDArray[np.intp]
@@ -132,14 +137,12 @@ class TokenTree:
         self._roots = np.arange(len(self._levels[0].start))
 
     def allowed(self, ask: Ask, n_max: int) -> TokenArray | None:
-        """Every token that the grammar allows, ascending; None when it takes more than `n_max` questions."""
+        """Every token that the grammar allows, ascending; None when a level takes more questions."""
         nodes = self._roots
         found: list[_Spans] = []
         doubtful: list[_Spans] = []
-        n_asked = 0
         for level in self._levels:
-            n_asked += len(nodes)
-            if n_asked > n_max:
+            if len(nodes) > n_max:
                 return None
             asked = level.asked[nodes]
             is_doubtful = asked < 0
@@ -151,14 +154,16 @@ class TokenTree:
             else:
                 nodes = sure = nodes[ask(asked)]
             found.append((level.start[sure], level.n_exact[sure]))
-            nodes = _ranges(level.child[nodes], level.n_children[nodes])
-            if not len(nodes):
+            below = level.n_below[nodes]
+            if below.sum() <= _N_AT_ONCE:
+                doubtful.append((level.start[nodes] + level.n_exact[nodes], below))
                 break
+            nodes = _ranges(level.child[nodes], level.n_children[nodes])
         tokens = self._tokens(found)
         doubts = self._tokens(doubtful) if doubtful else tokens[:0]
         if not len(doubts):
             return np.sort(tokens)
-        if n_asked + len(doubts) > n_max:
+        if len(doubts) > n_max:
             return None
         return np.sort(np.concatenate([tokens, doubts[ask(doubts)]]))
 
@@ -199,5 +204,5 @@ def _levels(keys: npt.NDArray[np.uint64], ids: TokenArray) -> list[_Level]:
         else:  # longer tokens end here too, so none answers for the others
             child = n_children = np.zeros(len(start), np.intp)
             n_exact, asked = end - start, np.full(len(start), -1, np.int32)
-        levels.append(_Level(start, n_exact, asked, child, n_children))
+        levels.append(_Level(start, n_exact, end - start - n_exact, asked, child, n_children))
     return levels
