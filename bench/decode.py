@@ -1,12 +1,12 @@
 """Decode speed of `olla serve` beside a llama-server of the same llama.cpp, an Ollama, or both, in turn.
 
     python bench/decode.py --llama-server PATH --model 60m.gguf [--clients 1 8 32] [--rounds 5] [--tokens 128]
-    python bench/decode.py --ollama PATH --model server/bundled/spark.gguf
+    python bench/decode.py --ollama PATH --model server/bundled/spark.gguf --prompt "Once upon a time"
 
 All servers run at once, on one model each, and are asked in turn, so that a noisy machine is noisy for all.
-Each client streams a greedy completion of a prompt of its own of 32 tokens. With one client tokens per second
-are counted from the first to the last token; with several, all tokens over the time from the requests to the
-last token, and the median of their first tokens is told.
+Each client streams a greedy completion of a prompt of its own of 32 tokens, or of the one that is given. With
+one client tokens per second are counted from the first to the last token; with several, all tokens over the
+time from the requests to the last token, and the median of their first tokens is told.
 
 olla decodes without drafts unless `--drafts` is given. llama-server has as many slots as there are clients,
 and so has olla, whose default is 4 to 32 by memory; Ollama has its default, which is one.
@@ -36,8 +36,10 @@ from peers import (
 N_PROMPT_TOKENS = 32
 
 
-def measure(server: Server, n_clients: int, n_tokens: int) -> Figures:
-    answers = ask_at_once([partial(server.ask, letters(N_PROMPT_TOKENS), n_tokens) for _ in range(n_clients)])
+def measure(server: Server, n_clients: int, n_tokens: int, prompt: str = "") -> Figures:
+    answers = ask_at_once(
+        [partial(server.ask, prompt or letters(N_PROMPT_TOKENS), n_tokens) for _ in range(n_clients)]
+    )
     if n_clients == 1:
         return {"tok/s": answers[0].tokens_per_s}
     begin_s = min(answer.sent_s for answer in answers)
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--ctx", type=int, default=2048)
+    parser.add_argument("--prompt", default="", help="text of the prompt in place of random letters")
     parser.add_argument("--drafts", action="store_true", help="let olla guess tokens ahead")
     parser.add_argument("--peer-args", default="", help="more arguments for llama-server")
     args = parser.parse_args()
@@ -74,7 +77,8 @@ def main() -> None:
             for server in servers:
                 stack.enter_context(server)
             measures: dict[str, Callable[[], Figures]] = {
-                server.name: partial(measure, server, n_clients, args.tokens) for server in servers
+                server.name: partial(measure, server, n_clients, args.tokens, args.prompt)
+                for server in servers
             }
             title = f"{args.model.stem}, {n_clients} client{'s' if n_clients > 1 else ''}"
             print_table(title, rounds_of(measures, args.rounds, title=title))

@@ -51,10 +51,10 @@ def checked(answer: Answer) -> float:
     return answer.tokens_per_s
 
 
-def measure(olla: Olla, drafts: bool) -> Figures:
+def measure(olla: Olla, n_tokens: int, drafts: bool) -> Figures:
     options = {} if drafts else {"draft_num_predict": 0}
     return {
-        f"{name}, tok/s": checked(olla.ask(prompt, N_TOKENS, **options)) for name, prompt in prompts().items()
+        f"{name}, tok/s": checked(olla.ask(prompt, n_tokens, **options)) for name, prompt in prompts().items()
     }
 
 
@@ -66,13 +66,14 @@ def measure_prose(olla: Olla, n_tokens: int, drafts: bool) -> Figures:
 def main() -> None:
     parser = arguments(__doc__, n_rounds=3)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--tokens", type=int, default=N_TOKENS, help="tokens of the answer")
     parser.add_argument("--spark", action="store_true", help="prose by the bundled model, too")
     args = parser.parse_args()
     if args.model:
         with Olla(args.model, drafts=True, n_slots=1) as olla:
             measures: dict[str, Callable[[], Figures]] = {
-                "with guesses": partial(measure, olla, True),
-                "without": partial(measure, olla, False),
+                "with guesses": partial(measure, olla, args.tokens, True),
+                "without": partial(measure, olla, args.tokens, False),
             }
             print_table(args.model.stem, rounds_of(measures, args.rounds, title=args.model.stem))
     if args.spark:
