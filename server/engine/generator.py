@@ -156,7 +156,8 @@ class Generator:
             self._drafter.measured(n_rows, seconds)
             self._threads.measured(n_rows, seconds, time.monotonic())
         elif plan.n_prompt_tokens >= MIN_CHUNK_TOKENS:
-            self._threads.measured("prompt", seconds / plan.n_prompt_tokens, time.monotonic())
+            cost_s = seconds / plan.n_prompt_tokens
+            self._threads.measured("prompt", cost_s, time.monotonic(), is_steady=False)
 
     def _admit(self) -> None:
         if self._context.keeps_windows and self._scheduler.n_queued:

@@ -9,6 +9,7 @@ and once in a while in any case.
 
 from __future__ import annotations
 
+import collections
 import statistics
 from collections.abc import Hashable
 from typing import Final
@@ -22,8 +23,12 @@ _SMOOTHING: Final = 0.2
 _UNREST: Final = 1.25
 """Steps that take so many times the shortest of late are a sign that processors are shared."""
 
-_FLOOR_RISE: Final = 1.002
-"""Rise of the shortest time per step, since steps grow longer with the context."""
+_UNSTEADY_UNREST: Final = 2.0
+"""The same for kinds whose steps differ by themselves, as parts of prompts do: each has more before it."""
+
+_N_RECENT: Final = 16
+_N_UNSTEADY_RECENT: Final = 3
+"""Steps of a kind among which the shortest of late is looked for."""
 
 _MIN_GAIN: Final = 0.93
 """A trial must bring the time below this share of what it was."""
@@ -58,20 +63,24 @@ class ThreadChoice:
         self._counts = (n_max,) if is_fixed else thread_counts(n_max)
         self._index = 0
         self._costs: dict[Hashable, float] = {}
-        self._floors: dict[Hashable, float] = {}
+        self._recent: dict[Hashable, collections.deque[float]] = {}
         self._trial: _Trial | None = None
         self._pause_s = _MIN_PAUSE_S
         self._tried_at_s = 0.0
         self._tries_fewer = True
         self.n_max = self.n_threads = n_max
 
-    def measured(self, key: Hashable, cost: float, now_s: float) -> None:
-        """A step of a kind took `cost`. Sets `n_threads` for the next one."""
+    def measured(self, key: Hashable, cost: float, now_s: float, *, is_steady: bool = True) -> None:
+        """A step of a kind took `cost`. Sets `n_threads` for the next one.
+
+        `is_steady`: steps of this kind take equally long in peace. The others give no reason for a trial by
+        being a little longer, and are not tried with fewer threads in peace: theirs are the longest steps.
+        """
         if len(self._counts) == 1 or cost <= 0.0:
             return
         if self._trial is None:
             self._learn(key, cost)
-            self._trial = self._next_trial(key, now_s)
+            self._trial = self._next_trial(key, now_s, is_steady)
         elif self._trial.key == key:
             self._trial.costs.append(cost)
             if len(self._trial.costs) >= PROBE_STEPS:
@@ -85,11 +94,15 @@ class ThreadChoice:
     def _learn(self, key: Hashable, cost: float) -> None:
         known = self._costs.get(key)
         self._costs[key] = cost if known is None else known + _SMOOTHING * (cost - known)
-        self._floors[key] = min(self._floors.get(key, cost) * _FLOOR_RISE, cost)
+        self._recent.setdefault(key, collections.deque(maxlen=_N_RECENT)).append(cost)
 
-    def _next_trial(self, key: Hashable, now_s: float) -> _Trial | None:
+    def _next_trial(self, key: Hashable, now_s: float, is_steady: bool) -> _Trial | None:
         """A trial when one is due."""
-        is_calm = self._index == 0 and self._costs[key] <= _UNREST * self._floors[key]
+        recent = list(self._recent[key])[-(_N_RECENT if is_steady else _N_UNSTEADY_RECENT) :]
+        unrest = _UNREST if is_steady else _UNSTEADY_UNREST
+        is_calm = self._index == 0 and self._costs[key] <= unrest * min(recent)
+        if is_calm and not is_steady:
+            return None
         pause_s = _CALM_PAUSE_S if is_calm else self._pause_s
         if now_s - self._tried_at_s < pause_s:
             return None
@@ -104,7 +117,7 @@ class ThreadChoice:
         if statistics.median(trial.costs[1:]) < _MIN_GAIN * self._costs[trial.key]:
             self._index = trial.index
             self._costs.clear()
-            self._floors.clear()
+            self._recent.clear()
             self._pause_s = _MIN_PAUSE_S
         else:
             self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)

@@ -82,6 +82,21 @@ def test_any_history_gives_a_possible_number(steps: list[tuple[str, float, float
         assert choice.n_threads in thread_counts(n_max)
 
 
+def test_parts_of_a_prompt_that_grow_longer_are_no_reason_for_a_trial() -> None:
+    choice = ThreadChoice(2)
+    for number in range(200):
+        choice.measured("prompt", 1.0 + 0.3 * number, 2.0 * number, is_steady=False)
+        assert choice.n_threads == 2
+
+
+def test_parts_of_a_prompt_that_wait_for_others_are_one() -> None:
+    choice, used = ThreadChoice(2), set()
+    for number in range(200):
+        choice.measured("prompt", 1.0 if number % 2 else 5.0, 2.0 * number, is_steady=False)
+        used.add(choice.n_threads)
+    assert used == {1, 2}
+
+
 def test_a_trial_ends_when_steps_of_its_kind_no_longer_come() -> None:
     choice = ThreadChoice(2)
     now_s = 0.0
