@@ -191,7 +191,8 @@ def choose_next(generation: Generation, model: Model, row: Row, guess: int) -> R
     raw = row.copy() if len(never) and generation.params.logprobs else row
     if len(never):
         row[never] = -np.inf
-        guess = -1
+        if guess in never:
+            guess = -1
     if guess < 0 or row[guess] != row[guess]:
         guess = best_id(row) if generation.sampler.is_greedy else generation.sampler.sample(row)
     generation.refused.append(generation.sampler.was_refused)
