@@ -145,7 +145,7 @@ class GenerationRun:
             self._done[-1] = msgspec.structs.replace(self._done[-1], reason="length")
 
     def _cut_short(self, begun_ns: int) -> GenerationDone:
-        """The sums of the free text, which is left before its end. The next part tells the prompt's length."""
+        """The sums of the free text, left before its end; the next part tells the length of the prompt."""
         first_ns = self._first_delta_ns or begun_ns
         return GenerationDone(
             reason="stop",

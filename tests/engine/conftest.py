@@ -57,6 +57,7 @@ def make_engine(log: LogSink) -> Iterator[MakeEngine]:
 
     def make(model: Model, **values: object) -> Engine:
         params = LoadParams(**{"n_ctx": 512, "n_slots": 4, "n_gpu_layers": 0, **values})  # type: ignore[arg-type]
+        log.install()  # whoever reads grammars in this process has taken llama.cpp's log away
         engine = open_engine(model, params, Inbox(-1), log)
         engines.append(engine)
         return engine

@@ -87,9 +87,7 @@ def embeddings_reply(model: str, result: EmbedResult, *, as_base64: bool) -> Emb
     return EmbeddingList(
         data=[
             EmbeddingBody(
-                embedding=base64.b64encode(vector).decode("ascii")
-                if as_base64
-                else finite_numbers(vector),
+                embedding=base64.b64encode(vector).decode("ascii") if as_base64 else finite_numbers(vector),
                 index=index,
             )
             for index, vector in enumerate(result.vectors)
