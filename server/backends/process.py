@@ -40,7 +40,7 @@ def worker_variables() -> Mapping[str, str]:
     GOMP_SPINCOUNT keeps OpenMP's threads from spinning while another process needs the core;
     GGML_NO_BACKTRACE keeps ggml from forking a debugger when it aborts.
     """
-    return {"GOMP_SPINCOUNT": "2000", "GGML_NO_BACKTRACE": "1"}
+    return {"GOMP_SPINCOUNT": "20000", "GGML_NO_BACKTRACE": "1"}
 
 
 def describe_exit(exit_code: int) -> str:

@@ -4,7 +4,7 @@
 Only the C binding is needed, so a stub with the package's search path stands in for the package, and the
 binding alone is imported, in about 8 ms.
 
-The environment of the worker is set by the server before it starts: GOMP_SPINCOUNT=2000, so that OpenMP's
+The environment of the worker is set by the server before it starts: GOMP_SPINCOUNT=20000, so that OpenMP's
 threads stop spinning when another process wants the core, and GGML_NO_BACKTRACE=1, so that an abort does not
 start a debugger. Both are read when the libraries load.
 

@@ -20,17 +20,17 @@ PROBE_STEPS: Final = 4
 """Steps of a trial; their middle counts, since the first one starts or ends threads."""
 
 _SMOOTHING: Final = 0.2
-_UNREST: Final = 1.25
+_UNREST: Final = 1.9
 """Steps that take so many times the shortest of late are a sign that processors are shared."""
 
-_UNSTEADY_UNREST: Final = 2.0
+_UNSTEADY_UNREST: Final = 2.5
 """The same for kinds whose steps differ by themselves, as parts of prompts do: each has more before it."""
 
 _N_RECENT: Final = 16
 _N_UNSTEADY_RECENT: Final = 3
 """Steps of a kind among which the shortest of late is looked for."""
 
-_MIN_GAIN: Final = 0.93
+_MIN_GAIN: Final = 0.85
 """A trial must bring the time below this share of what it was."""
 
 _MIN_PAUSE_S: Final = 0.25
@@ -66,7 +66,7 @@ class ThreadChoice:
         self._recent: dict[Hashable, collections.deque[float]] = {}
         self._trial: _Trial | None = None
         self._pause_s = _MIN_PAUSE_S
-        self._tried_at_s = 0.0
+        self._tried_at_s: float | None = None
         self._tries_fewer = True
         self.n_max = self.n_threads = n_max
 
@@ -78,6 +78,8 @@ class ThreadChoice:
         """
         if len(self._counts) == 1 or cost <= 0.0:
             return
+        if self._tried_at_s is None:
+            self._tried_at_s = now_s
         if self._trial is None:
             self._learn(key, cost)
             self._trial = self._next_trial(key, now_s, is_steady)
@@ -104,7 +106,7 @@ class ThreadChoice:
         if is_calm and not is_steady:
             return None
         pause_s = _CALM_PAUSE_S if is_calm else self._pause_s
-        if now_s - self._tried_at_s < pause_s:
+        if self._tried_at_s is None or now_s - self._tried_at_s < pause_s:
             return None
         self._tries_fewer = not self._tries_fewer
         index = self._index + (1 if self._tries_fewer else -1)

@@ -38,7 +38,7 @@ def test_levels_of_lines() -> None:
 
 
 def test_variables_keep_openmp_from_spinning() -> None:
-    assert worker_variables()["GOMP_SPINCOUNT"] == "2000"
+    assert worker_variables()["GOMP_SPINCOUNT"] == "20000"
 
 
 def test_log_is_cut_into_lines_wherever_the_bytes_are_cut() -> None:
