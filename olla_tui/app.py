@@ -31,6 +31,7 @@ from olla_tui.state.graphs import ASCII, UNICODE
 from olla_tui.state.keymap import clashes, merge_keys
 from olla_tui.state.workstation import Workstation
 from olla_tui.term import resume_only_when_suspended
+from olla_tui.text import markdown
 from olla_tui.theme import WithoutColor, builtin_themes, default_variables, follow, user_themes
 from olla_tui.widgets.transcript import Transcript
 from server.services.protocols import Services
@@ -155,6 +156,7 @@ class OllaApp(App[QuitChoice]):
     def _start(self) -> None:
         self.bridge.start(self)
         self.bridge.order(self._load_prompts())
+        self.bridge.order(asyncio.to_thread(markdown.warm_up))
         problems = [*self.settings.warnings, *self._theme_problems, *self._key_problems]
         problems += [str(clash) for clash in clashes(self.keys, PLACES)]
         for problem in problems:

@@ -1,4 +1,8 @@
-"""Listening: the socket, the server on this thread or on a thread of its own."""
+"""Listening: the socket, the server on this thread or on a thread of its own.
+
+What answers requests is imported when a server is made: a screen that finds the address taken attaches to the
+server there, and needs none of it.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,17 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 import msgspec
-import uvicorn
 
-from server.api.app import ApiSettings, create_app
 from server.errors import OllaError
-from server.services.container import ServerServices, build_services
 from server.settings import Settings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from server.services.container import ServerServices
 
 BACKLOG = 2048
 START_TIMEOUT_S = 30.0
@@ -65,18 +72,20 @@ def settings_of(sock: socket.socket, settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, address=address)
 
 
-class _Server(uvicorn.Server):
+def _server(services: ServerServices, settings: Settings) -> uvicorn.Server:
     """uvicorn without signal handlers: whoever starts it decides what a signal means."""
+    import uvicorn
 
-    def install_signal_handlers(self) -> None:
-        """Leave signals alone."""
+    from server.api.app import ApiSettings, create_app
 
-    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
-        """Leave signals alone."""
-        return nullcontext()
+    class Server(uvicorn.Server):
+        def install_signal_handlers(self) -> None:
+            """Leave signals alone."""
 
+        def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+            """Leave signals alone."""
+            return nullcontext()
 
-def _server(services: ServerServices, settings: Settings) -> _Server:
     api = ApiSettings(origins=settings.origins, bound_host=settings.host)
     config = uvicorn.Config(
         create_app(services, api),
@@ -90,7 +99,7 @@ def _server(services: ServerServices, settings: Settings) -> _Server:
         timeout_graceful_shutdown=1,
         timeout_keep_alive=75,
     )
-    return _Server(config)
+    return Server(config)
 
 
 async def serve(
@@ -126,6 +135,8 @@ class ServerThread:
     """
 
     def __init__(self, settings: Settings, sock: socket.socket) -> None:
+        from server.services.container import build_services
+
         self.settings = settings_of(sock, settings)
         self._sock = sock
         self._ready = threading.Event()

@@ -6,10 +6,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-import typer
-
 from olla_tui.cli.human import with_hint
-from server.errors import OllaError
+from olla_tui.cli.short import run_short
+from server.errors import InvalidRequest, OllaError
 
 INTERRUPTED = 130
 """Exit code of a program that Ctrl-C ended, as shells count it."""
@@ -26,9 +25,7 @@ def run_command(arguments: Sequence[str]) -> int:
         return _invoke(arguments)
     except OllaError as error:
         print(f"Error: {sentence(error)}", file=sys.stderr)
-    except typer.BadParameter as error:
-        print(f"Error: {error}", file=sys.stderr)
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader has gone; what is still buffered must not raise again when the interpreter ends.
@@ -52,10 +49,24 @@ def sentence(error: OllaError) -> str:
 
 
 def _invoke(arguments: Sequence[str]) -> int:
+    code = run_short(arguments)
+    if code is None:
+        code = _parse_and_run(arguments)
+    sys.stdout.flush()
+    return code
+
+
+def _parse_and_run(arguments: Sequence[str]) -> int:
+    import typer
+
     from olla_tui.cli.commands import app
 
-    code = typer.main.get_command(app)(args=list(arguments), prog_name="olla", standalone_mode=False)
-    sys.stdout.flush()
+    try:
+        code = typer.main.get_command(app)(args=list(arguments), prog_name="olla", standalone_mode=False)
+    except typer.BadParameter as error:
+        raise InvalidRequest(str(error)) from error
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     return code if isinstance(code, int) else 0
 
 

@@ -5,17 +5,23 @@ It knows requests, lines and status codes; the shapes of bodies are `server.wire
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import sys
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import msgspec
 
 from olla_tui.client.failures import failure, refusal, unreachable
 from server.errors import EngineError, ServerUnreachable
 from server.wire.headers import HINT_HEADER
 from server.wire.olla import fault_of_line
+
+if TYPE_CHECKING:
+    import httpx
 
 CONNECT_TIMEOUT_S = 5.0
 """A server on this machine or its network answers in milliseconds. Most replies may take long: loads do."""
@@ -59,15 +65,24 @@ class LineSplitter:
 class HttpApi:
     """Calls one server over connections that are kept open.
 
-    Proxies of the environment are not asked: the server is on this machine or its own network.
+    Proxies of the environment are not asked: the server is on this machine or its own network. The library
+    that does it is imported for the first request, because a screen shows its first frame before that.
     """
 
     def __init__(self, base_url: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.base_url = base_url
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
+        self._transport = transport
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:
+        import httpx
+
+        return httpx.AsyncClient(
+            base_url=self.base_url,
             trust_env=False,
-            transport=transport,
+            transport=self._transport,
+            # Certificates are read for addresses that need them alone: they take longer than a request.
+            verify=httpx.URL(self.base_url).scheme != "http",
             headers={"Content-Type": "application/json", "User-Agent": "olla"},
         )
 
@@ -117,12 +132,17 @@ class HttpApi:
 
     async def aclose(self) -> None:
         """Close all connections; open replies fail with ServerUnreachable."""
-        await self._client.aclose()
+        if "_client" in vars(self):
+            await self._client.aclose()
 
     @asynccontextmanager
     async def _exchange(
         self, method: str, path: str, body: bytes | AsyncIterable[bytes] | None
     ) -> AsyncIterator[httpx.Response]:
+        if "httpx" not in sys.modules:  # in a thread, because keys are typed meanwhile
+            await asyncio.to_thread(importlib.import_module, "httpx")
+        import httpx
+
         try:
             reads_s = LOOK_TIMEOUT_S if method == "GET" else None
             timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S, read=reads_s)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
-from olla_tui.client.plain import PlainClient
 from server.errors import OllaError, ServerUnreachable
 from server.settings import Settings
 from server.wire.headers import VERSION_HEADER
+
+if TYPE_CHECKING:
+    import subprocess
 
 PROBE_TIMEOUT_S = 2.0
 """For one question whether a server is there; a local one answers in milliseconds."""
@@ -43,6 +44,8 @@ class FoundServer(NamedTuple):
 
 def find_server(base_url: str, *, timeout_s: float = PROBE_TIMEOUT_S) -> FoundServer | None:
     """Ask for the version of the server at an address; None when nothing that speaks this API answers."""
+    from olla_tui.client.plain import PlainClient  # HTTP, which a free port needs none of
+
     try:
         reply, headers = PlainClient(base_url, timeout_s=timeout_s).call_for("GET", "/api/version")
     except OllaError:
@@ -113,6 +116,8 @@ def start_server(
 
 
 def _spawn(command: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    import subprocess
+
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
     )

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
-from markdown_it.tree import SyntaxTreeNode
 from rich.segment import Segment
 from rich.style import Style
 
@@ -20,6 +19,10 @@ from olla_tui.text.fence import FenceLines, language_of
 from olla_tui.text.styles import TextStyles
 from olla_tui.text.table import lay_out_table
 from olla_tui.text.wrap import Line, Span, cells, fit, wrap
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.tree import SyntaxTreeNode
 
 MIN_BOX_WIDTH = 24
 """Below this a fence has no room for its box."""
@@ -34,8 +37,16 @@ _SPECIAL = re.compile(
 )
 
 
+def warm_up() -> None:
+    """Make the parser, so that the first Markdown is laid out at once. From any thread."""
+    _parser()
+
+
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
+    # Half of what this package imports, and an empty chat is shown without it.
+    from markdown_it import MarkdownIt
+
     return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 
 
@@ -52,10 +63,16 @@ def lay_out(block: Block, width: int, styles: TextStyles) -> list[Line]:
     if block.kind is BlockKind.TEXT and _is_plain(block.source):
         stripped = "\n".join(line.strip() for line in block.source.split("\n"))
         return wrap([(stripped, styles.text)], width)
-    tree = SyntaxTreeNode(_parser().parse(block.source))
-    lines = _Layout(styles, first_number=block.number).blocks(tree.children, width, gaps=True)
+    lines = _tree_lines(block, width, styles)
     # What Markdown draws nothing for, the definition of a link or an empty quote, is shown as it was written.
     return lines or wrap([(block.source, styles.text)], width)
+
+
+def _tree_lines(block: Block, width: int, styles: TextStyles) -> list[Line]:
+    from markdown_it.tree import SyntaxTreeNode
+
+    tree = SyntaxTreeNode(_parser().parse(block.source))
+    return _Layout(styles, first_number=block.number).blocks(tree.children, width, gaps=True)
 
 
 def lay_out_fence(

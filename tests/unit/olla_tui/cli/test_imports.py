@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +60,78 @@ def test_short_commands_import_little(words: list[str]) -> None:
     assert code == 0
     assert not set(HEAVY) & set(modules)
     assert rss_kb <= MAX_RSS_KB
+
+
+NOT_BEFORE_THE_FIRST_FRAME = ("typer", "httpx", "markdown_it", "starlette", "uvicorn", "jinja2", "llama_cpp")
+
+FRAME_PROBE = """
+import json, sys
+from olla_tui.app import OllaApp
+from olla_tui.cli import main, tui
+from olla_tui.term import TerminalGuard
+from server.settings import Settings
+
+seen = []
+
+def first_frame_is_out(app):
+    seen.extend({name.partition(".")[0] for name in sys.modules})
+    app.exit("quit")
+
+OllaApp._start = first_frame_is_out
+connection = tui.connect(Settings.load())
+guard = TerminalGuard(Settings.load().olla_dir / "log")
+app = tui.make_app(connection, guard)
+app._hang_up = None
+app.run(headless=True)
+print(json.dumps([connection.thread is None, seen]), file=sys.stderr)
+"""
+
+
+def test_the_first_frame_of_an_attached_screen_imports_little(tmp_path: Path) -> None:
+    with JsonServer({"GET /api/version": Reply(body={"version": "1"})}).running() as server:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", FRAME_PROBE],
+            env={**os.environ, "OLLAMA_HOST": server.url, "HOME": str(tmp_path), "OLLA_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    attached, modules = json.loads(done.stderr.splitlines()[-1])
+    assert attached
+    assert "textual" in modules
+    assert not set(NOT_BEFORE_THE_FIRST_FRAME) & set(modules)
+
+
+def test_command_lines_without_flags_need_no_parser() -> None:
+    script: dict[str, Reply | list[Reply]] = {
+        "GET /api/tags": Reply(body={"models": []}),
+        "GET /api/ps": Reply(body={"models": []}),
+        "GET /api/version": Reply(body={"version": "1"}),
+    }
+    with JsonServer(script).running() as server:
+        for words in (["list"], ["ls", "a"], ["ps"], ["--version"], ["-v"]):
+            done = subprocess.run(
+                [sys.executable, "-P", "-c", PROBE, *words],
+                env={**os.environ, "OLLAMA_HOST": server.url},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            code, modules, _ = json.loads(done.stderr)
+            assert code == 0
+            assert "typer" not in modules
+            parsed = subprocess.run(
+                [sys.executable, "-P", "-c", PARSED, *words],
+                env={**os.environ, "OLLAMA_HOST": server.url},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert parsed.stdout == done.stdout
+
+
+PARSED = """
+import sys
+from olla_tui.cli.main import _parse_and_run
+sys.exit(_parse_and_run(sys.argv[1:]))
+"""
