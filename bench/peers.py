@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from typing import Any, Self
 
 START_TIMEOUT_S = 60.0
 ASK_TIMEOUT_S = 600.0
+POLL_S = 0.02
+"""Between two looks at a server of another process, which gives no other sign of being up or idle."""
 OLLA = [sys.executable, "-P", "-m", "olla_tui"]
 BENCH_MODEL = "bench"
 
@@ -49,7 +52,7 @@ def wait_until_answered(url: str, process: subprocess.Popen[bytes]) -> None:
                 if reply.status == 200:
                     return
         except OSError:
-            time.sleep(0.05)
+            time.sleep(POLL_S)
     raise SystemExit(f"{url} did not answer in {START_TIMEOUT_S} s")
 
 
@@ -104,7 +107,7 @@ class Answer:
         return (self.n_tokens - 1) / (self.stamps[-1] - self.stamps[0])
 
 
-class Server:
+class Server(ABC):
     """A server process.
 
     Attributes:
@@ -146,15 +149,17 @@ class Server:
         self.process.wait(30)
         self._stack.close()
 
+    @abstractmethod
     def command(self) -> tuple[list[str], dict[str, str]]:
         """The command line, and variables beside those of this process."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ready(self) -> None:
-        """The server answers."""
+        """The server answers now: give it what it still needs."""
 
+    @abstractmethod
     def body(self, prompt: str, n_tokens: int, options: Mapping[str, Any], schema: object) -> dict[str, Any]:
-        raise NotImplementedError
+        """The request for a completion."""
 
     def ask(self, prompt: str, n_tokens: int, *, schema: object = None, **options: Any) -> Answer:
         """A greedy completion of the text as it is. `options`: by Ollama's names."""
@@ -175,8 +180,18 @@ class Server:
                 if len(line) > 2:
                     yield time.perf_counter(), line
 
+    @abstractmethod
     def answer(self, sent_s: float, stamps: list[float], records: list[dict[str, Any]]) -> Answer:
-        raise NotImplementedError
+        """What the records of a completion say, each with the time at which it came."""
+
+
+def wait_until_unloaded(url: str) -> None:
+    """Returns when a server with Ollama's API has no model loaded."""
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while get(f"{url}/api/ps")["models"]:
+        if time.monotonic() > deadline_s:
+            raise SystemExit(f"{url} did not unload its model in {START_TIMEOUT_S} s")
+        time.sleep(POLL_S)
 
 
 class OllamaApi(Server):
@@ -237,8 +252,7 @@ class OllamaApi(Server):
     def unload(self) -> None:
         """Returns when no model is loaded."""
         post(f"{self.url}/api/generate", {"model": BENCH_MODEL, "keep_alive": 0, "stream": False})
-        while get(f"{self.url}/api/ps")["models"]:
-            time.sleep(0.02)
+        wait_until_unloaded(self.url)
 
 
 class Olla(OllamaApi):
@@ -282,6 +296,9 @@ class LlamaServer(Server):
         self._command = [str(binary), "-m", str(model), "--port", str(self._port), "-np", str(n_slots)]
         self._command += ["-c", str(n_ctx * n_slots), *repack_arguments(), *arguments]
         self._library = str(binary.parent)
+
+    def ready(self) -> None:
+        """It was started with its model."""
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         return self._command, {"LD_LIBRARY_PATH": self._library}

@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from peers import LlamaServer, free_port, post, wait_until_answered
+from peers import POLL_S, LlamaServer, free_port, post, wait_until_answered, wait_until_unloaded
 
 OLLA = [sys.executable, "-P", "-m", "olla_tui"]
 N_CLIENTS = 8
@@ -82,8 +82,7 @@ class Program:
 
     def unload(self) -> None:
         post(f"{self.base}/api/generate", {"model": "bench", "keep_alive": 0, "stream": False})
-        while json.loads(urllib.request.urlopen(f"{self.base}/api/ps", timeout=60).read())["models"]:
-            time.sleep(0.02)
+        wait_until_unloaded(self.base)
 
     def kill_worker(self) -> None:
         """Wait until the conversation is on disk, then end the worker of the model at once."""
@@ -92,7 +91,7 @@ class Program:
         while not any(folder.rglob("*.kv")) or any(folder.rglob("*.tmp")):
             if time.monotonic() > deadline_s:
                 raise SystemExit("nothing was saved")
-            time.sleep(0.1)
+            time.sleep(POLL_S)
         status = json.loads(urllib.request.urlopen(f"{self.base}/olla/status", timeout=60).read())
         (model,) = status["running"]
         os.kill(model["pid"], signal.SIGKILL)

@@ -39,6 +39,10 @@ READY = b"sk something"
 SPARK = "spark:latest"
 STALL_S = 5.0
 CPU_WINDOW_S = 10.0
+SETTLE_S = 3.0
+"""From the hang-up to the window in which its cost is measured: an answer under way has ended by then."""
+CHECK_S = 0.005
+"""Between two looks at the terminal's buffer: far shorter than a frame, which could fill it and be taken."""
 
 GATES: dict[str, float] = {
     "first.alt_screen_s": 0.6,
@@ -202,7 +206,7 @@ def stall() -> Numbers:
         while time.monotonic() < deadline:
             _require(is_full(), "the terminal took something during the stall")
             n_checks += 1
-            time.sleep(0.005)
+            time.sleep(CHECK_S)
         found = client.stop()
         n_read_before = len(screen.output)
         seen = screen.end_probe()
@@ -227,7 +231,7 @@ def hangup() -> Numbers:
         screen.wait_for(b"tok/s")
         screen.drain(0.5)
         screen.hang_up()
-        time.sleep(3.0)
+        time.sleep(SETTLE_S)
         before, before_all = screen.cpu_s(), screen.cpu_s(workers=True)
         time.sleep(CPU_WINDOW_S)
         used, used_by_all = screen.cpu_s() - before, screen.cpu_s(workers=True) - before_all

@@ -31,6 +31,8 @@ from tests.support.pseudo_terminal import PseudoTerminal
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 WAIT_S = 60.0
+POLL_S = 0.01
+"""Between two looks at a port or a terminal of another process: neither wakes anybody who waits for it."""
 ANSWER = """Here is an *answer* with `code` and **more**.
 
 - one item
@@ -93,7 +95,7 @@ def wait_until_up(port: int) -> None:
         try:
             ask_version(port)
         except OSError:
-            time.sleep(0.02)
+            time.sleep(POLL_S)
         else:
             return
     raise TimeoutError("the server did not come up")
@@ -218,7 +220,7 @@ class Workstation(PseudoTerminal):
             while not is_full():
                 if time.monotonic() > deadline:
                     raise TimeoutError("the terminal's buffer did not fill")
-                time.sleep(0.01)
+                time.sleep(POLL_S)
             yield is_full
         finally:
             os.close(fd)
