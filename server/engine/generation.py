@@ -19,7 +19,7 @@ from server.engine.logprobs import token_logprob
 from server.engine.model import Model
 from server.engine.prompt import control_tokens, prompt_tokens, token_array
 from server.engine.sampler import Sampler
-from server.engine.scheduler import Sequence
+from server.engine.sequence import Sequence
 from server.ipc.messages import EngineTimings, FinishReason, Submit, TokenDelta
 from server.types.generation import SamplingParams
 

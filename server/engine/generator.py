@@ -24,9 +24,11 @@ from server.engine.kv_cache import SlotCache
 from server.engine.memory_policy import PoolPolicy
 from server.engine.model import Model
 from server.engine.pace import MIN_CHUNK_TOKENS, Pace
-from server.engine.scheduler import Phase, Plan, Scheduler, Sequence
+from server.engine.scheduler import Scheduler
+from server.engine.sequence import Phase, Plan, Sequence
 from server.engine.slot_memory import SlotMemory
 from server.engine.state_store import open_store
+from server.engine.step_rows import fill
 from server.engine.thread_choice import ThreadChoice
 from server.ipc.messages import Failed, Finished, FromEngine, Step, StepStats, Submit, TokenDelta
 from server.types.generation import StateCacheParams
@@ -129,7 +131,7 @@ class Generator:
         deltas: list[TokenDelta] = []
         ended: list[FromEngine] = []
         try:
-            self._fill(plan, drafts)
+            fill(self._context.batch, self._cache, plan, self._generations, drafts)
             self._memory.free_cells(self._context.batch.n_tokens)
             outcome = self._decode(plan)
             if outcome is not Decoded.DONE:
@@ -195,25 +197,6 @@ class Generator:
         if plan.chunks or not self._cache.can_trim:
             return {}
         return self._drafter.drafts([self._generations[sequence.request_id] for sequence in plan.decoding])
-
-    def _fill(self, plan: Plan, drafts: Mapping[int, Match]) -> None:
-        batch = self._context.batch
-        batch.clear()
-        slots = [sequence.slot for sequence in plan.decoding]
-        tokens = [self._generations[sequence.request_id].last_token for sequence in plan.decoding]
-        positions = [self._cache.length(slot) for slot in slots]
-        if drafts:
-            for sequence, token, position in zip(plan.decoding, tokens, positions, strict=True):
-                draft = drafts.get(sequence.request_id)
-                row = np.array([token, *(draft.tokens if draft else ())], np.int32)
-                batch.add(sequence.slot, row, position, output="all")
-        else:
-            batch.add_rows(slots, tokens, positions)
-        for chunk in plan.chunks:
-            sequence = chunk.sequence
-            start = sequence.n_prefilled
-            part = sequence.tokens[start : start + chunk.n_tokens]
-            batch.add(sequence.slot, part, start, output="last" if chunk.is_last else "none")
 
     def _decode(self, plan: Plan) -> Decoded:
         self._context.use_threads(self._threads.n_max if plan.is_alone else self._threads.n_threads)

@@ -9,15 +9,15 @@ waits forever.
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
 
 from server.engine.batch import TokenArray
 from server.engine.kv_cache import Placement, SlotCache, common_prefix
-from server.engine.memory_policy import ANSWER_TOKENS, PoolPolicy
+from server.engine.memory_policy import PoolPolicy
+from server.engine.sequence import Chunk, Phase, Plan, Sequence
 
 AGEING_TOKENS: Final = 64
 """Tokens that a prompt seems shorter by for each step in which it was passed over."""
@@ -32,88 +32,6 @@ ImprovePlacement = Callable[[TokenArray, Placement, Collection[int]], Placement]
 
 ALONE_CHUNK_TOKENS: Final = 256
 """Prompt tokens in a step of a sequence that is decoded alone: always as many, whatever they take."""
-
-
-class Phase(enum.Enum):
-    """Where a sequence stands. One that has to make way for others goes back to the queue."""
-
-    QUEUED = "queued"
-    PREFILL = "prefill"
-    DECODE = "decode"
-    ENDED = "ended"
-
-
-class Sequence(msgspec.Struct, eq=False):
-    """One request as the scheduler sees it.
-
-    Attributes:
-        tokens: the prompt, and what an earlier worker already generated. [n] int32
-        slot: -1 outside of one.
-        n_prefilled: tokens of `tokens` that are in memory, those found there included.
-        n_cached: tokens that were found in memory.
-        n_passed_over: steps in which others went first.
-        is_alone: decoded in steps of its own and from an empty slot, so that nobody else's work shows in
-            the last bits of its logits.
-        n_output_max: tokens that may follow `tokens`.
-        stops: lengths at which a chunk ends, so that the state can be kept; ascending.
-        n_preempted: times that it has made way for others.
-        age: counts up with each new sequence.
-    """
-
-    request_id: int
-    tokens: TokenArray
-    phase: Phase = Phase.QUEUED
-    slot: int = -1
-    n_prefilled: int = 0
-    n_cached: int = 0
-    n_passed_over: int = 0
-    is_alone: bool = False
-    n_output_max: int = ANSWER_TOKENS
-    stops: tuple[int, ...] = ()
-    n_preempted: int = 0
-    age: int = 0
-
-    @property
-    def n_remaining(self) -> int:
-        """Prompt tokens that are not in memory."""
-        return len(self.tokens) - self.n_prefilled
-
-    @property
-    def n_until_stop(self) -> int:
-        """Prompt tokens that may be decoded before the state is to be kept."""
-        ahead = (stop - self.n_prefilled for stop in self.stops if stop > self.n_prefilled)
-        return min(self.n_remaining, next(ahead, self.n_remaining))
-
-
-class Chunk(msgspec.Struct, frozen=True):
-    """A part of a prompt to decode in this step. `is_last`: it completes the prompt, so it has an output."""
-
-    sequence: Sequence
-    n_tokens: int
-    is_last: bool
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What a step decodes: one row for each of `decoding`, then the chunks."""
-
-    decoding: tuple[Sequence, ...]
-    chunks: tuple[Chunk, ...]
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether this is a step of one sequence that is decoded alone."""
-        return any(sequence.is_alone for sequence in self.sequences())
-
-    @property
-    def n_prompt_tokens(self) -> int:
-        """Tokens of all chunks."""
-        return sum(chunk.n_tokens for chunk in self.chunks)
-
-    def sequences(self) -> Iterable[Sequence]:
-        """All sequences of the step."""
-        yield from self.decoding
-        for chunk in self.chunks:
-            yield chunk.sequence
 
 
 class Scheduler:

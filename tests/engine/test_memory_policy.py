@@ -14,7 +14,8 @@ from server.engine.batch import TokenArray
 from server.engine.cells import CellPool
 from server.engine.kv_cache import Placement, SlotCache
 from server.engine.memory_policy import PoolPolicy
-from server.engine.scheduler import MAX_PASSED_OVER, Phase, Scheduler, Sequence
+from server.engine.scheduler import MAX_PASSED_OVER, Scheduler
+from server.engine.sequence import Phase, Sequence
 
 N_SLOTS = 4
 N_CTX = 48

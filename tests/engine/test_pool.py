@@ -7,7 +7,7 @@ import pytest
 from server.engine.batch import TokenArray
 from server.engine.context import Decoded
 from server.engine.model import Model
-from server.engine.scheduler import Sequence
+from server.engine.sequence import Sequence
 from server.ipc.messages import Failed, Finished
 from server.types.generation import StateCacheParams
 from tests.engine.conftest import MakeEngine

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from server.engine.kv_cache import Placement, SlotCache
-from server.engine.scheduler import Phase, Scheduler, Sequence
+from server.engine.scheduler import Scheduler
+from server.engine.sequence import Phase, Sequence
 
 N_SLOTS = 3
 N_BATCH = 64
