@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from server.types.generation import LoadParams, ModelPaths, SamplingParams, TokenLogprob
+from server.types.generation import LoadParams, ModelPaths, PromptUse, SamplingParams, TokenLogprob
 
 PromptPiece = str | tuple[int, ...]
 """Text to tokenise with special tokens recognised, or token ids."""
@@ -21,11 +21,15 @@ class GenerationJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TextDelta(msgspec.Struct, frozen=True, kw_only=True):
-    """New text and the tokens it comes from. `text` is empty while a character or stop text is open."""
+    """New text and the tokens it comes from. `text` is empty while a character or stop text is open.
+
+    `prompt` comes with the first delta.
+    """
 
     text: str
     n_tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt: PromptUse | None = None
 
 
 class GenerationDone(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,7 +32,7 @@ from server.errors import (
     OllaError,
     ShuttingDown,
 )
-from server.types.generation import LoadParams, ModelPaths
+from server.types.generation import LoadParams, ModelPaths, PromptUse
 
 BOS_TOKEN: Final = 256
 N_VOCAB: Final = 257
@@ -142,7 +142,8 @@ class FakeBackend:
                 await self._pass(self._script.token_duration_s)
                 if self._is_crash_due(n_done):
                     raise EngineCrashed("the fake backend crashed as scripted", exit_code=-6)
-                yield TextDelta(text=decoder.decode(bytes((token,))), n_tokens=1)
+                use = None if n_done else PromptUse(len(prompt))
+                yield TextDelta(text=decoder.decode(bytes((token,))), n_tokens=1, prompt=use)
             yield GenerationDone(
                 reason=reason,
                 n_prompt_tokens=len(prompt),

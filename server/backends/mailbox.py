@@ -19,7 +19,7 @@ from server.ipc.messages import (
     TokenDelta,
     Tokens,
 )
-from server.types.generation import TokenLogprob
+from server.types.generation import PromptUse, TokenLogprob
 
 
 class SessionEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +72,7 @@ class Mailbox:
         self.ended_s = 0.0
         self._texts: list[str] = []
         self._n_tokens = 0
+        self._prompt: PromptUse | None = None
         self._logprobs: list[TokenLogprob] = []
         self._end: End | None = None
         self._abandoned = False
@@ -92,7 +93,9 @@ class Mailbox:
         self.tokens.extend(delta.tokens)
         self.n_characters += len(delta.text)
         self.n_refused += delta.n_refused
-        self.begun = self.begun or delta.begun
+        if delta.begun is not None and self.begun is None:
+            self.begun = delta.begun
+            self._prompt = PromptUse(delta.begun.n_prompt_tokens, delta.begun.n_cached_tokens)
         self._wake.set()
 
     def end(self, end: End, now_s: float = 0.0) -> None:
@@ -116,7 +119,13 @@ class Mailbox:
                 return self._end
             self._wake.clear()
             await self._wake.wait()
-        delta = TextDelta(text="".join(self._texts), n_tokens=self._n_tokens, logprobs=tuple(self._logprobs))
+        delta = TextDelta(
+            text="".join(self._texts),
+            n_tokens=self._n_tokens,
+            logprobs=tuple(self._logprobs),
+            prompt=self._prompt,
+        )
+        self._prompt = None
         self._texts.clear()
         self._logprobs.clear()
         self._n_tokens = 0

@@ -14,8 +14,10 @@ MAX_CALLS = 16
 """Most calls in one answer that must call: a model that has no other way out would go on for ever."""
 
 
-def call_grammar(source: str, tag: str, tools: tuple[Tool, ...], parser_name: str = "") -> str:
-    """GBNF of an answer that is one or more calls of these tools; arguments as `call_parser` takes them.
+def call_grammar(
+    source: str, tag: str, tools: tuple[Tool, ...], parser_name: str = "", *, n_calls: int = MAX_CALLS
+) -> str:
+    """GBNF of an answer that is 1 to `n_calls` calls of these tools; arguments as `call_parser` takes them.
 
     Raises: InvalidRequest when the model's form of calls has no grammar, or when the parameters of a tool
         have a keyword that no grammar enforces.
@@ -31,17 +33,18 @@ def call_grammar(source: str, tag: str, tools: tuple[Tool, ...], parser_name: st
     except InvalidFormat as error:
         raise InvalidRequest(f"tool_choice cannot require a call of these tools: {error.message}") from error
     _, _, rules = grammar.partition("root ::= ")
-    return f"root ::= {_answer(syntax)}\ncall ::= {rules}"
+    return f"root ::= {_answer(syntax, n_calls)}\ncall ::= {rules}"
 
 
-def _answer(syntax: CallSyntax) -> str:
+def _answer(syntax: CallSyntax, n_calls: int) -> str:
     """The rule of the whole answer around the rule "call"."""
     opening, closing = literal(syntax.opening), literal(syntax.closing)
-    more = f"{{0,{MAX_CALLS - 1}}}"
+    more = f"{{0,{n_calls - 1}}}"
     if syntax.is_list:
-        return f'{opening} "[" ws call ("," ws call){more} ws "]"'
+        others = f' ("," ws call){more}' if n_calls > 1 else ""
+        return f'{opening} "[" ws call{others} ws "]"'
     one = f"{opening} call {closing}" if syntax.closing else f"{opening} call"
-    return f"{one} ({literal(syntax.between)} {one}){more}" if syntax.between else one
+    return f"{one} ({literal(syntax.between)} {one}){more}" if syntax.between and n_calls > 1 else one
 
 
 def _call_schema(tools: tuple[Tool, ...], syntax: CallSyntax) -> JsonObject:

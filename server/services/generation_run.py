@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +20,7 @@ from server.types.generation import (
     Completed,
     DoneReason,
     GenerationEvent,
+    PromptUse,
     SamplingParams,
     Timings,
 )
@@ -55,6 +57,12 @@ class GenerationRun:
         self._done: list[GenerationDone] = []
         self._late_calls: list[ToolCall] = []
         self._n_thought_tokens = 0
+        self._n_thinking_tokens = 0
+        self._n_calls = 0
+        self._prompt_use: PromptUse | None = None
+        self._has_told_use = False
+        self._may_outthink = model.think_budget is not None
+        self._cut: Literal["", "call", "budget"] = ""
         self._first_delta_ns = 0
 
     async def events(self) -> AsyncGenerator[GenerationEvent, None]:
@@ -88,14 +96,69 @@ class GenerationRun:
 
     async def _one_pass(self, job: GenerationJob) -> AsyncGenerator[Chunk, None]:
         parser = self._parser()
+        async with aclosing(self._read(job, parser)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+        if self._cut == "budget":
+            self._cut = ""
+            before, self._text = self._text.rstrip(), self._thoughts()
+            if (closed := self._chunk(parser.feed(self._text[len(before) :]), None)) is not None:
+                yield closed
+            async with aclosing(self._behind_thoughts(job.sampling, parser)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        elif not self._cut and (last := self._chunk(parser.finish(), None)) is not None:
+            yield last
+
+    async def _read(self, job: GenerationJob, parser: OutputParser) -> AsyncGenerator[Chunk, None]:
+        """What the parser makes of a generation, which is left before its end where `_cut` says so."""
+        begun_ns = time.perf_counter_ns()
         async with aclosing(self._deltas(job)) as deltas:
             async for delta in deltas:
-                chunk = self._chunk(parser.feed(delta.text), delta)
-                if chunk is not None:
+                if (chunk := self._chunk(parser.feed(delta.text), delta)) is not None:
                     yield chunk
-        chunk = self._chunk(parser.finish(), None)
-        if chunk is not None:
-            yield chunk
+                if self._must_leave():
+                    self._done.append(self._cut_short(begun_ns))
+                    return
+
+    def _must_leave(self) -> bool:
+        """Whether the answer has the one call that it may have, or has thought as long as it may."""
+        if self._model.one_call and self._n_calls:
+            self._cut = "call"
+        elif self._may_outthink and self._tracked.n_output_tokens >= (self._model.think_budget or 0):
+            tags = self._model.template.thinking_tags
+            if self._is_thinking():
+                self._cut = "budget"
+            self._may_outthink = (
+                not self._cut and tags is not None and tags[0].startswith(self._text.lstrip())
+            )
+        return bool(self._cut)
+
+    async def _behind_thoughts(
+        self, sampling: SamplingParams, parser: OutputParser
+    ) -> AsyncGenerator[Chunk, None]:
+        """The answer behind `_text`, thoughts that were closed for the model."""
+        job = await self._job_behind(self._text, sampling)
+        try:
+            async with aclosing(self._read(job, parser)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except ContextExceeded:
+            self._done[-1] = msgspec.structs.replace(self._done[-1], reason="length")
+        if not self._cut and (last := self._chunk(parser.finish(), None)) is not None:
+            yield last
+
+    async def _job_behind(self, thoughts: str, sampling: SamplingParams) -> GenerationJob:
+        """To go on behind the prompt and these thoughts."""
+        if thoughts:
+            (tokens,) = await self._backend.tokenize((thoughts,), add_special=False)
+            self._n_thought_tokens = len(tokens)
+        n_used = self._tracked.n_output_tokens
+        left = sampling.n_predict if sampling.n_predict < 0 else max(1, sampling.n_predict - n_used)
+        return GenerationJob(
+            prompt=(*self._prompt.pieces, thoughts) if thoughts else self._prompt.pieces,
+            sampling=msgspec.structs.replace(sampling, n_predict=left),
+        )
 
     async def _free_then_constrained(self) -> AsyncGenerator[Chunk, None]:
         sampling = self._model.sampling
@@ -109,9 +172,13 @@ class GenerationRun:
                 chunk = self._chunk(parsed, None if reader.answer_begins else delta)
                 if chunk is not None:
                     yield chunk
-                if reader.answer_begins:
+                if reader.answer_begins or self._must_leave():
                     self._done.append(self._cut_short(begun_ns))
                     break
+        if self._cut == "call":
+            return
+        if self._cut == "budget":
+            self._cut, reader.answer_begins = "", True
         if not reader.answer_begins:
             if (chunk := self._chunk(reader.finish(), None)) is not None:
                 yield chunk
@@ -125,15 +192,7 @@ class GenerationRun:
     async def _answer(self, sampling: SamplingParams) -> AsyncGenerator[Chunk, None]:
         """The constrained answer behind the thoughts."""
         thoughts = self._text = self._thoughts()
-        if thoughts:
-            (tokens,) = await self._backend.tokenize((thoughts,), add_special=False)
-            self._n_thought_tokens = len(tokens)
-        n_used = self._tracked.n_output_tokens
-        left = sampling.n_predict if sampling.n_predict < 0 else max(1, sampling.n_predict - n_used)
-        job = GenerationJob(
-            prompt=(*self._prompt.pieces, thoughts) if thoughts else self._prompt.pieces,
-            sampling=msgspec.structs.replace(sampling, n_predict=left),
-        )
+        job = await self._job_behind(thoughts, sampling)
         parser_of_calls = self._parser(thoughts) if self._model.must_call else None
         try:
             async with aclosing(self._constrained(job, parser_of_calls)) as chunks:
@@ -145,12 +204,13 @@ class GenerationRun:
             self._done[-1] = msgspec.structs.replace(self._done[-1], reason="length")
 
     def _cut_short(self, begun_ns: int) -> GenerationDone:
-        """The sums of the free text, left before its end; the next part tells the length of the prompt."""
+        """The sums of a generation that was left before its end."""
         first_ns = self._first_delta_ns or begun_ns
+        use = self._prompt_use or PromptUse()
         return GenerationDone(
             reason="stop",
-            n_prompt_tokens=0,
-            n_cached_tokens=0,
+            n_prompt_tokens=use.n_tokens,
+            n_cached_tokens=use.n_cached_tokens,
             n_output_tokens=self._tracked.n_output_tokens,
             queue_duration_ns=0,
             prompt_duration_ns=first_ns - begun_ns,
@@ -161,11 +221,15 @@ class GenerationRun:
         self, job: GenerationJob, parser: OutputParser | None
     ) -> AsyncGenerator[Chunk, None]:
         """The answer behind the thoughts: calls where there is a parser for them, else content as it is."""
+        begun_ns = time.perf_counter_ns()
         async with aclosing(self._deltas(job)) as deltas:
             async for delta in deltas:
                 parsed = parser.feed(delta.text) if parser else Parsed(content=delta.text)
                 if (chunk := self._chunk(parsed, delta)) is not None:
                     yield chunk
+                if self._must_leave():
+                    self._done.append(self._cut_short(begun_ns))
+                    return
         if parser and (chunk := self._chunk(parser.finish(), None)) is not None:
             yield chunk
 
@@ -199,6 +263,7 @@ class GenerationRun:
                         raise Cancelled("the request was cancelled")
                     return
                 self._first_delta_ns = self._first_delta_ns or time.perf_counter_ns()
+                self._prompt_use = self._prompt_use or event.prompt
                 self._tracked.decoded(event.n_tokens)
                 self._text += event.text
                 yield event
@@ -221,13 +286,22 @@ class GenerationRun:
         Models that render by their own Jinja template report calls with the end, as Ollama does.
         """
         calls = parsed.tool_calls
+        if self._model.one_call:
+            calls = calls[: max(0, 1 - self._n_calls)]
+        self._n_calls += len(calls)
+        if delta is not None and parsed.thinking:
+            self._n_thinking_tokens += delta.n_tokens
         if self._model.template.kind == "jinja" and calls:
             self._late_calls.extend(calls)
             calls = ()
         logprobs = delta.logprobs if delta is not None else ()
         if not (parsed.content or parsed.thinking or calls or logprobs):
             return None
-        return Chunk(content=parsed.content, thinking=parsed.thinking, tool_calls=calls, logprobs=logprobs)
+        use = None if self._has_told_use else self._prompt_use
+        self._has_told_use = True
+        return Chunk(
+            content=parsed.content, thinking=parsed.thinking, tool_calls=calls, logprobs=logprobs, prompt=use
+        )
 
     async def _completed(self) -> Completed:
         last = self._done[-1]
@@ -243,6 +317,7 @@ class GenerationRun:
             stop_text=last.stop_text,
             n_dropped_messages=self._prompt.n_dropped_messages,
             n_dropped_tokens=self._prompt.n_dropped_tokens,
+            n_thinking_tokens=self._n_thinking_tokens,
             timings=Timings(
                 total_duration_ns=time.perf_counter_ns() - self._started_ns,
                 load_duration_ns=max(1, self._load_duration_ns),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from server.errors import CapabilityMissing, Forbidden, InvalidRequest, ModelNotFound
-from server.prompts.call_grammar import call_grammar
+from server.prompts.call_grammar import MAX_CALLS, call_grammar
 from server.prompts.choice import chat_template
 from server.prompts.grammar import grammar_for
 from server.prompts.template import PromptTemplate
@@ -42,6 +42,8 @@ class ResolvedModel(msgspec.Struct, frozen=True, kw_only=True):
         adds_bos: the tokenizer puts BOS in front.
         is_chat: the template makes the prompt, so that thoughts or calls may come before an answer.
         must_call: the answer is calls of `tools`, and `sampling.grammar` sees to it.
+        one_call: the answer ends with its first call.
+        think_budget: most tokens of reasoning, None for no bound.
         wants_context: the reply carries the token ids of prompt and answer.
     """
 
@@ -55,6 +57,8 @@ class ResolvedModel(msgspec.Struct, frozen=True, kw_only=True):
     adds_bos: bool = False
     is_chat: bool = False
     must_call: bool = False
+    one_call: bool = False
+    think_budget: int | None = None
     wants_context: bool = False
 
     @property
@@ -223,6 +227,8 @@ class Resolver:
             adds_bos=stored.metadata().adds_bos,
             is_chat=is_chat,
             must_call=isinstance(request, ChatRequest) and must_call(request),
+            one_call=isinstance(request, ChatRequest) and not request.parallel_tool_calls,
+            think_budget=request.think_budget if isinstance(request, ChatRequest) else None,
             wants_context=wants_context,
         )
 
@@ -265,7 +271,13 @@ def _grammar(request: ChatRequest | GenerateRequest, template: PromptTemplate, p
     Calls that are required leave no room for content, and so none for a format.
     """
     if isinstance(request, ChatRequest) and must_call(request):
-        return call_grammar(template.source, template.tool_call_tag or "{", request.tools, parser_name)
+        return call_grammar(
+            template.source,
+            template.tool_call_tag or "{",
+            request.tools,
+            parser_name,
+            n_calls=MAX_CALLS if request.parallel_tool_calls else 1,
+        )
     return grammar_for(request.format)
 
 

@@ -150,14 +150,18 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         logit_bias: token id to bias, beyond Ollama's options.
         render_only: answer with the rendered prompt instead of generating.
         tool_choice: "required": the answer is calls of `tools`, whatever `format` says.
+        parallel_tool_calls: False: the answer ends with its first call.
+        think_budget: most tokens of reasoning; then it is closed and the answer begins. None: no bound.
     """
 
     model: str
     messages: tuple[Message, ...] = ()
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = True
     format: Format = None
     think: Think = None
+    think_budget: int | None = None
     options: dict[str, Any] = {}
     keep_alive_s: float | None = None
     truncate: bool = True
@@ -305,13 +309,24 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     output_duration_ns: int = 0
 
 
+class PromptUse(msgspec.Struct, frozen=True):
+    """Tokens of a prompt, and those of them that were not decoded again."""
+
+    n_tokens: int = 0
+    n_cached_tokens: int = 0
+
+
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of an answer, in the order it is generated."""
+    """A piece of an answer, in the order it is generated.
+
+    `prompt` comes with the first piece, where the backend tells it before the end.
+    """
 
     content: str = ""
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt: PromptUse | None = None
 
 
 class Completed(msgspec.Struct, frozen=True, kw_only=True):
@@ -322,6 +337,7 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
         tool_calls: calls that are reported with the end (models rendered by their own Jinja template).
         stop_text: the stop text that ended the answer, "" otherwise.
         n_dropped_messages, n_dropped_tokens: what truncation left out of the prompt.
+        n_thinking_tokens: output tokens that were reasoning.
     """
 
     reason: DoneReason
@@ -331,6 +347,7 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
     stop_text: str = ""
     n_dropped_messages: int = 0
     n_dropped_tokens: int = 0
+    n_thinking_tokens: int = 0
 
 
 class Rendered(msgspec.Struct, frozen=True, kw_only=True):

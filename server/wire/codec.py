@@ -28,6 +28,7 @@ _LITERALS = ("true", "false", "null")
 _NUMBER_ENDS = frozenset(("-", ".", "e", "E", "e+", "E+", "e-", "E-"))
 """What can stand behind the digits of a number only when more digits follow."""
 _HEX = re.compile("[0-9A-Fa-f]{0,4}")
+_KEY_OF_CONSTANT = re.compile(r'"([^"\\]{1,64})"\s*:\s*(-?(?:NaN|Infinity))')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _encoder = msgspec.json.Encoder()
@@ -55,6 +56,10 @@ def _decode_first(text: str, when_empty: str) -> object:
         raise InvalidRequest(when_empty)
     try:
         return _without_surrogates(_decoder.raw_decode(text, start)[0])
+    except _NoNumber as error:
+        message = f"invalid character '{error.word.lstrip('-')[0]}' looking for beginning of value"
+        key = _KEY_OF_CONSTANT.search(text)
+        raise InvalidRequest(f'{message}: "{key[1]}" is {key[2]}' if key else message) from None
     except json.JSONDecodeError as error:
         raise InvalidRequest(_syntax_error(text, error)) from None
     except RecursionError:
@@ -73,8 +78,16 @@ def _integer(text: str) -> int | float:
     return int(text) if len(text) < 400 else _number(text)
 
 
+class _NoNumber(Exception):
+    """A word that Python takes for a number and JSON does not."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(word)
+        self.word = word
+
+
 def _constant(text: str) -> NoReturn:
-    raise InvalidRequest(f"invalid character '{text.lstrip('-')[0]}' looking for beginning of value")
+    raise _NoNumber(text)
 
 
 _decoder = json.JSONDecoder(parse_float=_number, parse_int=_integer, parse_constant=_constant)

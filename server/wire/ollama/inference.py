@@ -33,7 +33,7 @@ MAX_TOKEN_ID = 2**31 - 1
 
 
 class UnknownFormat(InvalidFormat):
-    """A `format` that is neither "json" nor an object, so no schema at all."""
+    """A `format` that is a text other than "json"."""
 
 
 class ChatCall(NamedTuple):
@@ -79,6 +79,8 @@ def chat_from_body(body: bytes, origin: Origin) -> ChatCall:
         render_only=fields.flag("_debug_render_only"),
         drop_think_when_incapable=extra.flag("drop_think_when_incapable"),
         tool_choice="required" if extra.flag("tool_required") else "auto",
+        parallel_tool_calls=extra.flag("parallel_tool_calls", True),
+        think_budget=token_budget(extra.integer("think_budget"), "olla.think_budget"),
         origin=origin,
     )
     return ChatCall(request, fields.flag("stream", True), extra.flag("details"), late_error)
@@ -165,13 +167,15 @@ def think_from_body(value: object) -> Think:
 
 
 def format_from_body(value: Any) -> Format:
-    """Raises: UnknownFormat with Ollama's text for what is neither "json" nor an object."""
+    """Raises: UnknownFormat for another text than "json", InvalidFormat for another type; Ollama's words."""
     if value is None or value == "":
         return None
     if value == "json" or isinstance(value, dict):
         return value  # type: ignore[no-any-return]
     raw = encode(value).decode()
-    raise UnknownFormat(
+    # Ollama answers 500 to both. Only texts are known to be sent, so only those keep it.
+    kind = UnknownFormat if isinstance(value, str) else InvalidFormat
+    raise kind(
         f'invalid format: {go_quote(raw)}; expected "json" or a valid JSON Schema object',
         hint='Leave `format` out, or send "json" or a JSON schema as an object.',
     )
@@ -180,7 +184,7 @@ def format_from_body(value: Any) -> Format:
 def _format(fields: GoObject) -> tuple[Format, OllaError | None]:
     try:
         return format_from_body(fields.raw("format")), None
-    except UnknownFormat as error:
+    except InvalidFormat as error:
         return None, error
 
 
@@ -190,6 +194,13 @@ def top_logprobs(fields: GoObject) -> int:
     if not 0 <= n_top <= MAX_TOP_LOGPROBS:
         raise InvalidRequest(f"top_logprobs must be between 0 and {MAX_TOP_LOGPROBS}")
     return n_top
+
+
+def token_budget(value: int | None, name: str) -> int | None:
+    """A bound in tokens, None for none. Raises: InvalidRequest for a negative one."""
+    if value is not None and value < 0:
+        raise InvalidRequest(f"{name} must be a number of tokens, 0 or more")
+    return value
 
 
 def logit_bias_from_body(fields: GoObject) -> dict[int, float]:
@@ -222,6 +233,10 @@ def chat_body(request: ChatRequest, *, stream: bool = True) -> bytes:
         body["olla"]["drop_think_when_incapable"] = True
     if request.tool_choice == "required":
         body["olla"]["tool_required"] = True
+    if not request.parallel_tool_calls:
+        body["olla"]["parallel_tool_calls"] = False
+    if request.think_budget is not None:
+        body["olla"]["think_budget"] = request.think_budget
     return encode(body)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from server.errors import InvalidRequest, OllaError
+from server.errors import InvalidFormat, InvalidRequest, OllaError
 from server.types.generation import ChatRequest, Format, Origin, ToolChoice
 from server.types.messages import Message, Tool, ToolCall
 from server.wire.codec import EOF, GoObject, decode, decode_base64, go_type_of
 from server.wire.ollama.inference import (
-    UnknownFormat,
     format_from_body,
     logit_bias_from_body,
     top_logprobs,
@@ -59,6 +58,7 @@ def chat_from_body(body: bytes, origin: Origin) -> ChatCall:
         messages=messages,
         tools=tools,
         tool_choice=tool_choice,
+        parallel_tool_calls=fields.flag("parallel_tool_calls", True),
         format=format_,
         think=think_from_effort(_effort(fields)),
         options=options,
@@ -95,7 +95,7 @@ def _format(fields: GoObject) -> tuple[Format, OllaError | None]:
             raise InvalidRequest("response_format.json_schema.schema is required")
         try:
             return format_from_body(schema), None
-        except UnknownFormat as error:
+        except InvalidFormat as error:
             return None, error
     return None, None
 

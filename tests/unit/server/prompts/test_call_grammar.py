@@ -52,6 +52,12 @@ def test_an_answer_in_the_models_form_is_accepted_and_read(source: str, tag: str
     assert len([*calls, *late]) == answer.count('"name"')
 
 
+@pytest.mark.parametrize(("source", "tag", "answer"), ANSWERS)
+def test_one_call_can_be_the_most(source: str, tag: str, answer: str) -> None:
+    grammar = call_grammar(source, tag, TOOLS, n_calls=1)
+    assert accepts(grammar, answer) == (answer.count('"name"') == 1)
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -17,7 +17,7 @@ from server.services.generation_run import GenerationRun
 from server.services.prompting import PreparedPrompt
 from server.services.requests import RequestLog
 from server.services.resolve import ResolvedModel
-from server.types.generation import Chunk, Completed, Origin, SamplingParams, Think
+from server.types.generation import Chunk, Completed, Origin, PromptUse, SamplingParams, Think
 from server.types.messages import Tool
 
 TOOL = Tool(name="look", parameters={"type": "object", "properties": {"at": {"type": "string"}}})
@@ -55,7 +55,8 @@ class ScriptedBackend:
         text = ANSWER if job.sampling.grammar else self._free
         for at in range(0, len(text), self._cut):
             piece = text[at : at + self._cut]
-            yield TextDelta(text=piece, n_tokens=len(piece))
+            use = None if at else PromptUse(n_prompt)
+            yield TextDelta(text=piece, n_tokens=len(piece), prompt=use)
         yield GenerationDone(
             reason="stop" if job.sampling.grammar else self._reason,
             n_prompt_tokens=n_prompt,
@@ -80,6 +81,9 @@ async def run(
     tools: bool = False,
     prompt: str = "Question",
     is_chat: bool = True,
+    grammar: str = 'root ::= "x"',
+    one_call: bool = False,
+    think_budget: int | None = None,
 ) -> tuple[Chunk, Completed]:
     """All that came, joined, and the end."""
     parsed: PromptTemplate = go_template(template)
@@ -87,12 +91,14 @@ async def run(
         "ResolvedModel",
         SimpleNamespace(
             template=parsed,
-            sampling=SamplingParams(grammar='root ::= "x"', n_predict=500),
+            sampling=SamplingParams(grammar=grammar, n_predict=500),
             think=think,
             tools=(TOOL,) if tools else (),
             parser_name="",
             is_chat=is_chat,
             must_call=False,
+            one_call=one_call,
+            think_budget=think_budget,
             wants_context=False,
         ),
     )
@@ -212,3 +218,54 @@ async def test_thoughts_that_leave_no_room_for_an_answer_end_it_for_its_length()
     got, end = await run(ScriptedBackend(free, cut=5, n_ctx=60), HERMES, think=True)
     assert (got.content, end.reason) == ("", "length")
     assert got.thinking.startswith("hm hm")
+
+
+TWO_CALLS = f"<tool_call>{CALL}</tool_call>\n<tool_call>{CALL}</tool_call>"
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+@pytest.mark.parametrize("grammar", ["", 'root ::= "x"'])
+@pytest.mark.parametrize("before", ["", THOUGHT])
+async def test_an_answer_that_may_call_once_ends_with_its_first_call(
+    before: str, grammar: str, cut: int
+) -> None:
+    free = before + TWO_CALLS
+    both, _ = await run(ScriptedBackend(free, cut=cut), HERMES, think=True, tools=True, grammar=grammar)
+    assert len(both.tool_calls) == 2
+    got, end = await run(
+        ScriptedBackend(free, cut=cut), HERMES, think=True, tools=True, grammar=grammar, one_call=True
+    )
+    assert got.tool_calls == both.tool_calls[:1]
+    assert (got.content, got.thinking) == ("", both.thinking)
+    assert end.reason == "stop"
+    assert end.timings.n_prompt_tokens == N_PROMPT
+    assert end.timings.n_output_tokens <= len(free)
+
+
+class Thinker(ScriptedBackend):
+    """Thinks without end, and answers once its thoughts are closed."""
+
+    async def generate(self, job: GenerationJob) -> AsyncGenerator[TextDelta | GenerationDone, None]:
+        begun = str(job.prompt[-1]).endswith("</think>\n\n")
+        self._free = "It is 3." if begun else "<think>" + "hm " * 100
+        async with aclosing(super().generate(job)) as events:
+            async for event in events:
+                yield event
+
+
+@pytest.mark.parametrize("budget", [0, 10, 50])
+@pytest.mark.parametrize("grammar", ["", 'root ::= "x"'])
+async def test_thoughts_beyond_their_budget_are_closed_and_answered(grammar: str, budget: int) -> None:
+    backend = Thinker("", cut=1)
+    got, end = await run(backend, HERMES, think=True, grammar=grammar, think_budget=budget)
+    assert got.content == (ANSWER if grammar else "It is 3.")
+    assert len(got.thinking) <= max(budget, 1)
+    assert (end.reason, end.timings.n_prompt_tokens) == ("stop", N_PROMPT)
+    assert len(backend.jobs) == 2
+    assert str(backend.jobs[1].prompt[1]).endswith("</think>\n\n")
+
+
+async def test_thoughts_within_their_budget_are_left_alone() -> None:
+    backend = ScriptedBackend(THOUGHT + "It is 3.", cut=3)
+    got, _ = await run(backend, HERMES, think=True, grammar="", think_budget=100)
+    assert (got.thinking, got.content, len(backend.jobs)) == ("hm", "It is 3.", 1)

@@ -74,6 +74,10 @@ def test_an_empty_body_is_told_in_the_words_of_its_routes(body: bytes) -> None:
         (b'"\\x"', "invalid character 'x' in string escape code"),
         (b'"ab\\u00x0"', "invalid character 'x' in \\u hexadecimal character escape"),
         (b"NaN", "invalid character 'N' looking for beginning of value"),
+        (
+            b'{"options": {"top_p": NaN}}',
+            "invalid character 'N' looking for beginning of value: \"top_p\" is NaN",
+        ),
         (b"[-Infinity]", "invalid character 'I' looking for beginning of value"),
         (b"1e400", "json: cannot unmarshal number 1e400 into Go value of type float64"),
         (b"[" * 20_000, "exceeded max depth"),

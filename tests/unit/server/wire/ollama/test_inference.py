@@ -14,6 +14,7 @@ from server.errors import InvalidFormat, InvalidRequest
 from server.types.generation import ChatRequest, EmbedRequest, GenerateRequest, Origin
 from server.types.messages import Message, Tool, ToolCall
 from server.wire.ollama.inference import (
+    UnknownFormat,
     chat_body,
     chat_from_body,
     embed_body,
@@ -67,6 +68,9 @@ chat_requests = st.builds(
     messages=st.lists(messages, max_size=3).map(tuple),
     tools=st.lists(tools, max_size=2).map(tuple),
     drop_think_when_incapable=st.booleans(),
+    tool_choice=st.sampled_from(("auto", "required")),
+    parallel_tool_calls=st.booleans(),
+    think_budget=st.none() | st.integers(0, 99),
     **common,
 )
 generate_requests = st.builds(
@@ -187,6 +191,13 @@ def test_a_bad_format_is_kept_for_later() -> None:
     assert call.late_error is not None
     expected = 'invalid format: "\\"xml\\""; expected "json" or a valid JSON Schema object'
     assert call.late_error.message == expected
+
+
+@pytest.mark.parametrize(("value", "is_text"), [("xml", True), (42, False), (True, False), ([1], False)])
+def test_a_format_of_a_wrong_type_is_the_callers_fault(value: Any, is_text: bool) -> None:
+    with pytest.raises(InvalidFormat, match=r"^invalid format: ") as caught:
+        format_from_body(value)
+    assert isinstance(caught.value, UnknownFormat) == is_text
 
 
 @pytest.mark.parametrize(("value", "expected"), [(None, None), ("", None), ("json", "json"), ({}, {})])

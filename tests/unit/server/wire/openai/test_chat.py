@@ -61,6 +61,11 @@ def test_the_newer_name_for_the_most_tokens_is_honoured() -> None:
     assert request(max_tokens=3, max_completion_tokens=5).options["num_predict"] == 5
 
 
+def test_calls_are_parallel_unless_the_caller_wants_one() -> None:
+    assert request().parallel_tool_calls
+    assert not request(parallel_tool_calls=False).parallel_tool_calls
+
+
 @pytest.mark.parametrize(
     ("stop", "expected"), [(["a", 1, "b"], ["a", "b"]), ("a", ["a"]), (1, None), (None, None)]
 )
