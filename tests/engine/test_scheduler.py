@@ -66,6 +66,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         if self.scheduler.running:
             assert plan.decoding or plan.chunks
         assert len({sequence.request_id for sequence in plan.sequences()}) == len(list(plan.sequences()))
+        for sequences in (plan.decoding, [chunk.sequence for chunk in plan.chunks]):
+            assert [sequence.slot for sequence in sequences] == sorted(
+                sequence.slot for sequence in sequences
+            )
         for sequence in plan.decoding:
             if self.cache.length(sequence.slot) < N_CTX:
                 self.memory[sequence.slot].append(7)
