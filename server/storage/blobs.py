@@ -6,7 +6,6 @@ import hashlib
 import os
 import stat
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +16,6 @@ from server.errors import BlobNotFound, DigestMismatch, InvalidRequest
 from server.storage.disk import disk_errors, open_temporary, publish, write_all
 from server.storage.paths import StorePaths, normal_digest
 from server.types.quoting import go_quote
-
-# A temporary file that is older belongs to a process that died.
-_STALE_AFTER_S = 24 * 3600
 
 
 class StoredBlob(msgspec.Struct, frozen=True):
@@ -123,32 +119,7 @@ def is_blob(path: Path) -> bool:
         return False
 
 
-def idle_blobs(paths: StorePaths, before_s: float) -> frozenset[str]:
-    """Digests of the blobs that nobody has touched since a Unix time.
-
-    None at all when the folder holds something else that is younger: another program is downloading or making
-    a model, and whatever blobs it has finished are in no manifest yet, however old they are.
-    """
-    idle: set[str] = set()
-    try:
-        entries = list(os.scandir(paths.blobs))
-    except OSError:
-        return frozenset()
-    for entry in entries:
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except OSError:
-            # Gone meanwhile: somebody is at work.
-            return frozenset()
-        digest = _digest_of(entry.name)
-        if digest is None and status.st_mtime >= before_s:
-            return frozenset()
-        if digest is not None and stat.S_ISREG(status.st_mode) and status.st_mtime < before_s:
-            idle.add(digest)
-    return frozenset(idle)
-
-
-def _digest_of(file_name: str) -> str | None:
+def digest_of_name(file_name: str) -> str | None:
     """The digest that a blob's file is named after, None for other names."""
     try:
         digest = normal_digest(file_name)
@@ -173,19 +144,3 @@ def read_blob(paths: StorePaths, digest: str, limit_bytes: int) -> bytes:
     if len(data) > limit_bytes:
         raise BlobNotFound(f"blob {go_quote(digest)} is larger than {limit_bytes} bytes")
     return data
-
-
-def remove_stale_temporaries(paths: StorePaths, now_s: float | None = None) -> None:
-    """Remove temporary files that a process left behind when it died."""
-    oldest = (time.time() if now_s is None else now_s) - _STALE_AFTER_S
-    try:
-        entries = list(os.scandir(paths.temporary))
-    except OSError:
-        return
-    for entry in entries:
-        try:
-            if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < oldest:
-                os.unlink(entry.path)
-        except OSError:
-            # Another process was faster.
-            continue

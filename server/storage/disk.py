@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -45,10 +46,17 @@ def make_folder(folder: Path) -> None:
 
 
 def open_temporary(folder: Path, prefix: str) -> tuple[int, Path]:
-    """A new file that only its owner may read: descriptor for writing, and path. Raises: OSError."""
+    """A new file that only its owner may read: descriptor for writing, and path. Raises: OSError.
+
+    The descriptor holds a lock on the file, by which others see that somebody still writes it.
+    """
     make_folder(folder)
     path = folder / f"{prefix}{secrets.token_hex(8)}"
-    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600), path
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with suppress(OSError):
+        # Some network file systems have no locks; nobody can take one there either.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor, path
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -36,6 +36,7 @@ class StorePaths:
         self.own = root / ".olla"
         self.lock = self.own / "lock"
         self.temporary = self.own / "tmp"
+        self.pins = self.own / "pins"
 
     def blob(self, digest: str) -> Path:
         """File of a blob. Raises: InvalidRequest for a digest of a wrong form."""

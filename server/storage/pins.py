@@ -2,43 +2,78 @@
 
 from __future__ import annotations
 
-import threading
+import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from server.storage.disk import make_folder
 
 _PIN_S = 3600.0
 _MAX_PINS = 4096
+_PREFIX = "sha256-"
 
 
 class Pins:
     """Digests that were uploaded in the last hour and of which no model was made yet.
 
     A client uploads first and creates then; what it was told is there must not go with another model that is
-    deleted in between.
+    deleted in between. Each pin is an empty file named after the digest, so that all processes that use the
+    store see it, and a server that is started again still does; its time is when the hour began.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
         self._clock = clock
-        self._lock = threading.Lock()
-        self._since: dict[str, float] = {}
 
     def add(self, digest: str) -> None:
-        """Hold a digest; past some thousand the oldest is let go."""
-        with self._lock:
-            self._since.pop(digest, None)
-            self._since[digest] = self._clock()
-            while len(self._since) > _MAX_PINS:
-                del self._since[next(iter(self._since))]
+        """Hold a digest; past some thousand the oldest is let go. Raises: OSError."""
+        make_folder(self._folder)
+        path = self._path(digest)
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            now = self._clock()
+            os.utime(descriptor, (now, now))
+        finally:
+            os.close(descriptor)
+        pins = self._pins()
+        if len(pins) > _MAX_PINS:
+            for name, _ in sorted(pins, key=lambda pin: pin[1])[: len(pins) - _MAX_PINS]:
+                self._remove(name)
 
     def release(self, digests: Iterable[str]) -> None:
         """Let digests go."""
-        with self._lock:
-            for digest in digests:
-                self._since.pop(digest, None)
+        for digest in digests:
+            self._remove(self._path(digest).name)
 
     def held(self) -> frozenset[str]:
         """Digests to spare now."""
         oldest = self._clock() - _PIN_S
-        with self._lock:
-            self._since = {digest: since for digest, since in self._since.items() if since >= oldest}
-            return frozenset(self._since)
+        held = set()
+        for name, since in self._pins():
+            if since < oldest:
+                self._remove(name)
+            else:
+                held.add(name.replace(_PREFIX, "sha256:", 1))
+        return frozenset(held)
+
+    def _pins(self) -> list[tuple[str, float]]:
+        """Names and times of the files."""
+        found = []
+        try:
+            with os.scandir(self._folder) as entries:
+                for entry in entries:
+                    with suppress(OSError):
+                        if entry.name.startswith(_PREFIX):
+                            found.append((entry.name, entry.stat(follow_symlinks=False).st_mtime))
+        except OSError:
+            return []
+        return found
+
+    def _path(self, digest: str) -> Path:
+        return self._folder / digest.replace(":", "-")
+
+    def _remove(self, name: str) -> None:
+        with suppress(OSError):
+            (self._folder / name).unlink(missing_ok=True)

@@ -10,23 +10,24 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from server.errors import BlobNotFound, ModelNotFound, OllaError, StoreError
 from server.gguf.metadata import GgufMetadata
 from server.storage.blobs import (
     BlobWriter,
     StoredBlob,
-    idle_blobs,
     is_blob,
     read_blob,
-    remove_stale_temporaries,
     touch,
     touch_if_there,
 )
 from server.storage.config import ModelConfig, encode_config
 from server.storage.disk import disk_errors, remove_empty_folders, write_atomically
+from server.storage.garbage import Ages, find_garbage, remove, remove_abandoned
 from server.storage.headers import HeaderCache
 from server.storage.locks import StoreLock
 from server.storage.manifests import (
@@ -43,13 +44,11 @@ from server.storage.references import find_references
 from server.storage.spelling import stored_spelling
 from server.storage.stored_model import StoredModel, read_stored_model
 from server.types.names import ModelName
+from server.types.upkeep import GarbageItem, GarbageReport
 
 __all__ = ["ModelStore", "StoredModel"]
 
 _log = logging.getLogger("olla")
-
-# As long as Ollama spares a blob that no manifest names.
-PRUNE_GRACE_S = 3600.0
 
 
 class ModelStore:
@@ -67,7 +66,7 @@ class ModelStore:
         self._noprune = noprune
         self._lock = StoreLock(self.paths.lock)
         self._headers = HeaderCache()
-        self._pins = Pins()
+        self._pins = Pins(self.paths.pins)
         self._cache_lock = threading.Lock()
         self._models: dict[Path, tuple[tuple[int, int, int], StoredModel]] = {}
 
@@ -201,7 +200,9 @@ class ModelStore:
         path = self.paths.blob(digest)
         if not is_blob(path):
             return False
-        self.pin(digest)
+        # In a store that may only be read nothing of ours can go, and nothing be held.
+        with suppress(PermissionError):
+            self._pins.add(normal_digest(digest))
         return touch_if_there(path)
 
     def blob_path(self, digest: str) -> Path:
@@ -230,8 +231,9 @@ class ModelStore:
             return writer.commit()
 
     def pin(self, digest: str) -> None:
-        """Spare an uploaded blob until a model is made of it, for an hour at most."""
-        self._pins.add(normal_digest(digest))
+        """Spare an uploaded blob until a model is made of it, for an hour at most. Raises: StoreError."""
+        with disk_errors(self.root):
+            self._pins.add(normal_digest(digest))
 
     def prune(self, now_s: float | None = None) -> int:
         """Remove blobs older than an hour that nothing needs, and what dead writers left; returns how many.
@@ -240,13 +242,52 @@ class ModelStore:
         Raises: StoreError.
         """
         now = time.time() if now_s is None else now_s
-        remove_stale_temporaries(self.paths, now)
+        remove_abandoned(self.paths, now)
+        if self._noprune:
+            return 0
+        report = self.collect_garbage(now_s=now, blobs_only=True)
+        return len(report.items)
+
+    def collect_garbage(
+        self,
+        age_s: float | None = None,
+        *,
+        dry_run: bool = False,
+        blobs_only: bool = False,
+        now_s: float | None = None,
+    ) -> GarbageReport:
+        """Remove what no model needs: blobs, given-up downloads, files of programs that died.
+
+        Args:
+            age_s: how old it must be; None: an hour, and for downloads a week.
+            dry_run: remove nothing and tell what would be.
+            blobs_only: leave everything else alone and untold.
+        Raises: StoreError when the store cannot be written.
+        """
+        now = time.time() if now_s is None else now_s
         # Without the folder of the manifests, a disk that is not mounted say, nobody knows what is needed.
         with disk_errors(self.root):
-            if self._noprune or not self.paths.manifests.is_dir():
-                return 0
-        with self._writing():
-            return self._remove_unreferenced(idle_blobs(self.paths, now - PRUNE_GRACE_S))
+            if not self.paths.manifests.is_dir():
+                return GarbageReport(is_dry_run=dry_run, note="the store has no manifests")
+        with disk_errors(self.root) if dry_run else self._writing():
+            references = find_references(self.paths)
+            found = find_garbage(self.paths, references.digests, self._pins.held(), now, Ages.of(age_s))
+            note = ""
+            if references.unreadable:
+                note = f"{references.unreadable[0]} cannot be read and may need any blob"
+                _log.warning("no blobs are removed: %s", note)
+            items: list[GarbageItem] = []
+            kept: list[GarbageItem] = []
+            for candidate in found:
+                is_blob_file = candidate.item.kind == "blob"
+                if blobs_only and not is_blob_file:
+                    continue
+                spared = candidate.spared or (note if is_blob_file else "")
+                if not spared and not dry_run:
+                    spared = remove(candidate)
+                item = replace(candidate.item, reason=spared or candidate.item.reason)
+                (kept if spared else items).append(item)
+        return GarbageReport(items=tuple(items), kept=tuple(kept), is_dry_run=dry_run, note=note)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -282,21 +323,20 @@ class ModelStore:
             raise StoreError(f"{path} is a folder, where the manifest of {name.display()} belongs")
         write_atomically(path, raw, self.paths.temporary)
 
-    def _remove_unreferenced(self, digests: Iterable[str], *, always: bool = False) -> int:
+    def _remove_unreferenced(self, digests: Iterable[str], *, always: bool = False) -> None:
         """Remove those of the blobs that nothing needs, the lock being held; `always` overrides `noprune`."""
         wanted = set(digests)
         if not wanted or (self._noprune and not always):
-            return 0
+            return
         references = find_references(self.paths)
         if references.unreadable:
             _log.warning(
                 "no blobs are removed: %s cannot be read and may need them", references.unreadable[0]
             )
-            return 0
+            return
         removable = wanted - references.digests - self._pins.held()
         for digest in removable:
             self.paths.blob(digest).unlink(missing_ok=True)
-        return len(removable)
 
 
 def _incomplete(name: ModelName) -> ModelNotFound:

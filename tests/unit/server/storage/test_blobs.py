@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.errors import BlobNotFound, DigestMismatch, DiskFull, InvalidRequest, StoreError
-from server.storage.blobs import BlobWriter, is_blob, read_blob, remove_stale_temporaries
+from server.storage.blobs import BlobWriter, is_blob, read_blob
 from server.storage.paths import StorePaths, normal_digest
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -156,18 +156,6 @@ def test_a_small_read_is_bounded(tmp_path: Path) -> None:
         writer.commit()
     with pytest.raises(BlobNotFound, match="larger than 2 bytes"):
         read_blob(paths, f"sha256:{ABC}", 2)
-
-
-def test_temporaries_of_dead_writers_are_removed(tmp_path: Path) -> None:
-    paths = StorePaths(tmp_path)
-    remove_stale_temporaries(paths)
-    paths.temporary.mkdir(parents=True)
-    old, new = paths.temporary / "blob-old", paths.temporary / "blob-new"
-    for path in (old, new):
-        path.write_bytes(b"x")
-    os.utime(old, (0, 0))
-    remove_stale_temporaries(paths)
-    assert leftovers(paths) == [new]
 
 
 def test_nothing_of_ours_lies_where_ollama_prunes(tmp_path: Path) -> None:
