@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from server.engine import native
 from server.engine.batch import Batch
+from server.engine.embedding_batch import EmbeddingBatch
 from server.engine.failures import DecodeFailed, InvalidBatch, LoadRefused, NoMemory
 from server.engine.logs import LogSink
 from server.engine.model import Model, load_failure
@@ -213,12 +214,39 @@ class Context:
             raise InvalidBatch(
                 f"an encoder takes {self.n_ubatch} tokens at once and the batch has {self.batch.n_tokens}"
             )
+        return self._run(self.batch)
+
+    def decode_embeddings(self, batch: EmbeddingBatch, *, is_causal: bool) -> Decoded:
+        """Run a batch of embeddings. `is_causal`: each row sees those before it only.
+
+        Raises: as `decode`; InvalidBatch also for rows that see each other and do not fit one batch.
+        """
+        self._check_seq(batch.seq_id)
+        if not 0 < batch.n_tokens <= self.n_batch:
+            raise InvalidBatch(f"a batch of {batch.n_tokens} embeddings is none of 1 to {self.n_batch}")
+        if batch.n_embd != self.model.n_embd_inp:
+            wanted = self.model.n_embd_inp
+            raise InvalidBatch(f"the model reads {wanted} numbers for a token, not {batch.n_embd}")
+        if is_causal:
+            return self._run(batch)
+        if batch.n_tokens > self.n_ubatch:
+            raise InvalidBatch(
+                f"a picture of {batch.n_tokens} tokens has to be decoded at once, and a batch of this model "
+                f"has {self.n_ubatch}; raise num_batch"
+            )
+        native.set_causal_attn(self._address, False)
+        try:
+            return self._run(batch)
+        finally:
+            native.set_causal_attn(self._address, True)
+
+    def _run(self, batch: Batch | EmbeddingBatch) -> Decoded:
         self._n_outputs = 0
-        code = native.decode(self._address, self.batch.as_native())
+        code = native.decode(self._address, batch.as_native())
         if code >= 0:
             self._unsettled.clear()
         if code == 0:
-            self._n_outputs = self.batch.n_outputs
+            self._n_outputs = batch.n_outputs
         if code in (0, 1, 2):
             return Decoded(code)
         if code == -1:

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from server.engine.batch import TokenArray
+from server.engine.media import before_media
 
 MIN_MATCH_TOKENS: Final = 3
 """Fewer equal tokens say too little about what follows."""
@@ -87,7 +88,8 @@ def continuation(
     if is_own and len(tokens) < n_max:
         # The place overlaps the end: the text goes round in a circle, and so does the guess.
         tokens = np.resize(text[end + 1 :], n_max)
-    return Match(tokens.copy(), n_matched)
+    tokens = before_media(tokens)
+    return Match(tokens.copy(), n_matched) if len(tokens) else None
 
 
 class StepCosts:

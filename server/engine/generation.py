@@ -16,6 +16,7 @@ from server.engine.detokenizer import Detokenizer, Released
 from server.engine.draft import Acceptance
 from server.engine.failures import ContextFull, EngineFailure
 from server.engine.logprobs import token_logprob
+from server.engine.media import Media, text_only
 from server.engine.model import Model
 from server.engine.prompt import control_tokens, prompt_tokens, token_array
 from server.engine.sampler import Sampler
@@ -93,16 +94,24 @@ class Generation(msgspec.Struct, eq=False):
 
 
 def begin_generation(
-    message: Submit, model: Model, candidates: Candidates, *, n_ctx: int, can_shift: bool
+    message: Submit,
+    model: Model,
+    candidates: Candidates,
+    media: tuple[Media, ...] = (),
+    *,
+    n_ctx: int,
+    can_shift: bool,
 ) -> Generation:
-    """A request as it is queued. `n_ctx`: tokens of context that it has.
+    """A request as it is queued. `n_ctx`: tokens of context that it has; `media`: made of its files.
 
     Raises: ContextFull, BadRequest, BadGrammar, NoMemory.
     """
     params = message.sampling
     if params.deterministic and params.seed == -1:
         params = msgspec.structs.replace(params, seed=0)
-    prompt = prompt_tokens(model, message.prompt)
+    prompt, spans = msgspec.structs.astuple(prompt_tokens(model, message.prompt, media))
+    if spans and params.context_shift:
+        params = msgspec.structs.replace(params, context_shift=False)  # half a picture is of no use
     emitted = token_array(model, message.emitted)
     if len(prompt) >= n_ctx:
         raise ContextFull(
@@ -117,14 +126,7 @@ def begin_generation(
         can_shift=params.context_shift and can_shift,
     )
     sampler = Sampler(model, _continued(params, len(emitted)), n_ctx, candidates)
-    try:
-        sampler.accept_prompt(prompt)
-        for token in message.emitted:
-            sampler.accept(token)
-    except EngineFailure:
-        sampler.close()
-        raise
-    sampler.skip_draws(len(emitted) + message.n_refused)
+    _catch_up(sampler, message, prompt)
     n_output_max = MAX_CONTEXTS_OF_OUTPUT * n_ctx
     if params.n_predict >= 0:
         n_output_max = min(params.n_predict, n_output_max)
@@ -137,6 +139,7 @@ def begin_generation(
             tokens,
             is_alone=params.deterministic,
             n_output_max=max(0, n_output_max - len(emitted)),
+            spans=spans,
         ),
         params=params,
         sampler=sampler,
@@ -149,6 +152,18 @@ def begin_generation(
         shown=shown,
         never=np.union1d(model.suppressed, model.ends()) if params.ignore_eos else model.suppressed,
     )
+
+
+def _catch_up(sampler: Sampler, message: Submit, prompt: TokenArray) -> None:
+    """Bring a sampler to where an earlier worker may have left it; it is closed when that fails."""
+    try:
+        sampler.accept_prompt(text_only(prompt))
+        for token in message.emitted:
+            sampler.accept(token)
+    except EngineFailure:
+        sampler.close()
+        raise
+    sampler.skip_draws(len(message.emitted) + message.n_refused)
 
 
 def _continued(params: SamplingParams, n_emitted: int) -> SamplingParams:

@@ -21,6 +21,7 @@ from server.engine.generation import Generation, begin_generation, choose_next, 
 from server.engine.idle_saving import IdleSaver
 from server.engine.inbox import Inbox
 from server.engine.kv_cache import SlotCache
+from server.engine.media import Media
 from server.engine.memory_policy import PoolPolicy
 from server.engine.model import Model
 from server.engine.pace import MIN_CHUNK_TOKENS, Pace
@@ -28,7 +29,7 @@ from server.engine.scheduler import Scheduler
 from server.engine.sequence import Phase, Plan, Sequence
 from server.engine.slot_memory import SlotMemory
 from server.engine.state_store import open_store
-from server.engine.step_rows import fill
+from server.engine.step_rows import fill, media_batch, record_chunk
 from server.engine.thread_choice import ThreadChoice
 from server.ipc.messages import Failed, Finished, FromEngine, Step, StepStats, Submit, TokenDelta
 from server.types.generation import StateCacheParams
@@ -68,6 +69,7 @@ class Generator:
             can_copy=context.can_copy,
             restores_whole=context.restores_whole,
             cells=cells,
+            on_plane=model.on_plane,
             n_checkpoints=context.n_seq_max - n_slots,
         )
         self._states = open_store(context, self._cache, pace, state_cache)
@@ -89,14 +91,15 @@ class Generator:
         """Whether no request is open."""
         return self._scheduler.is_idle
 
-    def submit(self, message: Submit) -> None:
-        """Begin a request. Raises: EngineFailure, and the request has then ended."""
+    def submit(self, message: Submit, media: tuple[Media, ...] = ()) -> None:
+        """Begin a request. `media`: what was made of its files. Raises: EngineFailure, and it has ended."""
         if message.request_id in self._generations:
             raise BadRequest(f"request {message.request_id} is open already")
         generation = begin_generation(
             message,
             self._model,
             self._candidates,
+            media,
             n_ctx=self._n_ctx,
             can_shift=self._context.can_shift,
         )
@@ -132,7 +135,7 @@ class Generator:
         ended: list[FromEngine] = []
         try:
             fill(self._context.batch, self._cache, plan, self._generations, drafts)
-            self._memory.free_cells(self._context.batch.n_tokens)
+            self._memory.free_cells(max(self._context.batch.n_tokens, plan.n_prompt_tokens))
             outcome = self._decode(plan)
             if outcome is not Decoded.DONE:
                 return self._not_done(plan, outcome, has_drafts=bool(drafts))
@@ -204,7 +207,11 @@ class Generator:
         request_ids = [sequence.request_id for sequence in plan.sequences()]
         self._inbox.step_begins(request_ids, self._context.abort_step)
         try:
-            return self._context.decode()
+            media = plan.media
+            if media is None or media.placed is None:
+                return self._context.decode()
+            batch = media_batch(self._cache, media, media.placed)
+            return self._context.decode_embeddings(batch, is_causal=media.placed.span.is_causal)
         finally:
             self._inbox.step_ends()
 
@@ -245,8 +252,7 @@ class Generator:
             outputs.append(generation)
         for chunk in plan.chunks:
             sequence = chunk.sequence
-            start = sequence.n_prefilled
-            self._cache.append(sequence.slot, sequence.tokens[start : start + chunk.n_tokens])
+            record_chunk(self._cache, chunk)
             self._scheduler.prefilled(chunk)
             if sequence.n_prefilled in sequence.stops:
                 self._memory.checkpoint(sequence.slot)
@@ -282,7 +288,7 @@ class Generator:
                 released = _joined(released, self._advance(generation, row, guess))
         finally:
             if n_accepted < len(draft.tokens):
-                self._context.remove(slot, self._cache.length(slot))
+                self._context.remove(slot, self._cache.position(slot, self._cache.length(slot)))
         generation.n_drafted += len(draft.tokens)
         generation.n_accepted += n_accepted
         generation.acceptance.observed(draft.n_matched, len(draft.tokens), n_accepted)

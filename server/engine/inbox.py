@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Final
 
+from server.engine.media_intake import MediaReady
 from server.ipc.framing import TO_ENGINE, decode, read_frame
 from server.ipc.messages import Abort, Shutdown, ToEngine
 
@@ -31,7 +32,7 @@ class Inbox:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._queue: queue.SimpleQueue[ToEngine] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[ToEngine | MediaReady] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._aborted: set[int] = set()
         self._step: frozenset[int] = frozenset()
@@ -42,7 +43,7 @@ class Inbox:
         """Start to read."""
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
-    def take(self, timeout_s: float | None) -> ToEngine | None:
+    def take(self, timeout_s: float | None) -> ToEngine | MediaReady | None:
         """The next message; waits `timeout_s` seconds for it, 0 not at all, None without end."""
         try:
             if timeout_s == 0:
@@ -50,6 +51,10 @@ class Inbox:
             return self._queue.get(timeout=timeout_s)
         except queue.Empty:
             return None
+
+    def tell(self, ready: MediaReady) -> None:
+        """The files of a request are encoded; any thread may call it."""
+        self._queue.put(ready)
 
     def step_begins(self, request_ids: Collection[int], abort_step: Callable[[], None]) -> None:
         """A step for these requests begins; it is aborted once all of them are."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from server.engine.batch import TokenArray
 from server.engine.cells import CellPool
+from server.engine.media import whole_spans
 
 MIN_COPY_TOKENS: Final = 64
 """Copying a slot pays from about this many tokens on: it copies the whole stream of the slot."""
@@ -84,7 +85,9 @@ class SlotCache:
         restores_whole: bool = False,
         cells: CellPool | None = None,
         n_checkpoints: int = 0,
+        on_plane: bool = False,
     ) -> None:
+        """`on_plane`: a picture moves the positions behind it by less than its tokens."""
         n_sequences = n_slots + n_checkpoints
         self.n_slots = n_slots
         self.checkpoints = range(n_slots, n_sequences)
@@ -94,6 +97,8 @@ class SlotCache:
         self.can_copy = can_copy and can_trim
         self.restores_whole = restores_whole or not can_trim
         self._tokens = np.zeros((n_sequences, n_ctx), np.int32)
+        # Where they stand, with what comes next behind the last one; None: the nth token at position n.
+        self._positions = np.zeros((n_sequences, n_ctx + 1), np.int32) if on_plane else None
         self._n_tokens = [0] * n_sequences
         self._used_at = [0] * n_sequences
         self._n_fixed = [0] * n_sequences  # tokens at the start that cannot be cut into
@@ -118,6 +123,17 @@ class SlotCache:
     def tokens(self, slot: int) -> TokenArray:
         """The tokens of one slot, a view. [n]"""
         return self._tokens[slot, : self._n_tokens[slot]]
+
+    def position(self, slot: int, n_tokens: int) -> int:
+        """The position behind the first `n_tokens` tokens of a slot, of which it must have so many."""
+        return n_tokens if self._positions is None else int(self._positions[slot, n_tokens])
+
+    def position_after(self, placement: Placement) -> int:
+        """The position behind what a placement keeps, before it is carried out."""
+        if placement.stored is not None:
+            return placement.n_keep
+        slot = placement.slot if placement.copy_from < 0 else placement.copy_from
+        return self.position(slot, placement.n_keep)
 
     def used_at(self, slot: int) -> int:
         """When a slot was used last, on a clock that counts uses."""
@@ -166,6 +182,9 @@ class SlotCache:
         slot, n_keep, source = placement.slot, placement.n_keep, placement.copy_from
         if source >= 0 or placement.stored is not None:
             self._tokens[slot, :n_keep] = self.source(placement)
+            if self._positions is not None:
+                kept = np.arange(n_keep + 1) if source < 0 else self._positions[source, : n_keep + 1]
+                self._positions[slot, : n_keep + 1] = kept
         if placement.stored is not None or n_keep == 0:
             self._n_fixed[slot] = n_keep if self.restores_whole else 0
             self._n_exact[slot] = n_keep
@@ -200,13 +219,20 @@ class SlotCache:
         self._clock += 1
         self._used_at[slot] = self._clock
 
-    def append(self, slot: int, tokens: TokenArray | int) -> None:
-        """Tokens (or one) were decoded into a slot."""
+    def append(self, slot: int, tokens: TokenArray | int, *, positions: TokenArray | None = None) -> None:
+        """Tokens (or one) were decoded into a slot.
+
+        `positions`: of the tokens and of what comes next, where they are not one behind the other. [n + 1]
+        """
         start = self._n_tokens[slot]
         end = start + (1 if isinstance(tokens, int) else len(tokens))
         if end > self._tokens.shape[1]:
             raise IndexError(f"slot {slot} has room for {self._tokens.shape[1]} tokens, not for {end}")
         self._tokens[slot, start:end] = tokens
+        if self._positions is not None:
+            if positions is None:
+                positions = self._positions[slot, start] + np.arange(end - start + 1, dtype=np.int32)
+            self._positions[slot, start : end + 1] = positions
         self._n_tokens[slot] = end
         if self.cells is not None:
             self.cells.append(slot, end - start)
@@ -255,7 +281,7 @@ class SlotCache:
         return min(free, key=lambda slot: (self._n_tokens[slot] > 0, self._used_at[slot]))
 
     def _n_shared(self, slot: int, prompt: TokenArray) -> int:
-        n = common_prefix(self.tokens(slot), prompt[:-1])
+        n = whole_spans(prompt, common_prefix(self.tokens(slot), prompt[:-1]))
         can_cut = self.can_trim and n >= self._n_fixed[slot]
         return n if can_cut or n == self._n_tokens[slot] else 0
 

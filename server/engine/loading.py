@@ -16,8 +16,10 @@ from server.engine.generator import Generator
 from server.engine.inbox import Inbox
 from server.engine.load_retry import smaller_load
 from server.engine.logs import LogSink
+from server.engine.media_intake import MediaIntake
 from server.engine.model import Model
 from server.engine.pace import Pace
+from server.engine.projector import Projector
 from server.engine.thread_choice import ThreadChoice
 from server.engine.threads import n_compute_threads
 from server.ipc.messages import Loaded
@@ -26,36 +28,54 @@ from server.types.generation import LoadParams
 MAX_SLOTS: Final = 256
 """LLAMA_MAX_SEQ of llama.cpp."""
 
+MIN_WHOLE_BATCH: Final = 1152
+"""Tokens of a batch where a picture has to be decoded at once: Gemma 4 makes up to 1,120 of one."""
+
 
 class Engine(msgspec.Struct, frozen=True):
-    """A loaded model with what answers for it; exactly one of `generator` and `embedder` is there."""
+    """A loaded model with what answers for it; exactly one of `generator` and `embedder` is there.
+
+    Attributes:
+        media: takes requests with pictures and sounds, where the model has a projector.
+    """
 
     model: Model
     context: Context
     generator: Generator | None
     embedder: Embedder | None
     loaded: Loaded
+    media: MediaIntake | None = None
+    projector: Projector | None = None
 
     def close(self) -> None:
         """Free the memory."""
+        if self.media is not None:
+            self.media.close()
+        if self.projector is not None:
+            self.projector.close()
         if self.embedder is not None:
             self.embedder.close()
         self.context.close()
         self.model.close()
 
 
-def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) -> Engine:
-    """Make the context. Raises: LoadRefused, NoMemory."""
+def open_engine(
+    model: Model, params: LoadParams, inbox: Inbox, log: LogSink, *, projector: str = ""
+) -> Engine:
+    """Make the context. `projector`: its file, "" without. Raises: LoadRefused, NoMemory, BadModel."""
     if params.n_ctx < 1 or params.n_slots < 1 or params.n_batch < 1:
         raise LoadRefused("a model needs at least one token of context, one slot and a batch of one token")
     if params.n_slots > MAX_SLOTS:
         raise LoadRefused(f"a model has at most {MAX_SLOTS} slots, not {params.n_slots}")
     n_threads = params.n_threads if params.n_threads > 0 else n_compute_threads()
     n_ctx = min(params.n_ctx, model.n_ctx_train) if model.n_ctx_train > 0 else params.n_ctx
-    gpus = gpu_names()
-    on_gpu = params.n_gpu_layers != 0 and bool(gpus)
+    on_gpu = params.n_gpu_layers != 0 and bool(gpu_names())
     generator: Generator | None = None
     embedder: Embedder | None = None
+    eyes: Projector | None = None
+    if projector and not params.embedding:
+        eyes = Projector(projector, model, n_threads=n_threads, on_gpu=on_gpu, log=log)
+        params = _with_room_for_pictures(params, eyes)
     if params.embedding:
         embedder, context = open_embedder(
             model, params, n_ctx=n_ctx, n_threads=n_threads, on_gpu=on_gpu, inbox=inbox, log=log
@@ -83,7 +103,15 @@ def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) ->
             state_cache=params.state_cache,
         )
         n_slots = params.n_slots
-    loaded = Loaded(
+    loaded = _loaded(model, context, log, n_ctx=n_ctx, n_slots=n_slots, n_threads=n_threads)
+    media = MediaIntake(eyes, inbox.tell) if eyes is not None else None
+    return Engine(model, context, generator, embedder, loaded, media, eyes)
+
+
+def _loaded(
+    model: Model, context: Context, log: LogSink, *, n_ctx: int, n_slots: int, n_threads: int
+) -> Loaded:
+    return Loaded(
         n_ctx=n_ctx,
         n_ctx_train=model.n_ctx_train,
         n_slots=n_slots,
@@ -94,11 +122,15 @@ def open_engine(model: Model, params: LoadParams, inbox: Inbox, log: LogSink) ->
         weights_bytes=model.weights_bytes,
         kv_bytes=log.total_bytes("KV", "RS"),
         compute_bytes=log.total_bytes("compute"),
-        vram_bytes=log.total_bytes("model", "KV", "RS", "compute", devices=gpus),
+        vram_bytes=log.total_bytes("model", "KV", "RS", "compute", devices=gpu_names()),
         bos_text=model.bos_text,
         eos_text=model.eos_text,
     )
-    return Engine(model, context, generator, embedder, loaded)
+
+
+def _with_room_for_pictures(params: LoadParams, eyes: Projector) -> LoadParams:
+    n_batch = max(params.n_batch, MIN_WHOLE_BATCH if eyes.needs_whole else 0)
+    return msgspec.structs.replace(params, n_batch=n_batch)
 
 
 def _fitting_context(

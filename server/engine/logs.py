@@ -31,6 +31,7 @@ class LogSink:
 
     Attributes:
         errors: the last error lines, for the sentence of a failed load.
+        callback: what is installed, for other libraries that log like llama.cpp.
         buffer_bytes: bytes of (device, use) as llama.cpp reported them; use: model, KV, RS or compute.
     """
 
@@ -40,14 +41,14 @@ class LogSink:
         self._level = 0
         self._second = 0
         self._n_in_second = 0
-        self._callback: Any = None
+        self.callback: Any = None
         self.errors: list[str] = []
         self.buffer_bytes: dict[tuple[str, str], int] = {}
 
     def install(self) -> None:
         """Receive the log from now on. The sink must live as long as the process."""
-        self._callback = native.LogCallback(self._receive)
-        native.log_set(self._callback, ctypes.c_void_p(0))
+        self.callback = native.LogCallback(self._receive)
+        native.log_set(self.callback, ctypes.c_void_p(0))
 
     def write(self, level: str, text: str) -> None:
         """One line of the worker's own."""

@@ -10,6 +10,7 @@ from typing import Final
 from server.engine.failures import BadRequest, EngineFailure
 from server.engine.inbox import Inbox
 from server.engine.loading import Engine
+from server.engine.media_intake import MediaReady, has_files
 from server.engine.prompt import token_array
 from server.ipc.framing import BrokenFrame, encode, write_bytes
 from server.ipc.messages import (
@@ -17,6 +18,8 @@ from server.ipc.messages import (
     Bye,
     Detokenize,
     Embed,
+    EngineTimings,
+    Finished,
     FromEngine,
     Load,
     Rerank,
@@ -54,6 +57,7 @@ class Loop:
         self._engine = engine
         self._worker = engine.generator or engine.embedder
         self._saver = engine.generator.saver if engine.generator is not None else None
+        self._media = engine.media
         self._inbox = inbox
         self._outbox = outbox
         self._leave_at: float | None = None
@@ -69,9 +73,11 @@ class Loop:
             self._drain()
             if self._is_idle:
                 self._save()
-            else:
+            elif not self._has_no_steps:
                 self._n_steps += 1
                 self._outbox.send(*self._step())
+        if self._media is not None:
+            self._outbox.send(*(_cancelled(request_id) for request_id in self._media.forget_all()))
         if self._worker is not None:
             self._outbox.send(*self._worker.abort_all())
         if self._saver is not None:
@@ -80,6 +86,12 @@ class Loop:
 
     @property
     def _is_idle(self) -> bool:
+        """Whether no request is open."""
+        return self._has_no_steps and not (self._media is not None and self._media.is_busy)
+
+    @property
+    def _has_no_steps(self) -> bool:
+        """Whether there is nothing to decode, though files may be on their way."""
         return self._worker is None or self._worker.is_idle
 
     def _should_leave(self) -> bool:
@@ -101,20 +113,30 @@ class Loop:
             self._saver.work()
 
     def _patience_s(self) -> float | None:
-        """How long to wait for a message: not at all with work to do, else until something is to be saved."""
-        if not self._is_idle:
+        """How long to wait for a message: not at all with work to do, else until something is to be saved.
+
+        Files that are being encoded announce themselves by a message.
+        """
+        if not self._has_no_steps:
             return 0.0
+        if not self._is_idle:
+            return None
         return None if self._saver is None else self._saver.wait_s()
 
     def _step(self) -> list[FromEngine]:
         return [] if self._worker is None else self._worker.step()
 
-    def _answer(self, message: ToEngine) -> list[FromEngine]:
+    def _answer(self, message: ToEngine | MediaReady) -> list[FromEngine]:
         """What a message is answered with at once. A request that fails to begin ends here."""
         if isinstance(message, Shutdown):
             self._leave_at = time.monotonic() + message.grace_s
             return []
+        if isinstance(message, MediaReady):
+            return self._go_on(message)
         if isinstance(message, Abort):
+            if self._media is not None and self._media.forget(message.request_id):
+                self._inbox.forget(message.request_id)
+                return [_cancelled(message.request_id)]
             return [] if self._worker is None else self._worker.abort(message.request_id)
         if isinstance(message, Load):
             return []
@@ -123,12 +145,27 @@ class Loop:
         except EngineFailure as error:
             return [error.as_message(message.request_id)]
 
+    def _go_on(self, ready: MediaReady) -> list[FromEngine]:
+        """The files of a request are encoded, and it begins; unless it was cancelled meanwhile."""
+        if self._media is None or self._engine.generator is None or not self._media.take_back(ready):
+            return []
+        try:
+            if ready.error is not None:
+                raise ready.error
+            self._engine.generator.submit(ready.submit, ready.media)
+        except EngineFailure as error:
+            return [error.as_message(ready.submit.request_id)]
+        return []
+
     def _begin(self, message: Submit | Embed | Rerank | Tokenize | Detokenize) -> list[FromEngine]:
         model = self._engine.model
         if isinstance(message, Submit):
             if self._engine.generator is None:
                 raise BadRequest("the model is loaded for embeddings and cannot generate")
-            self._engine.generator.submit(message)
+            if has_files(message) and self._media is not None:
+                self._media.take(message)
+            else:
+                self._engine.generator.submit(message)
             return []
         if isinstance(message, Embed):
             if self._engine.embedder is None:
@@ -144,6 +181,11 @@ class Loop:
             return [Tokens(request_id=message.request_id, tokens=tokens)]
         ids = token_array(model, message.tokens)
         return [Text(request_id=message.request_id, text=model.detokenize(ids))]
+
+
+def _cancelled(request_id: int) -> Finished:
+    """The end of a request whose files were still being encoded."""
+    return Finished(request_id=request_id, reason="cancelled", timings=EngineTimings())
 
 
 def _encoded(message: FromEngine) -> bytes:

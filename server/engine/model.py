@@ -32,6 +32,9 @@ _NO_MEMORY_SIGNS: Final = ("failed to allocate", "unable to allocate", "out of m
 _UINT32: Final = 4
 """gguf_type of an unsigned 32-bit value."""
 
+_ROPES_WITH_AXES: Final = (8, 40)
+"""LLAMA_ROPE_TYPE_MROPE and LLAMA_ROPE_TYPE_IMROPE."""
+
 _MAX_TEXT_BYTES: Final = 1 << 30  # llama_tokenize takes the length as an int32
 
 
@@ -42,6 +45,8 @@ class Model:
         address, vocab: for `server.engine.native`.
         suppressed: ids that the model's maker wants never to be generated.
         n_swa: tokens in the sliding window of its attention; 0: all layers see everything.
+        n_embd_inp: numbers that it reads for a token.
+        on_plane: its positions have several axes, so that pictures can lie in a plane (M-RoPE).
     """
 
     def __init__(self, address: native.Address) -> None:
@@ -56,6 +61,8 @@ class Model:
         self.has_decoder = native.model_has_decoder(address)
         self.is_recurrent = native.model_is_recurrent(address) or native.model_is_hybrid(address)
         self.n_swa = native.model_n_swa(address)
+        self.n_embd_inp = native.model_n_embd_inp(address)
+        self.on_plane = native.model_rope_type(address) in _ROPES_WITH_AXES
         self.adds_bos = native.vocab_get_add_bos(self.vocab)
         self.bos = native.vocab_bos(self.vocab)
         self.eos = native.vocab_eos(self.vocab)

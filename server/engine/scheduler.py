@@ -58,6 +58,7 @@ class Scheduler:
         self._queued: list[Sequence] = []
         self._running: list[Sequence] = []
         self._turn = 0
+        self._was_media = False
 
     @property
     def n_queued(self) -> int:
@@ -174,7 +175,9 @@ class Scheduler:
     def plan(self, n_prompt_tokens: int) -> Plan:
         """The next step, with at most `n_prompt_tokens` tokens of prompts.
 
-        Each sequence that is decoded alone and all others together take turns.
+        Each sequence that is decoded alone and all others together take turns, and so do those who decode
+        and pictures and sounds. A picture that has to be decoded at once may have more than
+        `n_prompt_tokens` tokens.
         """
         alone = [sequence for sequence in self._running if sequence.is_alone]
         if alone:
@@ -185,12 +188,16 @@ class Scheduler:
         decoding = [sequence for sequence in together if sequence.phase is Phase.DECODE]
         room = min(n_prompt_tokens, self._n_batch - len(decoding))
         chunks: list[Chunk] = []
-        waiting = [sequence for sequence in together if sequence.phase is Phase.PREFILL]
-        for index, sequence in enumerate(sorted(waiting, key=_urgency)):
+        waiting = sorted((sequence for sequence in together if sequence.phase is Phase.PREFILL), key=_urgency)
+        if waiting and waiting[0].next_span is not None and not (decoding and self._was_media):
+            self._was_media = True
+            return Plan((), (_media_chunk(waiting[0], room),))
+        self._was_media = False
+        for index, sequence in enumerate(waiting):
             # Going first once makes up for being passed over once, so a long prompt that many short ones
             # overtake ends up with about half of the steps.
             sequence.n_passed_over = max(0, sequence.n_passed_over + (1 if index else -1))
-            n = min(room, sequence.n_until_stop)
+            n = 0 if sequence.next_span is not None else min(room, sequence.n_until_stop)
             if n > 0:
                 chunks.append(Chunk(sequence, n, n == sequence.n_remaining))
                 room -= n
@@ -203,6 +210,8 @@ class Scheduler:
     def _plan_alone(self, sequence: Sequence) -> Plan:
         if sequence.phase is Phase.DECODE:
             return Plan((sequence,), ())
+        if sequence.next_span is not None:
+            return Plan((), (_media_chunk(sequence, self._n_batch),))
         n = min(sequence.n_until_stop, ALONE_CHUNK_TOKENS, self._n_batch)
         return Plan((), (Chunk(sequence, n, n == sequence.n_remaining),))
 
@@ -273,6 +282,17 @@ class Scheduler:
                 if n_shared - max(placement.n_keep, other.n_prefilled) >= MIN_HELD_TOKENS:
                     return True
         return False
+
+
+def _media_chunk(sequence: Sequence, room: int) -> Chunk:
+    """The next part of the picture or sound that a sequence has come to, at least one token."""
+    placed = sequence.next_span
+    if placed is None:
+        raise ValueError("the sequence has come to no picture or sound")
+    n = placed.end - sequence.n_prefilled
+    if placed.span.is_causal:
+        n = min(n, max(room, 1))
+    return Chunk(sequence, n, n == sequence.n_remaining, placed)
 
 
 def _urgency(sequence: Sequence) -> int:

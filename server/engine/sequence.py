@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from server.engine.batch import TokenArray
+from server.engine.media import Placed
 from server.engine.memory_policy import ANSWER_TOKENS
 
 
@@ -35,6 +36,7 @@ class Sequence(msgspec.Struct, eq=False):
         stops: lengths at which a chunk ends, so that the state can be kept; ascending.
         n_preempted: times that it has made way for others.
         age: counts up with each new sequence.
+        spans: pictures and sounds among its tokens, in order.
     """
 
     request_id: int
@@ -49,6 +51,7 @@ class Sequence(msgspec.Struct, eq=False):
     stops: tuple[int, ...] = ()
     n_preempted: int = 0
     age: int = 0
+    spans: tuple[Placed, ...] = ()
 
     @property
     def n_remaining(self) -> int:
@@ -56,22 +59,40 @@ class Sequence(msgspec.Struct, eq=False):
         return len(self.tokens) - self.n_prefilled
 
     @property
+    def next_span(self) -> Placed | None:
+        """The picture or sound that is to be decoded next, or of which a part was."""
+        return next(
+            (placed for placed in self.spans if placed.start <= self.n_prefilled < placed.end),
+            None,
+        )
+
+    @property
     def n_until_stop(self) -> int:
-        """Prompt tokens that may be decoded before the state is to be kept."""
-        ahead = (stop - self.n_prefilled for stop in self.stops if stop > self.n_prefilled)
-        return min(self.n_remaining, next(ahead, self.n_remaining))
+        """Prompt tokens that may be decoded before a picture, or before the state is to be kept."""
+        places = (*self.stops, *(placed.start for placed in self.spans))
+        ahead = [place - self.n_prefilled for place in places if place > self.n_prefilled]
+        return min(ahead, default=self.n_remaining)
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """A part of a prompt to decode in this step. `is_last`: it completes the prompt, so it has an output."""
+    """A part of a prompt to decode in this step.
+
+    Attributes:
+        is_last: it completes the prompt, so it has an output.
+        placed: the picture or sound that it is a part of.
+    """
 
     sequence: Sequence
     n_tokens: int
     is_last: bool
+    placed: Placed | None = None
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a step decodes: one row for each of `decoding`, then the chunks; both in order of slots."""
+    """What a step decodes: one row for each of `decoding`, then the chunks; both in order of slots.
+
+    A part of a picture or sound is the only one in its step: llama.cpp takes no tokens beside embeddings.
+    """
 
     decoding: tuple[Sequence, ...]
     chunks: tuple[Chunk, ...]
@@ -80,6 +101,11 @@ class Plan(msgspec.Struct, frozen=True):
     def is_alone(self) -> bool:
         """Whether this is a step of one sequence that is decoded alone."""
         return any(sequence.is_alone for sequence in self.sequences())
+
+    @property
+    def media(self) -> Chunk | None:
+        """The part of a picture or sound, when this is a step of one."""
+        return self.chunks[0] if self.chunks and self.chunks[0].placed is not None else None
 
     @property
     def n_prompt_tokens(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from server.engine.checkpoints import MIN_CHECKPOINT_TOKENS
 from server.engine.context import Context
 from server.engine.kv_cache import Placement, SlotCache
+from server.engine.media import without_last_span
 from server.engine.memory_policy import PoolPolicy
 from server.engine.state_store import StateStore
 
@@ -32,6 +33,7 @@ class SlotMemory:
     def carry_out(self, placement: Placement) -> int:
         """Prepare the memory of a slot; returns the tokens that it keeps."""
         slot = placement.slot
+        end = self._cache.position_after(placement)
         if placement.copy_from in self._cache.checkpoints:
             self._cache.touch(placement.copy_from)  # the checkpoint that was used longest ago is replaced
         if placement.n_keep != self._cache.length(slot) and len(self._cache.checkpoints) > 1:
@@ -44,7 +46,7 @@ class SlotMemory:
                 return 0
         if placement.copy_from >= 0:
             self._context.copy_sequence(placement.copy_from, slot)
-        if placement.n_keep and self._context.remove(slot, placement.n_keep):
+        if placement.n_keep and self._context.remove(slot, end):
             return placement.n_keep
         self._context.remove(slot, -1)
         return 0
@@ -52,7 +54,9 @@ class SlotMemory:
     def checkpoint(self, slot: int) -> None:
         """Keep what a slot holds now, where the memory can only go on from places that were kept."""
         n = self._cache.length(slot)
-        if not self._cache.copies_whole or n < MIN_CHECKPOINT_TOKENS or self._context.n_cached(slot) != n:
+        if not self._cache.copies_whole or n < MIN_CHECKPOINT_TOKENS:
+            return
+        if self._context.n_cached(slot) != self._cache.position(slot, n):
             return
         checkpoint = self._cache.checkpoint_for(slot)
         if checkpoint is not None:
@@ -80,7 +84,11 @@ class SlotMemory:
         """A step that was cut off has left more in memory than was recorded; that goes."""
         for slot in slots:
             n = self._cache.length(slot)
-            if self._context.n_cached(slot) > n and not (n and self._context.remove(slot, n)):
+            if self._context.n_cached(slot) <= self._cache.position(slot, n):
+                continue
+            n = without_last_span(self._cache.tokens(slot))  # a part of a picture is of no use
+            self._cache.truncate(slot, n)
+            if not (n and self._context.remove(slot, self._cache.position(slot, n))):
                 self._forget(slot)
 
     def clear(self) -> None:

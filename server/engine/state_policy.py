@@ -14,6 +14,7 @@ import msgspec
 
 from server.engine.batch import TokenArray
 from server.engine.kv_cache import common_prefix
+from server.engine.media import whole_spans
 
 MIN_HOST_TOKENS: Final = 128
 """A slot that would lose fewer tokens is not copied out: they are decoded again in no time."""
@@ -84,7 +85,7 @@ def n_usable(tokens: TokenArray, prompt: TokenArray, *, whole_only: bool) -> int
 
     `whole_only`: a state that cannot be cut helps only when the prompt goes on where it ends.
     """
-    n = common_prefix(tokens, prompt[:-1])
+    n = whole_spans(prompt, common_prefix(tokens, prompt[:-1]))
     return 0 if whole_only and n < len(tokens) else n
 
 

@@ -110,6 +110,8 @@ class StateStore:
         tokens = self._slots.tokens(slot)
         if not self._slots.is_exact(slot) or not self._context.is_settled(slot):
             return None
+        if self._slots.position(slot, len(tokens)) != len(tokens):
+            return None  # a state says nothing of positions that a picture in a plane has moved
         # An aborted step may have left more in memory than was recorded.
         self._context.remove(slot, len(tokens))
         if self._context.n_cached(slot) != len(tokens):

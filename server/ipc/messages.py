@@ -11,9 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from server.types.generation import LoadParams, ModelPaths, SamplingParams, TokenLogprob
+from server.types.generation import LoadParams, MediaFile, ModelPaths, SamplingParams, TokenLogprob
 
-VERSION = 2
+VERSION = 3
 
 FailureKind = Literal[
     "invalid_request",
@@ -39,14 +39,15 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Generate from a prompt.
 
     Attributes:
-        prompt: text pieces and token runs in order; text is tokenised with special tokens recognised.
+        prompt: text pieces, token runs and picture or sound files in order; text is tokenised with special
+            tokens recognised.
         emitted: tokens that earlier workers already sent for this request; decoded, not sent again.
         n_emitted_characters: length of the text that they sent with these; -1: all that the tokens stand for.
         n_refused: how many of these were drawn twice, because a grammar refused what was drawn first.
     """
 
     request_id: int
-    prompt: tuple[str | tuple[int, ...], ...]
+    prompt: tuple[str | tuple[int, ...] | MediaFile, ...]
     sampling: SamplingParams
     emitted: tuple[int, ...] = ()
     n_emitted_characters: int = -1

@@ -132,6 +132,12 @@ class LoadParams(msgspec.Struct, frozen=True, kw_only=True):
     state_cache: StateCacheParams = StateCacheParams()
 
 
+class MediaFile(msgspec.Struct, frozen=True):
+    """A picture or sound in a prompt: the bytes of its file."""
+
+    data: bytes
+
+
 class ModelPaths(msgspec.Struct, frozen=True, kw_only=True):
     """Files that make up a loaded model, as absolute paths."""
 

@@ -48,15 +48,15 @@ def test_special_tokens_are_recognised_where_asked_for(spark: Model) -> None:
 
 
 def test_bos_goes_in_front_once(minilm: Model) -> None:
-    once = prompt_tokens(minilm, ("why",)).tolist()
+    once = prompt_tokens(minilm, ("why",)).tokens.tolist()
     assert once[0] == minilm.bos
     head = minilm.bos_text
-    assert prompt_tokens(minilm, (head + "why",)).tolist()[:2].count(minilm.bos) == 1
-    assert prompt_tokens(minilm, ((5,), "why")).tolist()[0] == 5
+    assert prompt_tokens(minilm, (head + "why",)).tokens.tolist()[:2].count(minilm.bos) == 1
+    assert prompt_tokens(minilm, ((5,), "why")).tokens.tolist()[0] == 5
 
 
 def test_no_pieces_are_no_prompt(spark: Model) -> None:
-    assert prompt_tokens(spark, ()).tolist() == [spark.bos]
+    assert prompt_tokens(spark, ()).tokens.tolist() == [spark.bos]
     with pytest.raises(BadRequest):
         prompt_tokens(spark, ((-5,),))
 
