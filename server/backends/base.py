@@ -7,10 +7,13 @@ from typing import Protocol
 
 import msgspec
 
-from server.types.generation import LoadParams, ModelPaths, PromptUse, SamplingParams, TokenLogprob
+from server.types.generation import LoadParams, MediaFile, ModelPaths, PromptUse, SamplingParams, TokenLogprob
 
-PromptPiece = str | tuple[int, ...]
+EmbedPiece = str | tuple[int, ...]
 """Text to tokenise with special tokens recognised, or token ids."""
+
+PromptPiece = EmbedPiece | MediaFile
+"""A part of a prompt: text, token ids, or a picture or sound."""
 
 
 class GenerationJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +115,7 @@ class Backend(Protocol):
         ...
 
     async def embed(
-        self, inputs: tuple[PromptPiece, ...], *, truncate: bool
+        self, inputs: tuple[EmbedPiece, ...], *, truncate: bool
     ) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
         """Vectors (little-endian float32, normalised) and token counts.
 

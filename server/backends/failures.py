@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from server.backends.log_tail import hint_of
 from server.backends.mailbox import SessionEnd
 from server.backends.process import describe_exit
 from server.errors import (
@@ -24,7 +25,6 @@ from server.errors import (
 from server.ipc.messages import Failed, FailureKind
 from server.ipc.messages import LoadFailed as LoadFailedMessage
 
-HINT_LINES = 5
 OUT_OF_MEMORY_HINT = "a smaller num_ctx, a smaller quantization or unloading other models needs less memory"
 CRASH_SENTENCE = (
     "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error"
@@ -60,15 +60,15 @@ def load_error(failed: LoadFailedMessage, log_tail: str) -> OllaError:
     if failed.kind == "out_of_memory":
         return OutOfMemory(failed.message, hint=OUT_OF_MEMORY_HINT)
     if failed.kind == "bad_model_file":
-        return BadModelFile(failed.message, hint=_last_lines(log_tail))
-    return LoadFailed(failed.message, hint=_last_lines(log_tail))
+        return BadModelFile(failed.message, hint=hint_of(log_tail))
+    return LoadFailed(failed.message, hint=hint_of(log_tail))
 
 
-def load_ended_error(exit_code: int, log_tail: str) -> LoadFailed:
+def load_ended_error(end: SessionEnd) -> LoadFailed:
     """The error for a worker that ended while it loaded."""
     return LoadFailed(
-        f"the engine stopped while it loaded the model ({describe_exit(exit_code)})",
-        hint=_last_lines(log_tail),
+        f"the engine stopped while it loaded the model ({describe_exit(end.exit_code)})",
+        hint=hint_of(end.log_tail),
     )
 
 
@@ -80,7 +80,7 @@ def end_error(name: str, end: SessionEnd) -> OllaError:
         return EngineHung(f"the engine of '{name}' stopped answering and was ended", hint=end.detail)
     return EngineCrashed(
         f"{CRASH_SENTENCE} ({end.detail or describe_exit(end.exit_code)})",
-        hint=_last_lines(end.log_tail) or "the next request starts the model again",
+        hint=hint_of(end.log_tail) or "the next request starts the model again",
         exit_code=end.exit_code,
         log_tail=end.log_tail,
     )
@@ -97,7 +97,7 @@ def circuit_error(
         f"the engine of '{name}' has stopped unexpectedly {n_crashes} times within {minutes:.0f} minutes;"
         f" it is started again in {max(1, math.ceil(closes_in_s))} s, or at once after 'olla stop {name}'"
         f" ({why}; its last line: {last_line or 'none'})",
-        hint=_last_lines(last.log_tail),
+        hint=hint_of(last.log_tail),
         exit_code=last.exit_code,
         log_tail=last.log_tail,
     )
@@ -106,11 +106,8 @@ def circuit_error(
 def crash_line(end: SessionEnd) -> str:
     """A line for the log when a worker is gone."""
     why = f"the engine stopped unexpectedly ({end.detail or describe_exit(end.exit_code)})"
+    if end.in_load:
+        return f"{why} while it loaded the model"
     if end.n_open == 0:
         return f"{why} while it was idle"
     return f"{why} with {end.n_open} open request{'s' if end.n_open > 1 else ''}"
-
-
-def _last_lines(log_tail: str) -> str:
-    lines = log_tail.splitlines()[-HINT_LINES:]
-    return "the engine's last lines: " + " | ".join(lines) if lines else ""

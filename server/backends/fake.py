@@ -18,6 +18,7 @@ import msgspec
 
 from server.backends.base import (
     BackendStats,
+    EmbedPiece,
     GenerationDone,
     GenerationJob,
     LoadedInfo,
@@ -32,11 +33,14 @@ from server.errors import (
     OllaError,
     ShuttingDown,
 )
-from server.types.generation import LoadParams, ModelPaths, PromptUse
+from server.types.generation import LoadParams, MediaFile, ModelPaths, PromptUse
 
 BOS_TOKEN: Final = 256
 N_VOCAB: Final = 257
 N_EMBD: Final = 8
+
+N_TOKENS_PER_FILE: Final = 16
+"""Tokens that a picture or sound takes."""
 
 
 def echo(prompt: str) -> str:
@@ -156,7 +160,7 @@ class FakeBackend:
             )
 
     async def embed(
-        self, inputs: tuple[PromptPiece, ...], *, truncate: bool
+        self, inputs: tuple[EmbedPiece, ...], *, truncate: bool
     ) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
         """Vectors from a hash of each input: equal texts have equal vectors, and that is all."""
         info = self._loaded()
@@ -280,7 +284,10 @@ class FakeBackend:
 def _tokens_of(pieces: tuple[PromptPiece, ...]) -> tuple[int, ...]:
     tokens: list[int] = []
     for piece in pieces:
-        tokens.extend(piece.encode() if isinstance(piece, str) else piece)
+        if isinstance(piece, MediaFile):
+            tokens.extend(hashlib.blake2b(piece.data, digest_size=N_TOKENS_PER_FILE).digest())
+        else:
+            tokens.extend(piece.encode() if isinstance(piece, str) else piece)
     return tuple(tokens)
 
 

@@ -10,16 +10,17 @@ from typing import Final, TypeVar
 
 from server.backends.base import (
     BackendStats,
+    EmbedPiece,
     GenerationDone,
     GenerationJob,
     LoadedInfo,
-    PromptPiece,
     TextDelta,
 )
-from server.backends.circuit import CrashCircuit
+from server.backends.circuit import CrashCircuit, CrashCircuits
 from server.backends.failures import circuit_error, crash_line, end_error, request_error
+from server.backends.log_tail import leveled
 from server.backends.mailbox import End, SessionEnd
-from server.backends.process import DEFAULT_COMMAND, WorkerProcess, leveled
+from server.backends.process import DEFAULT_COMMAND, WorkerProcess
 from server.backends.replay import OpenGeneration, Retries
 from server.backends.session import EngineSession, Question
 from server.backends.spare import SpareWorker
@@ -53,9 +54,9 @@ class LlamaCppBackend:
 
     A worker that dies is replaced when a call needs it, with the same files and parameters. The calls that
     were open on it go on where they were, see `server.backends.replay`. After three crashes within five
-    minutes nothing is started for five minutes, and calls raise `CrashLoop`; `load` starts anew. When the
-    replacement cannot load, the backend is of no more use: every call raises that error and `is_usable` is
-    False.
+    minutes, those in a load included, nothing is started for five minutes, and calls raise `CrashLoop`. When
+    the replacement cannot load, the backend is of no more use: every call raises that error and `is_usable`
+    is False.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class LlamaCppBackend:
         command: Sequence[str] | None = None,
         on_log: Callable[[Level, str], None],
         spare: SpareWorker | None = None,
+        circuits: CrashCircuits | None = None,
         hang_timeout_s: float = HANG_TIMEOUT_S,
     ) -> None:
         """Args:
         name: display name of the model, for errors.
         command: what to start as a worker; without it, and with `spare`, the spare's own command.
         on_log: receives (level, text) of each line that the worker logs.
+        circuits: what is known of the crashes of all models; None: this backend has its own.
         """
         self._name = name
         self._command = tuple(command or DEFAULT_COMMAND)
@@ -78,6 +81,7 @@ class LlamaCppBackend:
         self._spare = spare
         self._hang_timeout_s = hang_timeout_s
         self._ids = itertools.count(1)
+        self._circuits = circuits or CrashCircuits()
         self._circuit = CrashCircuit()
         self._load_of: tuple[ModelPaths, LoadParams] | None = None
         self._session: EngineSession | None = None
@@ -95,17 +99,18 @@ class LlamaCppBackend:
     ) -> LoadedInfo:
         """Load the model, in place of one loaded before. Cancelling the call ends the load.
 
-        Raises: LoadFailed, OutOfMemory, BadModelFile.
+        Raises: LoadFailed, OutOfMemory, BadModelFile, CrashLoop.
         """
         if self._closed:
             raise self._closed_error()
         session, self._session = self._session, None
         if session is not None:
             await session.close(0.0)
-        self._circuit.reset()
+        self._circuit = self._circuits.of(self._name, paths, params)
         self._failure = None
         self._load_of = (paths, params)
         try:
+            self._check_circuit()
             self._session = await self._open_session(on_progress)
         except OllaError as error:
             self._failure = error
@@ -128,7 +133,7 @@ class LlamaCppBackend:
                 raise self._error(item)
 
     async def embed(
-        self, inputs: tuple[PromptPiece, ...], *, truncate: bool
+        self, inputs: tuple[EmbedPiece, ...], *, truncate: bool
     ) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
         """Vectors and token counts; see `Backend.embed`."""
         reply = await self._answer(
@@ -199,15 +204,7 @@ class LlamaCppBackend:
         if self._session.end is None:
             return self._session
         if self._restart is None:
-            closes_in_s = self._circuit.closes_in_s(asyncio.get_running_loop().time())
-            if closes_in_s > 0:
-                raise circuit_error(
-                    self._name,
-                    closes_in_s,
-                    self._session.end,
-                    n_crashes=self._circuit.max_crashes,
-                    window_s=self._circuit.window_s,
-                )
+            self._check_circuit()
             self._restart = asyncio.create_task(self._replace_session())
         restart = self._restart
         await asyncio.wait([restart])
@@ -216,6 +213,19 @@ class LlamaCppBackend:
         if (error := restart.exception()) is not None:
             raise copy.copy(error)
         return restart.result()
+
+    def _check_circuit(self) -> None:
+        """Raises: CrashLoop while the model is left alone."""
+        circuit = self._circuit
+        closes_in_s = circuit.closes_in_s(asyncio.get_running_loop().time())
+        if closes_in_s > 0 and circuit.last is not None:
+            raise circuit_error(
+                self._name,
+                closes_in_s,
+                circuit.last,
+                n_crashes=circuit.max_crashes,
+                window_s=circuit.window_s,
+            )
 
     async def _replace_session(self) -> EngineSession:
         """Load the same model into a new worker. A failure is remembered: it is not tried again."""
@@ -263,7 +273,7 @@ class LlamaCppBackend:
 
     def _note_end(self, end: SessionEnd) -> None:
         if end.cause != "closed":
-            self._circuit.record(asyncio.get_running_loop().time())
+            self._circuit.record(asyncio.get_running_loop().time(), end)
             self._on_log("error", crash_line(end))
 
     def _error(self, item: TextDelta | End) -> OllaError:

@@ -33,6 +33,7 @@ class SessionEnd(msgspec.Struct, frozen=True, kw_only=True):
         n_open: requests that were open.
         suspects: those of them that had got nothing, unless some may have waited for a slot: one of these
             may have brought the worker down.
+        in_load: it had not loaded its model yet.
     """
 
     cause: Literal["crashed", "hung", "closed"]
@@ -41,6 +42,7 @@ class SessionEnd(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     n_open: int = 0
     suspects: frozenset[int] = frozenset()
+    in_load: bool = False
 
 
 Reply = Finished | Failed | Tokens | Text | Embeddings | Scores

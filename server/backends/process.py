@@ -12,14 +12,12 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from server.backends.log_tail import LogTail, hint_of
 from server.errors import EngineError, LoadFailed
 from server.ipc.framing import FROM_ENGINE, FrameDecoder, decode, encode
 from server.ipc.messages import VERSION, FromEngine, Hello, Shutdown, ToEngine
-from server.log import Level
 from server.settings import child_environment
 
-LOG_TAIL_LINES = 200
-LOG_LINE_CHARS = 2000
 READ_BYTES = 256 * 1024
 HELLO_TIMEOUT_S = 60.0
 """Longest time from spawn to Hello: imports from a cold disk, and the start of a GPU's driver."""
@@ -29,9 +27,6 @@ REAP_TIMEOUT_S = 2.0
 
 DEFAULT_COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "server.engine")
 """`-P` keeps a `server.py` in the working directory from shadowing this package."""
-
-
-_LEVELS: Mapping[str, Level] = {"error": "error", "warn": "warning", "info": "info", "debug": "debug"}
 
 
 def worker_variables() -> Mapping[str, str]:
@@ -51,56 +46,6 @@ def describe_exit(exit_code: int) -> str:
         return f"killed by {signal.Signals(-exit_code).name}"
     except ValueError:
         return f"killed by signal {-exit_code}"
-
-
-def leveled(line: str) -> tuple[Level, str]:
-    """A worker's line as level and text; it starts with "error: ", "warn: " or "debug: ", else it informs."""
-    prefix, colon, text = line.partition(": ")
-    level = _LEVELS.get(prefix) if colon else None
-    return (level, text) if level is not None else ("info", line)
-
-
-class LogTail:
-    """Cuts a byte stream into lines, keeps the last `LOG_TAIL_LINES` and passes each on."""
-
-    def __init__(self, on_line: Callable[[str], None] | None) -> None:
-        self._on_line = on_line
-        self._lines: deque[str] = deque(maxlen=LOG_TAIL_LINES)
-        self._partial = b""
-
-    def feed(self, data: bytes) -> None:
-        """Take bytes as they come. A line without an end is cut at `LOG_LINE_CHARS` bytes."""
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        for line in lines:
-            self._add(line)
-        while len(self._partial) > LOG_LINE_CHARS:
-            self._add(self._partial[:LOG_LINE_CHARS])
-            self._partial = self._partial[LOG_LINE_CHARS:]
-
-    def finish(self) -> None:
-        """The stream has ended; what is left of it is a line."""
-        if self._partial:
-            self._add(self._partial)
-            self._partial = b""
-
-    def forward_to(self, on_line: Callable[[str], None]) -> None:
-        """From now on lines go to `on_line`, and so do those kept until now."""
-        for line in self._lines:
-            on_line(line)
-        self._on_line = on_line
-
-    @property
-    def text(self) -> str:
-        """The kept lines, oldest first."""
-        return "\n".join(self._lines)
-
-    def _add(self, raw: bytes) -> None:
-        line = raw.decode("utf-8", "replace").rstrip("\r")[:LOG_LINE_CHARS]
-        if not line:
-            return
-        self._lines.append(line)
-        if self._on_line is not None:
-            self._on_line(line)
 
 
 class WorkerProcess:
@@ -210,7 +155,7 @@ class WorkerProcess:
         if first is None:
             exit_code = await self.reap()
             raise LoadFailed(
-                f"the engine did not start ({describe_exit(exit_code)})", hint=self.log.text[-LOG_LINE_CHARS:]
+                f"the engine did not start ({describe_exit(exit_code)})", hint=hint_of(self.log.text)
             )
         if not isinstance(first, Hello):
             raise EngineError(f"the engine's first message is {type(first).__name__}, not Hello")

@@ -88,10 +88,12 @@ class EngineSession:
     ) -> EngineSession:
         """Load a model into a worker. A call that fails or is cancelled ends the worker.
 
+        `on_end` is told of a worker that ends by itself, be it in the load.
+
         Raises: LoadFailed, OutOfMemory, BadModelFile.
         """
         try:
-            loaded = await _load(worker, paths, params, on_progress)
+            loaded = await _load(worker, paths, params, on_progress, on_end)
         except BaseException:
             worker.kill()
             await worker.reap()
@@ -227,7 +229,11 @@ class EngineSession:
 
 
 async def _load(
-    worker: WorkerProcess, paths: ModelPaths, params: LoadParams, on_progress: Callable[[float], None]
+    worker: WorkerProcess,
+    paths: ModelPaths,
+    params: LoadParams,
+    on_progress: Callable[[float], None],
+    on_end: Callable[[SessionEnd], None],
 ) -> Loaded:
     worker.send(Load(paths, params))
     while (message := await worker.receive()) is not None:
@@ -240,7 +246,9 @@ async def _load(
         if isinstance(message, LoadProgress):
             on_progress(message.fraction)
     exit_code = await worker.reap()
-    raise load_ended_error(exit_code, worker.log.text)
+    end = SessionEnd(cause="crashed", exit_code=exit_code, log_tail=worker.log.text, in_load=True)
+    on_end(end)
+    raise load_ended_error(end)
 
 
 def _loaded_info(loaded: Loaded) -> LoadedInfo:

@@ -61,6 +61,7 @@ class RunnerPool:
         load_timeout_s: float,
         free_bytes: Callable[[], int],
         n_gpus: Callable[[], int] = lambda: 0,
+        on_unload: Callable[[str], None] = lambda name: None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """Args:
@@ -69,6 +70,7 @@ class RunnerPool:
         max_queue: requests that may wait, beside those whose model is being loaded for them.
         load_timeout_s: longest time without progress during a load; 0 or inf: any.
         free_bytes: memory for models that is free now.
+        on_unload: told the name when somebody asks to unload a model, be it loaded or not.
         """
         self._new_backend = new_backend
         self._max_loaded = max_loaded
@@ -77,6 +79,7 @@ class RunnerPool:
         self._load_timeout_s = load_timeout_s
         self._free_bytes = free_bytes
         self._n_gpus = n_gpus
+        self._on_unload = on_unload
         self._wall_clock = wall_clock
         self._entries: dict[str, Entry] = {}
         self._queue: list[Ticket] = []
@@ -122,6 +125,7 @@ class RunnerPool:
 
         Returns when an idle model's memory is free.
         """
+        self._on_unload(name)
         entry = self._entries.get(name)
         if entry is None:
             return False

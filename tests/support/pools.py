@@ -35,6 +35,7 @@ class Bench:
         made: all backends, in the order of their making.
         scripts: name to the script of its next backends; `script` for all others.
         free_bytes: what the pool is told is free.
+        unloads: names that the pool was asked to unload.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Bench:
         self.script = FakeScript(load_duration_s=load_duration_s, weights_bytes=10)
         self.scripts: dict[str, FakeScript] = {}
         self.free_bytes = 1_000_000
+        self.unloads: list[str] = []
         self._loop = asyncio.get_running_loop()
         self._started_s = self._loop.time()
         self.pool = RunnerPool(
@@ -61,6 +63,7 @@ class Bench:
             load_timeout_s=load_timeout_s,
             free_bytes=lambda: self.free_bytes,
             n_gpus=n_gpus,
+            on_unload=self.unloads.append,
             wall_clock=lambda: UNIX_TIME_AT_START + self.now_s,
         )
 

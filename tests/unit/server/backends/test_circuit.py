@@ -3,7 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.backends.circuit import CrashCircuit
+from server.backends.circuit import MAX_MODELS, CrashCircuit, CrashCircuits
+from server.types.generation import LoadParams, ModelPaths
 
 STEPS = st.lists(st.tuples(st.integers(0, 400), st.booleans()), max_size=40)
 """Seconds that pass, and whether the worker crashes then if it runs."""
@@ -36,15 +37,30 @@ def test_after_it_has_closed_it_takes_three_crashes_again() -> None:
     assert circuit.closes_in_s(304.0) == 300.0
 
 
-def test_a_reset_forgets_crashes_and_closes() -> None:
-    circuit = CrashCircuit()
-    for now_s in (0.0, 1.0, 2.0):
-        circuit.record(now_s)
-    circuit.reset()
-    assert circuit.closes_in_s(2.0) == 0.0
-    for now_s in (3.0, 4.0):
-        circuit.record(now_s)
-    assert circuit.closes_in_s(4.0) == 0.0
+def test_a_model_keeps_its_circuit_until_it_is_forgotten_or_loaded_otherwise() -> None:
+    circuits = CrashCircuits()
+    paths, params = ModelPaths(model="/a"), LoadParams(n_ctx=10)
+    circuit = circuits.of("a", paths, params)
+    assert circuits.of("a", paths, LoadParams(n_ctx=10)) is circuit
+    assert circuits.of("b", paths, params) is not circuit
+    circuits.forget("b")
+    assert circuits.of("a", paths, params) is circuit
+    circuits.forget("a")
+    renewed = circuits.of("a", paths, params)
+    assert renewed is not circuit
+    assert circuits.of("a", paths, LoadParams(n_ctx=20)) is not renewed
+
+
+def test_the_models_that_are_remembered_are_bounded() -> None:
+    circuits = CrashCircuits()
+    paths, params = ModelPaths(model="/a"), LoadParams(n_ctx=10)
+    first, second = circuits.of("0", paths, params), circuits.of("1", paths, params)
+    for number in range(2, MAX_MODELS):
+        circuits.of(str(number), paths, params)
+    assert circuits.of("0", paths, params) is first
+    circuits.of("one more", paths, params)
+    assert circuits.of("0", paths, params) is first
+    assert circuits.of("1", paths, params) is not second
 
 
 @given(steps=STEPS, max_crashes=st.integers(1, 4), window_s=st.integers(0, 500), open_s=st.integers(1, 500))

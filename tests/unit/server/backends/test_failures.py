@@ -65,9 +65,10 @@ def test_a_failed_load_is_one_of_three(kind: FailureKind) -> None:
 
 
 def test_hint_ends_with_the_last_lines() -> None:
-    error = load_ended_error(-11, "\n".join(str(n) for n in range(20)))
+    log_tail = "\n".join(str(n) for n in range(20))
+    error = load_ended_error(SessionEnd(cause="crashed", exit_code=-11, log_tail=log_tail, in_load=True))
     assert "SIGSEGV" in error.message
-    assert error.hint == "the engine's last lines: 15 | 16 | 17 | 18 | 19"
+    assert error.hint == "the engine's last lines: 17 | 18 | 19"
 
 
 def test_ends_of_a_worker() -> None:
@@ -104,3 +105,9 @@ def test_open_circuit_of_a_silent_worker() -> None:
 )
 def test_the_log_tells_what_a_crash_left_open(n_open: int, words: str) -> None:
     assert crash_line(SessionEnd(cause="crashed", exit_code=-9, n_open=n_open)).endswith(words)
+
+
+def test_the_log_tells_of_a_crash_in_the_load() -> None:
+    assert crash_line(SessionEnd(cause="crashed", exit_code=-9, in_load=True)).endswith(
+        "while it loaded the model"
+    )

@@ -1,86 +1,31 @@
-"""Crashes, hangs, retries and the circuit, with a real worker process that misbehaves as told."""
+"""Calls that outlive crashes and hangs of a real worker process, which misbehaves as told."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
-from server.backends.base import Backend, GenerationDone, GenerationJob, TextDelta
-from server.backends.llamacpp import LlamaCppBackend
-from server.backends.spare import SpareWorker
+from server.backends.base import GenerationDone, GenerationJob, TextDelta
 from server.errors import (
-    BadModelFile,
-    CrashLoop,
     EngineCrashed,
     EngineError,
     EngineHung,
     InvalidRequest,
-    LoadFailed,
-    OutOfMemory,
     ShuttingDown,
 )
-from server.types.generation import LoadParams, ModelPaths, SamplingParams
-from tests.support.fake_engine import Script, command
+from server.types.generation import LoadParams, SamplingParams
+from tests.support.fake_backends import FILE, JOB, Make, events_of, kill, load, text_of
+from tests.support.fake_engine import Script
 from tests.support.until import until
 
-FILE = ModelPaths(model=__file__)
-PARAMS = LoadParams(n_ctx=1000, n_slots=4)
-JOB = GenerationJob(prompt=("abc",), sampling=SamplingParams(n_predict=6))
 LONG = SamplingParams(n_predict=60)
 ENDLESS = GenerationJob(prompt=("abc",), sampling=SamplingParams(n_predict=1_000_000))
-
-Make = Callable[..., LlamaCppBackend]
-
-
-@pytest.fixture
-async def make(tmp_path: Path) -> AsyncIterator[Make]:
-    """Makes backends on a fake worker; they are closed at the end."""
-    made: list[LlamaCppBackend] = []
-
-    def build(script: Script | None = None, **arguments: object) -> LlamaCppBackend:
-        def ignore(level: str, text: str) -> None:
-            pass
-
-        backend = LlamaCppBackend(
-            "fake:1",
-            command=command(script),
-            **{"on_log": ignore, **arguments},  # type: ignore[arg-type]
-        )
-        made.append(backend)
-        return backend
-
-    yield build
-    for backend in made:
-        await backend.close()
-
-
-async def load(backend: Backend) -> None:
-    await backend.load(FILE, PARAMS, lambda fraction: None)
-
-
-async def events_of(backend: Backend, job: GenerationJob) -> tuple[list[TextDelta], GenerationDone]:
-    async with aclosing(backend.generate(job)) as events:
-        *deltas, done = [event async for event in events]
-    assert isinstance(done, GenerationDone)
-    return [delta for delta in deltas if isinstance(delta, TextDelta)], done
-
-
-async def text_of(backend: Backend, job: GenerationJob = JOB) -> str:
-    return "".join(delta.text for delta in (await events_of(backend, job))[0])
-
-
-def kill(backend: Backend) -> int:
-    """Kill -9 the worker; returns its process id."""
-    pid = backend.stats().pid
-    assert pid > 0
-    os.kill(pid, signal.SIGKILL)
-    return pid
 
 
 async def test_crash_before_the_first_token_is_not_noticed(make: Make, tmp_path: Path) -> None:
@@ -108,6 +53,7 @@ async def test_a_stream_outlives_two_workers_and_no_more(make: Make) -> None:
     await load(backend)
     job = GenerationJob(prompt=("abc",), sampling=SamplingParams(n_predict=8))
     assert await text_of(backend, job) == "abcabcab"
+    backend = make(Script(crash_each_tokens=3, token_s=0.01))
     await load(backend)
     text = ""
     with pytest.raises(EngineCrashed, match=r"unexpectedly stopped.*SIGKILL") as caught:
@@ -248,35 +194,6 @@ async def test_worker_killed_while_idle_is_replaced(make: Make) -> None:
     assert await text_of(backend) == "abcabc"
 
 
-async def test_three_crashes_open_the_circuit_until_the_model_is_loaded_anew(make: Make) -> None:
-    backend = make()
-    await load(backend)
-    for _ in range(3):
-        assert await text_of(backend) == "abcabc"
-        kill(backend)
-    await until(lambda: not backend.stats().pid)
-    for _ in range(2):
-        with pytest.raises(CrashLoop, match=r"3 times within 5 minutes.*'olla stop fake:1'") as caught:
-            await text_of(backend)
-        assert "fake engine: started" in caught.value.message
-        assert backend.is_usable
-    await load(backend)
-    assert await text_of(backend) == "abcabc"
-
-
-async def test_replacement_that_does_not_load_ends_the_backend(make: Make, tmp_path: Path) -> None:
-    model = tmp_path / "model.gguf"
-    model.touch()
-    backend = make()
-    await backend.load(ModelPaths(model=str(model)), PARAMS, lambda fraction: None)
-    model.unlink()
-    kill(backend)
-    for _ in range(2):
-        with pytest.raises(LoadFailed, match="no such file"):
-            await text_of(backend)
-        assert not backend.is_usable
-
-
 async def test_silent_worker_is_killed_and_its_calls_go_on(make: Make, tmp_path: Path) -> None:
     backend = make(Script(hang_on="Tokenize", token_s=0.01, once=str(tmp_path / "hung")), hang_timeout_s=0.3)
     await load(backend)
@@ -315,34 +232,6 @@ async def test_bytes_that_are_no_frame_count_as_a_crash(make: Make) -> None:
     await load(backend)
     with pytest.raises(EngineCrashed, match="longer than the bound"):
         await backend.detokenize((97,))
-
-
-@pytest.mark.parametrize(
-    ("kind", "error"),
-    [("out_of_memory", OutOfMemory), ("bad_model_file", BadModelFile), ("load_failed", LoadFailed)],
-)
-async def test_load_failure_has_its_class(make: Make, kind: str, error: type[Exception]) -> None:
-    backend = make(Script(load_failure=(kind, "it does not work")))  # type: ignore[arg-type]
-    with pytest.raises(error, match="it does not work"):
-        await load(backend)
-    assert not backend.is_usable
-
-
-async def test_worker_that_dies_in_the_load_is_a_failed_load(make: Make) -> None:
-    with pytest.raises(LoadFailed, match="SIGKILL") as caught:
-        await load(make(Script(crash_on="Load")))
-    assert "crashing as scripted" in caught.value.hint
-
-
-async def test_other_version_of_the_protocol_is_refused(make: Make) -> None:
-    with pytest.raises(LoadFailed, match="version 999"):
-        await load(make(Script(version=999)))
-
-
-async def test_command_that_does_not_exist_is_a_failed_load() -> None:
-    backend = LlamaCppBackend("x", command=("/does/not/exist",), on_log=lambda level, text: None)
-    with pytest.raises(LoadFailed, match="cannot be started"):
-        await load(backend)
 
 
 async def test_refused_request_keeps_the_worker(make: Make) -> None:
@@ -388,17 +277,6 @@ async def test_rate_counts_tokens_of_the_last_seconds(make: Make) -> None:
     assert backend.stats().tokens_per_s == 0.0
     await text_of(backend, GenerationJob(prompt=("abc",), sampling=SamplingParams(n_predict=50)))
     assert 20 < backend.stats().tokens_per_s < 250
-
-
-async def test_spare_is_taken_and_followed_by_another(make: Make) -> None:
-    spare = SpareWorker(command(), ready_after_s=0.0)
-    spare.prepare()
-    first, second = make(spare=spare), make(spare=spare)
-    await load(first)
-    await load(second)
-    assert first.stats().pid != second.stats().pid
-    assert await text_of(second) == "abcabc"
-    await spare.close()
 
 
 async def test_call_of_a_failed_engine_error_is_an_engine_error(make: Make) -> None:

@@ -207,6 +207,7 @@ async def test_unload_of_an_idle_model_returns_when_it_is_gone() -> None:
     assert await bench.pool.unload("a")
     assert bench.names == []
     assert not await bench.pool.unload("a")
+    assert bench.unloads == ["a", "a"]  # a model that does not load is asked to unload, too
 
 
 @in_virtual_time
