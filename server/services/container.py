@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from server.backends.circuit import CrashCircuits
 from server.backends.llamacpp import LlamaCppBackend
 from server.backends.spare import SpareWorker
 from server.errors import StoreError
@@ -35,6 +36,7 @@ class ServerServices:
         self._requests = RequestLog()
         self._devices = DeviceSampler()
         self._spare = SpareWorker()
+        self._circuits = CrashCircuits()
         self._store = ModelStore(
             settings.models_dir, prefer_go=settings.go_template, noprune=settings.noprune
         )
@@ -46,6 +48,7 @@ class ServerServices:
             load_timeout_s=settings.load_timeout_s,
             free_bytes=free_memory,
             n_gpus=self._devices.n_gpus,
+            on_unload=self._circuits.forget,
         )
         models = Models(self._store, on_removed=self._retire)
         planner = LoadPlanner(settings, self._devices.vram_bytes, total_memory)
@@ -106,7 +109,7 @@ class ServerServices:
         def on_log(level: Level, text: str) -> None:
             self.ring.add(level, f"engine {name}", text)
 
-        return LlamaCppBackend(name, on_log=on_log, spare=self._spare)
+        return LlamaCppBackend(name, on_log=on_log, spare=self._spare, circuits=self._circuits)
 
     async def _retire(self, name: str) -> None:
         await self._pool.unload(name)
