@@ -37,6 +37,7 @@ class StorePaths:
         self.lock = self.own / "lock"
         self.temporary = self.own / "tmp"
         self.pins = self.own / "pins"
+        self.partials = self.own / "partial"
 
     def blob(self, digest: str) -> Path:
         """File of a blob. Raises: InvalidRequest for a digest of a wrong form."""
