@@ -46,7 +46,7 @@ class GoTemplate:
 
     def render(self, inp: RenderInput) -> str:
         """The prompt. Raises InvalidTemplate."""
-        messages = number_images(inp.messages)
+        messages = number_images(inp.messages, inp.image_key)
         prompt = next((m.content for m in reversed(messages) if m.role == "user"), "")
         shared = _thinking_values(inp.think)
         if inp.suffix and prompt:

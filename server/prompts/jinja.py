@@ -63,7 +63,7 @@ class JinjaTemplate:
 
     def render(self, inp: RenderInput) -> str:
         """The prompt. Raises InvalidTemplate."""
-        messages = number_images(inp.messages)
+        messages = number_images(inp.messages, inp.image_key)
         continued = ""
         if messages and messages[-1].role == "assistant" and not messages[-1].tool_calls:
             continued = messages[-1].content

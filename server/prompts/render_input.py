@@ -16,6 +16,7 @@ class RenderInput(msgspec.Struct, frozen=True, kw_only=True):
         think: resolved: None never asked, False off, True or a level on.
         suffix: text after the gap to fill; the gap's prefix is the content of the last user message.
         bos_text, eos_text: for Jinja templates that write them.
+        image_key: part of the marks that images get (`server.prompts.conversation`).
     """
 
     messages: tuple[Message, ...]
@@ -24,3 +25,4 @@ class RenderInput(msgspec.Struct, frozen=True, kw_only=True):
     suffix: str = ""
     bos_text: str = ""
     eos_text: str = ""
+    image_key: str = ""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
+
 import msgspec
 
 from server.backends.base import Backend, PromptPiece
-from server.errors import ContextExceeded
+from server.errors import ContextExceeded, InvalidTemplate
+from server.prompts.conversation import image_mark, split_at_images
 from server.prompts.history import strip_history_thinking
 from server.prompts.template import PromptTemplate, RenderInput, go_template
 from server.prompts.truncate import fit
 from server.runners.pool import Lease
 from server.services.resolve import ResolvedModel
-from server.types.generation import ChatRequest, GenerateRequest, Think
+from server.types.generation import ChatRequest, GenerateRequest, MediaFile, Think
 from server.types.messages import Message
 
 N_TOKENS_PER_IMAGE = 768
@@ -39,6 +42,43 @@ class PreparedPrompt(msgspec.Struct, frozen=True, kw_only=True):
     n_dropped_tokens: int = 0
 
 
+class _Pictures(msgspec.Struct):
+    """The files of a request while its prompt is made.
+
+    Attributes:
+        key: part of their marks in the prompt; a new one each time.
+        files: those whose messages are in the prompt, in order.
+    """
+
+    key: str
+    files: tuple[bytes, ...] = ()
+
+    def placed(self, prompt: PreparedPrompt) -> PreparedPrompt:
+        """The prompt with the files in place of their marks. Raises: InvalidTemplate when one has no mark."""
+        if not self.files:
+            return prompt
+        parts = split_at_images(prompt.text, len(self.files), self.key)
+        if {part for part in parts if isinstance(part, int)} != set(range(len(self.files))):
+            raise InvalidTemplate(
+                "the model's template leaves out a picture",
+                hint="Send pictures in messages of the user, or give the model a template that shows them.",
+            )
+        return msgspec.structs.replace(
+            prompt,
+            text="".join(part if isinstance(part, str) else image_mark(part) for part in parts),
+            pieces=tuple(MediaFile(self.files[part]) if isinstance(part, int) else part for part in parts),
+        )
+
+
+def _pictures(messages: tuple[Message, ...]) -> _Pictures:
+    files = _files(messages)
+    return _Pictures(f"{secrets.token_hex(8)}-" if files else "", files)
+
+
+def _files(messages: tuple[Message, ...]) -> tuple[bytes, ...]:
+    return tuple(file for message in messages for file in message.images)
+
+
 async def chat_prompt(request: ChatRequest, model: ResolvedModel, lease: Lease) -> PreparedPrompt:
     """The prompt for a conversation.
 
@@ -61,12 +101,13 @@ async def generate_prompt(request: GenerateRequest, model: ResolvedModel, lease:
     Raises: InvalidTemplate, ContextExceeded.
     """
     if request.raw:
-        return await _uncut(request, model, lease, request.prompt, len(request.images))
+        return await _raw(request, model, lease)
     prefix = await lease.backend.detokenize(request.context) if request.context else ""
     user = Message(role="user", content=request.prompt, images=request.images)
+    pictures = _pictures((user,))
     if request.suffix:
-        text = prefix + model.template.render(_render_input(request, model, lease, (user,)))
-        return await _uncut(request, model, lease, text, len(request.images))
+        text = prefix + model.template.render(_render_input(request, model, lease, (user,), pictures))
+        return pictures.placed(await _uncut(request, model, lease, text, len(request.images)))
     system = model.stored.system if request.system is None else request.system
     messages: tuple[Message, ...] = (user,)
     if not request.context:
@@ -75,8 +116,8 @@ async def generate_prompt(request: GenerateRequest, model: ResolvedModel, lease:
         messages = (Message(role="system", content=system), *messages)
     if request.template is not None:
         template = go_template(request.template)
-        text = prefix + template.render(_render_input(request, model, lease, messages))
-        return await _uncut(request, model, lease, text, len(request.images))
+        text = prefix + template.render(_render_input(request, model, lease, messages, pictures))
+        return pictures.placed(await _uncut(request, model, lease, text, len(request.images)))
     return await _fitted(request, model, lease, messages, model.template, prefix=prefix)
 
 
@@ -101,8 +142,10 @@ async def _fitted(
     *,
     prefix: str,
 ) -> PreparedPrompt:
+    pictures = _pictures(messages)
+
     def render(kept: tuple[Message, ...]) -> str:
-        return prefix + template.render(_render_input(request, model, lease, kept))
+        return prefix + template.render(_render_input(request, model, lease, kept, pictures))
 
     async def count_tokens(texts: list[str]) -> list[int]:
         return [len(tokens) for tokens in await lease.backend.tokenize(tuple(texts))]
@@ -115,20 +158,32 @@ async def _fitted(
         truncate=request.truncate,
         n_tokens_per_image=N_TOKENS_PER_IMAGE if "vision" in model.capabilities else 0,
     )
-    n_images = sum(len(message.images) for message in fitted.messages)
+    pictures.files = _files(fitted.messages)
+    n_images = len(pictures.files)
     native_chat = template.kind == "jinja" and isinstance(request, ChatRequest)
     if native_chat:
         pieces: tuple[PromptPiece, ...] = (fitted.prompt,)
         n_cut = 0
     else:
         pieces, n_cut = await _cut(request, model, lease.backend, fitted.prompt, lease.info.n_ctx, n_images)
-    return PreparedPrompt(
-        text=fitted.prompt,
-        pieces=pieces,
-        n_images=n_images,
-        n_dropped_messages=fitted.n_dropped,
-        n_dropped_tokens=n_cut,
+    return pictures.placed(
+        PreparedPrompt(
+            text=fitted.prompt,
+            pieces=pieces,
+            n_images=n_images,
+            n_dropped_messages=fitted.n_dropped,
+            n_dropped_tokens=n_cut,
+        )
     )
+
+
+async def _raw(request: GenerateRequest, model: ResolvedModel, lease: Lease) -> PreparedPrompt:
+    """The prompt as it is; files that it does not mention by `[img-N]` stand in front of it."""
+    n_images = len(request.images)
+    mentioned = set(split_at_images(request.prompt, n_images))
+    marks = "".join(image_mark(index) for index in range(n_images) if index not in mentioned)
+    prompt = await _uncut(request, model, lease, marks + request.prompt, n_images)
+    return _Pictures("", request.images).placed(prompt)
 
 
 async def _uncut(
@@ -172,7 +227,11 @@ def kept_tokens(num_keep: int, n_tokens: int, n_ctx: int, *, has_bos: bool) -> i
 
 
 def _render_input(
-    request: ChatRequest | GenerateRequest, model: ResolvedModel, lease: Lease, messages: tuple[Message, ...]
+    request: ChatRequest | GenerateRequest,
+    model: ResolvedModel,
+    lease: Lease,
+    messages: tuple[Message, ...],
+    pictures: _Pictures,
 ) -> RenderInput:
     return RenderInput(
         messages=messages,
@@ -181,6 +240,7 @@ def _render_input(
         suffix=request.suffix if isinstance(request, GenerateRequest) else "",
         bos_text=lease.info.bos_text,
         eos_text=lease.info.eos_text,
+        image_key=pictures.key,
     )
 
 

@@ -128,7 +128,7 @@ def _tools(fields: GoObject) -> tuple[tuple[Tool, ...], ToolChoice]:
 
 
 def _messages(item: GoObject) -> list[Message]:
-    """Messages for one of OpenAI's: a list of parts becomes one message for each part, as in Ollama."""
+    """Messages for one of OpenAI's: a list of texts becomes one message for each, as in Ollama."""
     role = item.text("role").lower()
     whole = Message(
         # Models know no role above "system"; a template without it would drop the instructions.
@@ -149,13 +149,27 @@ def _messages(item: GoObject) -> list[Message]:
 
 
 def _from_parts(whole: Message, parts: list[Any]) -> list[Message]:
-    """A message for each part; what is not content stays with the last, a tool's name and id with all."""
+    """A message for each part; what is not content stays with the last, a tool's name and id with all.
+
+    With images among the parts it is one message, since many templates refuse two of one role in a row.
+    """
     bare = Message(role=whole.role, tool_name=whole.tool_name, tool_call_id=whole.tool_call_id)
     messages = [_with_part(bare, part) for part in parts]
+    if any(message.images for message in messages):
+        messages = [_in_one(messages)]
     if whole.tool_calls or whole.thinking:
         last = messages.pop() if messages else bare
         messages.append(_with(whole, content=last.content, images=last.images))
     return messages
+
+
+def _in_one(parts: list[Message]) -> Message:
+    """One message of many; `[img]` marks where in the content each image stands."""
+    content = ""
+    for index, part in enumerate(parts):
+        follows_text = index > 0 and not parts[index - 1].images
+        content += "[img]" if part.images else ("\n\n" if follows_text else "") + part.content
+    return _with(parts[0], content=content, images=tuple(image for part in parts for image in part.images))
 
 
 def _with_part(message: Message, part: Any) -> Message:

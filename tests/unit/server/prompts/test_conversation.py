@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from server.prompts.conversation import collate, number_images
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.prompts.conversation import collate, image_mark, number_images, split_at_images
 from server.prompts.history import strip_history_thinking
 from server.types.messages import ToolCall
 from tests.support.conversations import assistant, system, tool_result, user
@@ -61,3 +64,24 @@ def test_reasoning_before_the_last_user_turn_is_stripped() -> None:
 
 def test_other_models_keep_their_history() -> None:
     assert strip_history_thinking(MESSAGES, family="llama", model_name="x") == MESSAGES
+
+
+@given(st.lists(st.one_of(st.integers(0, 3), st.text("img-[]0123a", max_size=12)), max_size=8))
+def test_a_prompt_comes_apart_at_its_marks(parts: list[int | str]) -> None:
+    key = "5ecre7-"
+    prompt = "".join(part if isinstance(part, str) else image_mark(part, key) for part in parts)
+    found = split_at_images(prompt, 4, key)
+    assert [part for part in found if isinstance(part, int)] == [p for p in parts if isinstance(p, int)]
+    assert "".join(part if isinstance(part, str) else image_mark(part, key) for part in found) == prompt
+    assert "" not in found
+
+
+def test_a_mark_without_an_image_is_text() -> None:
+    assert split_at_images("a[img-0]b[img-1]c", 1) == ("a", 0, "b[img-1]c")
+    assert split_at_images("[img-0]", 0) == ("[img-0]",)
+    assert split_at_images("", 3) == ()
+
+
+def test_numbered_with_a_key() -> None:
+    (message,) = number_images((user("see [img]", b"1"),), "k-")
+    assert message.content == "see [img-k-0]"

@@ -166,18 +166,26 @@ def test_a_tools_result_keeps_the_id_of_its_call_in_parts_too() -> None:
     assert messages({**result, "content": [{"type": "text", "text": "21"}]}) == (expected,)
 
 
-def test_each_part_is_a_message() -> None:
+def test_each_text_is_a_message() -> None:
+    assert messages(
+        {"role": "user", "content": [{"type": "text", "text": "look"}, {"type": "text", "text": "here"}]}
+    ) == (Message(role="user", content="look"), Message(role="user", content="here"))
+
+
+def test_parts_with_images_are_one_message() -> None:
     assert messages(
         {
             "role": "user",
             "content": [
                 {"type": "text", "text": "look"},
+                {"type": "text", "text": "here"},
                 {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
                 {"type": "image_url", "image_url": f"data:;base64,{PNG}"},
+                {"type": "text", "text": "and hear"},
                 {"type": "input_audio", "input_audio": {"data": PNG, "format": "wav"}},
             ],
         }
-    ) == (Message(role="user", content="look"), *[Message(role="user", images=(b"png",))] * 3)
+    ) == (Message(role="user", content="look\n\nhere[img][img]and hear[img]", images=(b"png",) * 3),)
 
 
 def test_calls_stay_with_the_last_part() -> None:
