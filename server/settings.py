@@ -130,7 +130,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Read all settings.
 
         A bad value in the environment is left aside with a line in `warnings`, as in Ollama.
-        Raises: SettingsError for a bad value in the file, an unknown key there, or a file that is no TOML.
+        Raises: SettingsError for a bad value in the file, an unknown key there, a file that is no TOML, or an
+        address that is none.
         """
         environ = os.environ if environ is None else environ
         home = Path(environ.get("HOME") or Path.home())
@@ -256,14 +257,27 @@ def parse_bytes(text: str) -> int:
     return int(digits) * factor
 
 
+_NOT_IN_A_HOST = frozenset(' <>"\\^`{|}#?@')
+
+ADDRESS_HINT = "It has the form [http://]HOST[:PORT], such as 127.0.0.1:11434."
+
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def parse_address(text: str) -> Address:
-    """Ollama's OLLAMA_HOST: `[scheme://][host][:port][/path]`. Raises: ValueError for a bad port."""
+    """Ollama's OLLAMA_HOST: `[scheme://][host][:port][/path]`.
+
+    Raises: ValueError for a bad port, SettingsError where no other address than the default one would be left.
+    """
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "http", text
+    if scheme not in ("http", "https"):
+        raise SettingsError(f"OLLAMA_HOST is {text!r}: a server is called by http or https, not {scheme!r}")
+    if any(
+        not character.isprintable() or character in _NOT_IN_A_HOST for character in rest.partition("/")[0]
+    ):
+        raise SettingsError(f"OLLAMA_HOST is {text!r}, which is no address", hint=ADDRESS_HINT)
     default_port = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT) if separator else DEFAULT_PORT
     host_port, slash, path = rest.partition("/")
     if host_port.count(":") > 1 and not host_port.startswith("["):

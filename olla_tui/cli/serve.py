@@ -22,8 +22,6 @@ def run_server() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     logging.getLogger("olla").addHandler(handler)
-    for warning in settings.warnings:
-        logging.getLogger("olla").warning(warning)
     sock = bind(settings)
     asyncio.run(_serve(settings_of(sock, settings), sock))
 

@@ -70,6 +70,15 @@ def test_bad_port(text: str, tmp_path: Path) -> None:
     assert "OLLAMA_HOST" in settings.warnings[0]
 
 
+@pytest.mark.parametrize(
+    "text", ["a host", "http://a host:1", "me@host", "host?x", "ftp://host", "a\x07b", "unix:///s"]
+)
+def test_what_is_no_address_is_refused(text: str, tmp_path: Path) -> None:
+    """Left aside, it would send the command to another server than the one that was meant."""
+    with pytest.raises(SettingsError, match="OLLAMA_HOST is"):
+        load(tmp_path, OLLAMA_HOST=text)
+
+
 def test_variables_lose_quotes_and_blanks() -> None:
     assert clean_variable("  \"' v '\" ") == " v "
 
