@@ -259,7 +259,7 @@ def parse_bytes(text: str) -> int:
 
 _NOT_IN_A_HOST = frozenset(' <>"\\^`{|}#?@')
 
-ADDRESS_HINT = "It has the form [http://]HOST[:PORT], such as 127.0.0.1:11434."
+ADDRESS_HINT = "OLLAMA_HOST has the form [http://]HOST[:PORT], such as 127.0.0.1:11434."
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -267,17 +267,14 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 def parse_address(text: str) -> Address:
     """Ollama's OLLAMA_HOST: `[scheme://][host][:port][/path]`.
 
-    Raises: ValueError for a bad port, SettingsError where no other address than the default one would be left.
+    Raises: ValueError for a bad port; SettingsError for what is no address, which nothing can stand in for.
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "http", text
-    if scheme not in ("http", "https"):
-        raise SettingsError(f"OLLAMA_HOST is {text!r}: a server is called by http or https, not {scheme!r}")
-    if any(
-        not character.isprintable() or character in _NOT_IN_A_HOST for character in rest.partition("/")[0]
-    ):
-        raise SettingsError(f"OLLAMA_HOST is {text!r}, which is no address", hint=ADDRESS_HINT)
+    is_odd = any(not letter.isprintable() or letter in _NOT_IN_A_HOST for letter in rest.partition("/")[0])
+    if is_odd or scheme not in ("http", "https"):
+        raise SettingsError(f"{text!r} is no address of a server", hint=ADDRESS_HINT)
     default_port = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT) if separator else DEFAULT_PORT
     host_port, slash, path = rest.partition("/")
     if host_port.count(":") > 1 and not host_port.startswith("["):
