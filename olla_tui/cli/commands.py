@@ -275,6 +275,35 @@ def rm(models: Words = None) -> None:
     remove_models(models or [])
 
 
+@command(Usage("gc", 0, 0), "Remove what no model needs from the store")
+def gc(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Remove nothing, list what would be")
+    ] = False,
+    age: Annotated[
+        str,
+        typer.Option("--age", help='How old it must be, e.g. 30m, 12h, 7d (default "1h", downloads "7d")'),
+    ] = "",
+) -> None:
+    """Collect garbage."""
+    from olla_tui.cli.upkeep import collect_garbage, read_age
+
+    collect_garbage(read_age(age), dry_run=dry_run)
+
+
+@command(Usage("fsck", 0, 0), "Check every model and blob of the store")
+def fsck(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Don't read the blobs to compare their bytes with their names")
+    ] = False,
+) -> None:
+    """Check the store; exit code 1 when something is broken."""
+    from olla_tui.cli.upkeep import check_store
+
+    if not check_store(quick=quick):
+        raise typer.Exit(1)
+
+
 app.add_typer(config, name="config")
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import msgspec
 
@@ -23,9 +24,16 @@ from server.types.models import CreateRequest
 from server.types.names import ModelName
 
 PIECE_BYTES = 1024 * 1024
+HASH_BYTES = 8 * PIECE_BYTES
 
 N_UPLOADS = max((os.cpu_count() or 1) - 1, 1)
 """Files hashed and sent at a time; one processor is left to the server."""
+
+
+class Hasher(Protocol):
+    """A hash of hashlib's."""
+
+    def update(self, data: bytes, /) -> None: ...
 
 
 def create_model(model: str, *, file: str, quantize: str, draft_quantize: str) -> None:
@@ -86,29 +94,56 @@ async def _create(base_url: str, request: CreateRequest, files: FileSet) -> None
 
 
 async def send_files(services: Services, files: Mapping[str, Path], progress: Progress) -> dict[str, str]:
-    """Put files into the server's store; their digests by the names under which the request lists them."""
+    """Put files into the server's store; their digests by the names under which the request lists them.
+
+    Each file is read once for its digest, and once more only if the server does not have it.
+    """
     turns = asyncio.Semaphore(N_UPLOADS)
 
     async def send(path: Path) -> str:
         async with turns:
-            digest, n_bytes = await asyncio.to_thread(digest_and_size, path)
-
-            def tell(n_sent: int) -> None:
-                progress.note(digest, f"copying file {digest} {100 * n_sent // max(n_bytes, 1)}%")
-
-            tell(0)
-            await services.models.put_blob(digest, pieces(path, tell))
-            progress.note(digest, f"copying file {digest} 100%", is_done=True)
-            return digest
+            return await send_file(services, path, progress)
 
     return dict(zip(files, await asyncio.gather(*map(send, files.values())), strict=True))
 
 
-def digest_and_size(path: Path) -> tuple[str, int]:
-    """Digest of a file as the store names it, and its length in bytes."""
+async def send_file(services: Services, path: Path, progress: Progress) -> str:
+    """Put a file into the server's store, if it is not there; its digest."""
+    key = str(path)
+    n_bytes = (await asyncio.to_thread(path.stat)).st_size
+
+    def hashed(n_read: int) -> None:
+        progress.note(key, f"hashing {path.name}", completed=n_read, total=n_bytes)
+
+    digest = await digest_of(path, hashed)
+
+    def sent(n_sent: int) -> None:
+        progress.note(key, f"copying {path.name}", completed=n_sent, total=n_bytes)
+
+    if not await services.models.has_blob(digest):
+        await services.models.put_blob(digest, pieces(path, sent))
+    progress.note(key, f"copying file {digest} 100%", is_done=True)
+    return digest
+
+
+async def digest_of(path: Path, tell: Callable[[int], None]) -> str:
+    """Digest of a file as the store names it; `tell` is called with how many bytes are read.
+
+    In pieces, so that Ctrl-C need not wait for the end of a large file.
+    """
+    hasher = hashlib.sha256()
+    n_read = 0
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return f"sha256:{digest}", file.tell()
+        while n_bytes := await asyncio.to_thread(_hash_piece, file, hasher):
+            n_read += n_bytes
+            tell(n_read)
+    return f"sha256:{hasher.hexdigest()}"
+
+
+def _hash_piece(file: BinaryIO, hasher: Hasher) -> int:
+    piece = file.read(HASH_BYTES)
+    hasher.update(piece)
+    return len(piece)
 
 
 async def pieces(path: Path, tell: Callable[[int], None]) -> AsyncGenerator[bytes, None]:

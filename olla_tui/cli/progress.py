@@ -96,12 +96,14 @@ class Progress:
             step = self._add(key, text, total)
         step.text, step.completed = text, completed
 
-    def note(self, key: str, text: str, *, is_done: bool = False) -> None:
-        """Change the text of a step, or begin one; on a file it is written when it is done."""
+    def note(self, key: str, text: str, *, completed: int = 0, total: int = 0, is_done: bool = False) -> None:
+        """Change a step, or begin one, with a bar while it has a total; on a file it is written when done."""
         step = self._steps.get(key)
         if step is None:
-            step = self._steps[key] = Step(text, 0, self._clock())
-        step.text, step.is_done = text, is_done
+            step = self._steps[key] = Step(text, total, self._clock())
+        if text != step.text:
+            step.started_s = self._clock()
+        step.text, step.completed, step.total, step.is_done = text, completed, total, is_done
         if is_done and not self._is_terminal:
             self._out.write(f"{text}\n")
 

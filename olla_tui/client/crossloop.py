@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from olla_tui.client.mailbox import Mailbox
 from server.errors import Cancelled, ShuttingDown
-from server.services.protocols import InferenceService, ModelService, Services, StatusService
+from server.services.protocols import InferenceService, ModelService, Services, StatusService, UpkeepService
 from server.types.generation import (
     ChatRequest,
     EmbedRequest,
@@ -36,6 +36,7 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.status import LogLine, StatusSnapshot
+from server.types.upkeep import CheckProgress, GarbageReport
 
 PULL_INTERVAL_S = 0.05
 """Shortest time between two looks at a stream; a screen shows no more than twenty states a second."""
@@ -157,6 +158,7 @@ class CrossLoopServices:
         self.inference: Final = CrossLoopInference(services.inference, self._bridge)
         self.models: Final = CrossLoopModels(services.models, self._bridge)
         self.status: Final = CrossLoopStatus(services.status, self._bridge)
+        self.upkeep: Final = CrossLoopUpkeep(services.upkeep, self._bridge)
 
     async def aclose(self) -> None:
         """End the open streams with `Cancelled`."""
@@ -271,3 +273,17 @@ class CrossLoopStatus(StatusService):
 
     async def logs(self, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
         return await self._bridge.call(self._inner.logs(after, limit))
+
+
+class CrossLoopUpkeep(UpkeepService):
+    """`UpkeepService` across loops."""
+
+    def __init__(self, inner: UpkeepService, bridge: Bridge) -> None:
+        self._inner = inner
+        self._bridge = bridge
+
+    async def collect_garbage(self, age_s: float | None = None, *, dry_run: bool = False) -> GarbageReport:
+        return await self._bridge.call(self._inner.collect_garbage(age_s, dry_run=dry_run))
+
+    def check(self, *, quick: bool = False) -> AsyncGenerator[CheckProgress, None]:
+        return self._bridge.stream(lambda: self._inner.check(quick=quick))

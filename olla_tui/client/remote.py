@@ -22,7 +22,7 @@ from server.errors import (
     ModelNotFound,
     RequestNotFound,
 )
-from server.services.protocols import InferenceService, ModelService, StatusService
+from server.services.protocols import InferenceService, ModelService, StatusService, UpkeepService
 from server.types.generation import (
     ChatRequest,
     Completed,
@@ -44,6 +44,7 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.status import LogLine, StatusSnapshot
+from server.types.upkeep import CheckProgress, GarbageReport
 from server.wire.headers import VERSION_HEADER
 from server.wire.ollama.create import create_body, create_progress
 from server.wire.ollama.inference import chat_body, embed_body, generate_body, keep_alive_value
@@ -63,6 +64,7 @@ class RemoteServices:
         self.inference: Final = RemoteInference(server)
         self.models: Final = RemoteModels(server)
         self.status: Final = RemoteStatus(server)
+        self.upkeep: Final = RemoteUpkeep(server)
 
     @classmethod
     def at(cls, base_url: str) -> RemoteServices:
@@ -247,6 +249,32 @@ class RemoteStatus(StatusService):
             return ()
         reply = await self._api.json("GET", f"/olla/logs?after={after}&limit={limit}")
         return convert(reply, tuple[LogLine, ...])
+
+
+class RemoteUpkeep(UpkeepService):
+    """`UpkeepService` over HTTP. A real Ollama has nothing like it: CapabilityMissing."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def collect_garbage(self, age_s: float | None = None, *, dry_run: bool = False) -> GarbageReport:
+        await self._require_olla()
+        body = msgspec.json.encode({"age_s": age_s, "dry_run": dry_run})
+        return convert(await self._server.api.json("POST", "/olla/gc", body), GarbageReport)
+
+    async def check(self, *, quick: bool = False) -> AsyncGenerator[CheckProgress, None]:
+        await self._require_olla()
+        body = msgspec.json.encode({"quick": quick})
+        async with aclosing(self._server.api.lines("/olla/fsck", body)) as lines:
+            async for line in lines:
+                yield convert(line, CheckProgress)
+
+    async def _require_olla(self) -> None:
+        if not await self._server.is_olla():
+            raise CapabilityMissing(
+                "this server is an Ollama, which neither checks nor cleans its store on request",
+                hint="Stop it and start `olla serve` on the same store.",
+            )
 
 
 def status_snapshot(reply: Any) -> StatusSnapshot:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from server.backends.process import describe_exit, worker_variables
-from server.errors import DiskFull, StoreError
+from server.errors import StoreError
 from server.settings import child_environment
+from server.storage.disk import require_room
 
 COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "server.engine.quantize")
 
@@ -86,7 +86,7 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, log: IO[bytes]) -> Ge
         if "error" in report:
             raise StoreError(f"the model cannot be quantized: {report['error']}")
         if "size_bytes" in report:
-            _require_room(folder, int(report["size_bytes"]))
+            require_room(folder, int(report["size_bytes"]), "the quantized model")
         if "total" in report:
             share = int(report["done"]) / max(int(report["total"]), 1)
             yield share
@@ -121,15 +121,6 @@ def _report(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return report if isinstance(report, dict) else {}
-
-
-def _require_room(folder: Path, needed_bytes: int) -> None:
-    free_bytes = shutil.disk_usage(folder).free
-    if needed_bytes > free_bytes:
-        raise DiskFull(
-            f"the quantized model needs {needed_bytes} bytes and {free_bytes} are free",
-            hint="Delete a model with `olla rm`, or clean up with `olla gc`.",
-        )
 
 
 def _last_line(log: IO[bytes]) -> str:

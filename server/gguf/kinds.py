@@ -89,6 +89,7 @@ FILE_TYPES: dict[int, str] = {
     38: "MXFP4_MOE",
     39: "NVFP4",
     40: "Q1_0",
+    41: "Q2_0",
 }
 
 UNKNOWN_FILE_TYPE = "unknown"

@@ -38,6 +38,7 @@ MAX_EAGER_TOTAL = 1 << 16
 MAX_TENSOR_NAME_BYTES = 63
 DEFAULT_ALIGNMENT = 32
 
+_KINDS_BY_NAME = {kind.name: kind for kind in TENSOR_KINDS.values()}
 _ALIGNMENT_KEY = "general.alignment"
 _MAX_INT64 = (1 << 63) - 1
 _TYPE_U32 = 4
@@ -161,6 +162,12 @@ def is_gguf(path: Path) -> bool:
             return file.read(4) in (MAGIC, MAGIC[::-1])
     except OSError:
         return False
+
+
+def tensor_bytes(info: TensorInfo) -> int:
+    """Bytes of a tensor's data, without padding."""
+    kind = _KINDS_BY_NAME[info.type]
+    return math.prod(info.shape) // kind.block_elements * kind.block_bytes
 
 
 def shortest_float32(value: float) -> float:

@@ -16,10 +16,11 @@ from server.runners.pool import RunnerPool
 from server.services.inference import Inference
 from server.services.load_plan import LoadPlanner
 from server.services.models import Models
-from server.services.protocols import InferenceService, ModelService, StatusService
+from server.services.protocols import InferenceService, ModelService, StatusService, UpkeepService
 from server.services.requests import RequestLog
 from server.services.resolve import Resolver
 from server.services.status import Status
+from server.services.upkeep import Upkeep
 from server.settings import Settings
 from server.storage.store import ModelStore
 
@@ -54,6 +55,7 @@ class ServerServices:
         planner = LoadPlanner(settings, self._devices.vram_bytes, total_memory)
         resolver = Resolver(self._store, settings, planner, models.install_bundled)
         self._models = models
+        self._upkeep = Upkeep(self._store)
         self._inference = Inference(resolver, self._pool, self._requests)
         self._status = Status(
             pool=self._pool,
@@ -77,6 +79,11 @@ class ServerServices:
     def status(self) -> StatusService:
         """What runs, and the switches for it."""
         return self._status
+
+    @property
+    def upkeep(self) -> UpkeepService:
+        """Keeping the store clean and whole."""
+        return self._upkeep
 
     async def start(self) -> None:
         """Make a store that does not exist yet, with the bundled models in it, and say what was set wrong."""

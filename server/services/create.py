@@ -17,14 +17,15 @@ from server.services.create_config import (
     with_info,
     with_weights,
 )
+from server.services.create_quantize import quantized, wanted_type
 from server.services.create_sources import (
-    SourceLayer,
     adapter_layers,
     base_layers,
     draft_layers,
     file_layers,
     is_checked_by_ollama,
 )
+from server.services.source_layer import SourceLayer
 from server.storage.config import ModelConfig
 from server.storage.manifests import Layer
 from server.storage.store import ModelStore, StoredModel
@@ -33,9 +34,6 @@ from server.types.models import CreateProgress, CreateRequest
 from server.types.names import ModelName, split_source
 from server.types.options import parse_options
 
-_QUANTIZE_TYPES = ("F32", "F16", "Q4_K_S", "Q4_K_M", "Q8_0")
-_QUANTIZE_ACCEPTED = frozenset({*_QUANTIZE_TYPES, "BF16"})
-_UNQUANTIZED = frozenset({"F16", "BF16", "F32"})
 _MAX_PARAMS_BYTES = 1 << 24
 
 
@@ -99,15 +97,17 @@ class Creation:
         sources += drafts
         inherited = inherited_config(request, self._base.config if self._base is not None else None)
         told = with_info(inherited, request.info)
-        for source in sources:
-            _check_quantize(request, source)
-            if self._base is None and is_checked_by_ollama(source):
-                # Reading the header has proved that all tensors are there, which is what this line promises.
-                yield CreateProgress("verifying conversion")
+        targets = [wanted_type(request, source) for source in sources]
         if request.template:
             _check_template(request.template)
         parameters = requested_parameters(request, told, sources)
         parse_options(parameters)
+        for i, target in enumerate(targets):
+            if target is not None:
+                sources[i] = yield from quantized(self._store, sources[i], target)
+            elif self._base is None and is_checked_by_ollama(sources[i]):
+                # Reading the header has proved that all tensors are there, which is what this line promises.
+                yield CreateProgress("verifying conversion")
         for status in self._write(with_weights(told, sources), sources, parameters):
             yield CreateProgress(status)
         yield CreateProgress("success")
@@ -179,30 +179,6 @@ def _check_template(template: str) -> None:
         go_template(template)
     except InvalidTemplate as error:
         raise InvalidTemplate(f"template error: {error.message}", hint=error.hint) from error
-
-
-def _check_quantize(request: CreateRequest, source: SourceLayer) -> None:
-    """Refuse a change of quantisation, in Ollama's words where Ollama refuses it too.
-
-    Raises: StoreError, InvalidRequest.
-    """
-    asked = {"model": request.quantize, "draft": request.draft_quantize}.get(source.layer.kind, "").upper()
-    if not asked or source.metadata is None:
-        return
-    if asked == "Q4_K":
-        asked = "Q4_K_M"
-    if asked not in _QUANTIZE_ACCEPTED:
-        raise StoreError(
-            f"unsupported quantization type {asked} - supported types are {', '.join(_QUANTIZE_TYPES)}"
-        )
-    present = source.metadata.file_type
-    if present not in _UNQUANTIZED:
-        raise StoreError("quantization is only supported for F16, BF16 and F32 models")
-    if asked != present:
-        raise InvalidRequest(
-            f"quantizing {present} to {asked} is not supported yet",
-            hint="Quantize the file first, with llama.cpp's llama-quantize, and create from the result.",
-        )
 
 
 def _params_bytes(params: dict[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from server.errors import InvalidRequest
-from server.services.create_sources import SourceLayer
+from server.services.source_layer import SourceLayer
 from server.storage.config import ModelConfig
 from server.types.models import CreateRequest
 from server.types.quoting import go_quote

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from pathlib import PurePosixPath
-
-import msgspec
 
 from server.errors import InvalidRequest
+from server.gguf.merge import part_of
 from server.gguf.metadata import GgufMetadata
 from server.gguf.reader import is_gguf
+from server.services.create_merge import SplitFile, joined, lacks_projector_type, with_projector_type
+from server.services.source_layer import SourceLayer
 from server.storage.manifests import Layer
 from server.storage.store import ModelStore, StoredModel
 from server.types.models import CreateProgress
@@ -19,19 +19,6 @@ _WEIGHT_KINDS = frozenset({"model", "projector", "adapter", "draft"})
 _EMBEDDED_PART_PREFIXES = ("a.", "mm.", "mtp.", "s.", "v.")
 
 _Progress = Generator[CreateProgress, None, "list[SourceLayer]"]
-
-
-class SourceLayer(msgspec.Struct, frozen=True):
-    """A layer of the new model.
-
-    Attributes:
-        metadata: of a GGUF layer, None for others.
-        status: what its line in the progress says, "" for none.
-    """
-
-    layer: Layer
-    metadata: GgufMetadata | None = None
-    status: str = ""
 
 
 def base_layers(store: ModelStore, base: StoredModel) -> list[SourceLayer]:
@@ -83,9 +70,21 @@ def _require_gguf(store: ModelStore, files: Mapping[str, str]) -> None:
 
 def _gguf_layers(store: ModelStore, files: Mapping[str, str], kind: str = "") -> _Progress:
     found: list[SourceLayer] = []
+    split: dict[str, list[SplitFile]] = {}
     for name in sorted(files):
         yield CreateProgress("parsing GGUF")
-        found.append(_gguf_layer(store, name, files[name], kind))
+        source = _gguf_layer(store, name, files[name], kind)
+        part = part_of(name, source.metadata) if source.metadata is not None else None
+        if part is not None:
+            split.setdefault(part.group, []).append(SplitFile(part, source, name))
+        elif lacks_projector_type(source):
+            found.append((yield from with_projector_type(store, source)))
+        else:
+            found.append(source)
+    for parts in split.values():
+        # The first part alone says what the file is.
+        first = min(parts, key=lambda file: file.part.number).source
+        found.append((yield from joined(store, first.layer.kind, parts)))
     return found
 
 
@@ -94,11 +93,6 @@ def _gguf_layer(store: ModelStore, file_name: str, digest: str, kind: str) -> So
     if not is_gguf(path):
         raise InvalidRequest("supplied file was not in GGUF format")
     metadata = store.read_metadata(path)
-    if metadata.integer("split.count") > 1:
-        raise InvalidRequest(
-            f"{PurePosixPath(file_name).name} is one part of a split model, which is not supported yet",
-            hint="Merge the parts first, with llama.cpp's llama-gguf-split --merge.",
-        )
     kind = kind or gguf_kind(metadata)
     # Ollama writes a model's weights anew and forgets the file's name with it; other files keep theirs.
     source = "" if kind == "model" else file_name

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from contextlib import aclosing
 
 from server.errors import Forbidden, InvalidModelName, ModelNotFound, OllaError
 from server.services.bundled import BUNDLES, Bundle, find_bundle
 from server.services.create import Creation, check_create
 from server.services.show import show
+from server.services.stepping import stepped
 from server.storage.store import ModelStore, StoredModel
 from server.types.models import (
     BundledModel,
@@ -86,12 +88,12 @@ class Models:
         check_create(request)
         base = await self._base(request.base) if request.base else None
         creation = Creation(self._store, request, base)
-        steps = creation.steps()
-        while (progress := await asyncio.to_thread(_next, steps)) is not None:
-            # The manifest is written before the first report about it: retire before anybody can leave.
-            if (replaced := creation.take_replaced()) is not None:
-                await self._retire(replaced)
-            yield progress
+        async with aclosing(stepped(creation.steps())) as steps:
+            async for progress in steps:
+                # The manifest is written before the first report about it: retire before anybody can leave.
+                if (replaced := creation.take_replaced()) is not None:
+                    await self._retire(replaced)
+                yield progress
 
     async def has_blob(self, digest: str) -> bool:
         """Whether a blob is in the store; it stays there until a model is made of it, for an hour at most.
@@ -220,10 +222,6 @@ def _summary(stored: StoredModel) -> ModelSummary:
         details=stored.details(),
         capabilities=stored.listed_capabilities(),
     )
-
-
-def _next(steps: Generator[CreateProgress, None, None]) -> CreateProgress | None:
-    return next(steps, None)
 
 
 def _parse(name: str, complaint: str) -> ModelName:

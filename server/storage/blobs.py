@@ -63,13 +63,17 @@ class BlobWriter:
             self._size_bytes += len(data)
             write_all(self._descriptor, data)
 
+    def digest(self) -> str:
+        """Digest of what has been written so far."""
+        return f"sha256:{self._hash.hexdigest()}"
+
     def commit(self, expected: str = "") -> StoredBlob:
         """Make it a blob. With an expected digest, the bytes are kept under their own in any case.
 
         Raises: DigestMismatch, InvalidRequest for an expected digest of a wrong form, DiskFull, StoreError.
         """
         wanted = normal_digest(expected) if expected else ""
-        digest = f"sha256:{self._hash.hexdigest()}"
+        digest = self.digest()
         with self._lock, disk_errors(self._paths.root):
             target = self._paths.blob(digest)
             created = not touch_if_there(target)

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,19 @@ def disk_errors(root: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             hint = "Set OLLAMA_MODELS to a folder that you may write to."
         raise StoreError(f"the model store {root} cannot be written: {reason}", hint=hint) from error
+
+
+def require_room(folder: Path, needed_bytes: int, what: str) -> None:
+    """See that so many bytes are free before they are written.
+
+    Raises: DiskFull with both numbers; OSError when the disk cannot be asked.
+    """
+    free_bytes = shutil.disk_usage(folder).free
+    if needed_bytes > free_bytes:
+        raise DiskFull(
+            f"{what} needs {needed_bytes} bytes, and the disk of the model store has {free_bytes} free",
+            hint="Delete a model with `olla rm`, or clean up with `olla gc`.",
+        )
 
 
 def make_folder(folder: Path) -> None:

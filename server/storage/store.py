@@ -38,6 +38,7 @@ from server.storage.manifests import (
     manifest_files,
     read_manifest,
 )
+from server.storage.new_file import NewFile
 from server.storage.paths import StorePaths, normal_digest
 from server.storage.pins import Pins
 from server.storage.references import find_references
@@ -223,6 +224,10 @@ class ModelStore:
     def open_blob_writer(self) -> BlobWriter:
         """A writer for a blob of any size, to be used with `with`. Raises: DiskFull, StoreError on entry."""
         return BlobWriter(self.paths)
+
+    def new_file(self, prefix: str) -> NewFile:
+        """A file that is written by its path and becomes a blob, to be used with `with`."""
+        return NewFile(self.paths, prefix)
 
     def put_bytes(self, data: bytes) -> StoredBlob:
         """Make a small blob. Raises: DiskFull, StoreError."""

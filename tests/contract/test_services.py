@@ -46,7 +46,7 @@ from server.types.generation import (
 )
 from server.types.messages import Message, Tool, ToolCall
 from server.types.models import CreateProgress, CreateRequest, ShowRequest
-from tests.support.scripted_services import ScriptedServices
+from tests.support.scripted_services import ScriptedServices, ScriptedUpkeep
 from tests.support.served_app import served
 
 DIGEST = "sha256:" + "0" * 64
@@ -317,6 +317,16 @@ async def test_bundled_models(door: Services, scripted: ScriptedServices) -> Non
     assert [model.name for model in await door.models.bundled()] == ["spark:latest"]
     await door.models.install_bundled("spark")
     assert "spark" in scripted.scripted_models.names
+
+
+async def test_upkeep(door: Services, scripted: ScriptedServices) -> None:
+    report = await door.upkeep.collect_garbage(90.0, dry_run=True)
+    assert report == await ScriptedUpkeep().collect_garbage(dry_run=True)
+    await door.upkeep.collect_garbage()
+    async with aclosing(door.upkeep.check(quick=True)) as steps:
+        found = [step async for step in steps]
+    assert found == [step async for step in ScriptedUpkeep().check()]
+    assert scripted.scripted_upkeep.used == [("gc", 90.0, True), ("gc", None, False), ("fsck", True)]
 
 
 async def test_status_and_switches(door: Services, scripted: ScriptedServices) -> None:

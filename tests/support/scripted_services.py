@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Any
 
 from server.errors import BlobNotFound, InvalidRequest, ModelNotFound, RequestNotFound
-from server.services.protocols import InferenceService, ModelService, Services, StatusService
+from server.services.protocols import InferenceService, ModelService, Services, StatusService, UpkeepService
 from server.types.generation import (
     ChatRequest,
     Completed,
@@ -29,6 +29,7 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.status import LogLine, StatusSnapshot
+from server.types.upkeep import CheckProgress, Fault, GarbageItem, GarbageReport
 
 Step = GenerationEvent | Exception | asyncio.Event
 """What a stream does next: yield, raise, or wait."""
@@ -208,13 +209,32 @@ class ScriptedStatus(StatusService):
         return (LogLine(after + 1, 1.0, "info", "server", "hello"),)
 
 
+class ScriptedUpkeep(UpkeepService):
+    """One orphan and one broken blob, and a note of what was asked."""
+
+    def __init__(self) -> None:
+        self.used: list[tuple[Any, ...]] = []
+
+    async def collect_garbage(self, age_s: float | None = None, *, dry_run: bool = False) -> GarbageReport:
+        self.used.append(("gc", age_s, dry_run))
+        item = GarbageItem(kind="blob", name="blobs/x", size_bytes=7, age_s=1.5, owner="me", reason="why")
+        return GarbageReport(items=(item,), kept=(item,), is_dry_run=dry_run, note="n")
+
+    async def check(self, *, quick: bool = False) -> AsyncGenerator[CheckProgress, None]:
+        self.used.append(("fsck", quick))
+        yield CheckProgress(status="reading manifests")
+        fault = Fault(severity="error", place="blobs/x", what="is missing", models=("m",), advice="Pull it.")
+        yield CheckProgress(status="reading blobs", total_bytes=9, completed_bytes=4, fault=fault)
+
+
 class ScriptedServices(Services):
-    """All three."""
+    """All four."""
 
     def __init__(self) -> None:
         self.scripted_inference = ScriptedInference()
         self.scripted_models = ScriptedModels()
         self.scripted_status = ScriptedStatus()
+        self.scripted_upkeep = ScriptedUpkeep()
 
     @property
     def inference(self) -> InferenceService:
@@ -227,6 +247,10 @@ class ScriptedServices(Services):
     @property
     def status(self) -> StatusService:
         return self.scripted_status
+
+    @property
+    def upkeep(self) -> UpkeepService:
+        return self.scripted_upkeep
 
     async def aclose(self) -> None:
         """Hold nothing."""

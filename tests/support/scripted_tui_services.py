@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from server.errors import Cancelled, ModelNotFound, OllaError, RequestNotFound
-from server.services.protocols import InferenceService, ModelService, Services, StatusService
+from server.services.protocols import InferenceService, ModelService, Services, StatusService, UpkeepService
 from server.types.generation import (
     ChatRequest,
     Chunk,
@@ -36,6 +36,7 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.status import DeviceSnapshot, LogLine, RequestSnapshot, StatusSnapshot
+from server.types.upkeep import CheckProgress, GarbageReport
 
 START = 1_790_000_000.0
 """Unix time at which every script begins."""
@@ -423,6 +424,16 @@ class ScriptedStatus(StatusService):
         return tuple(line for line in self._script.logs if line.number > after)[-limit:]
 
 
+class ScriptedUpkeep(UpkeepService):
+    """A clean store."""
+
+    async def collect_garbage(self, age_s: float | None = None, *, dry_run: bool = False) -> GarbageReport:
+        return GarbageReport(is_dry_run=dry_run)
+
+    async def check(self, *, quick: bool = False) -> AsyncGenerator[CheckProgress, None]:
+        yield CheckProgress(status="reading manifests")
+
+
 class ScriptedServices(Services):
     """All services of one script."""
 
@@ -431,6 +442,7 @@ class ScriptedServices(Services):
         self._inference = ScriptedInference(self.script)
         self._models = ScriptedModels(self.script)
         self._status = ScriptedStatus(self.script)
+        self._upkeep = ScriptedUpkeep()
 
     @property
     def inference(self) -> InferenceService:
@@ -443,6 +455,10 @@ class ScriptedServices(Services):
     @property
     def status(self) -> StatusService:
         return self._status
+
+    @property
+    def upkeep(self) -> UpkeepService:
+        return self._upkeep
 
     async def aclose(self) -> None:
         if self.script.hold is not None:

@@ -71,7 +71,30 @@ def gguf_bytes(
     return head + bytes(-len(head) % ALIGNMENT) + data
 
 
+Tensors = list[tuple[str, np.ndarray[Any, np.dtype[np.float32]]]]
+
+
 def tiny_llama_bytes(*, seed: int = 0, chat_template: str = "", **extra: Any) -> bytes:
+    """The file of `tiny_llama`."""
+    return gguf_bytes(*tiny_llama(seed=seed, chat_template=chat_template, **extra))
+
+
+def split_gguf(metadata: Mapping[str, Any], tensors: Tensors, sizes: Sequence[int]) -> list[bytes]:
+    """The parts of a split file as llama.cpp's gguf-split writes them, each with so many tensors."""
+    parts = []
+    left = list(tensors)
+    for number, size in enumerate(sizes):
+        keys = {
+            "split.no": Typed("u16", number),
+            "split.count": Typed("u16", len(sizes)),
+            "split.tensors.count": Typed("i32", len(tensors)),
+        }
+        parts.append(gguf_bytes({**metadata, **keys} if number == 0 else keys, left[:size]))
+        left = left[size:]
+    return parts
+
+
+def tiny_llama(*, seed: int = 0, chat_template: str = "", **extra: Any) -> tuple[dict[str, Any], Tensors]:
     """A llama model of about 100 KB with random weights and a vocabulary of 288 byte-level tokens.
 
     Args:
@@ -110,7 +133,7 @@ def tiny_llama_bytes(*, seed: int = 0, chat_template: str = "", **extra: Any) ->
     def random(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         return (rng.standard_normal(shape) * 0.05).astype(np.float32)
 
-    tensors = [
+    tensors: Tensors = [
         ("token_embd.weight", random(len(tokens), n_embd)),
         ("output_norm.weight", np.ones(n_embd, np.float32)),
     ]
@@ -127,7 +150,7 @@ def tiny_llama_bytes(*, seed: int = 0, chat_template: str = "", **extra: Any) ->
             (f"blk.{i}.ffn_up.weight", random(n_ff, n_embd)),
             (f"blk.{i}.ffn_down.weight", random(n_embd, n_ff)),
         ]
-    return gguf_bytes(metadata, tensors)
+    return metadata, tensors
 
 
 def write_tiny_llama(path: Path, **options: Any) -> Path:

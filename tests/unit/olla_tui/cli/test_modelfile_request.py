@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from olla_tui.cli.create import digest_and_size, read_modelfile
+from olla_tui.cli.create import read_modelfile
 from olla_tui.cli.modelfile_request import named
 from server.errors import InvalidModelfile, InvalidOption
 
@@ -100,10 +100,3 @@ def test_names_are_paths_below_what_holds_them_all() -> None:
     files = [Path("/m/a/x.gguf"), Path("/m/b/x.gguf")]
     assert list(named(files)) == ["a/x.gguf", "b/x.gguf"]
     assert list(named(files[:1])) == ["x.gguf"]
-
-
-def test_digests(tmp_path: Path) -> None:
-    (tmp_path / "f").write_bytes(b"abc")
-    digest, n_bytes = digest_and_size(tmp_path / "f")
-    assert digest == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert n_bytes == 3

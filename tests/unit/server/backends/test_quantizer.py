@@ -42,7 +42,7 @@ def test_every_type_that_is_offered(tmp_path: Path, name: str) -> None:
 
 
 WITH_IMATRIX = {"IQ2_XXS": 19, "IQ2_XS": 20, "IQ2_S": 28, "IQ2_M": 29}
-WITH_IMATRIX |= {"IQ1_S": 24, "IQ1_M": 31, "IQ3_XXS": 23, "Q2_K_S": 21}
+WITH_IMATRIX |= {"IQ1_S": 24, "IQ1_M": 31, "IQ3_XXS": 23, "IQ3_XS": 22, "Q2_K_S": 21}
 
 
 @pytest.mark.parametrize("name", WITH_IMATRIX)

@@ -20,7 +20,6 @@ from server.errors import (
     InvalidRequest,
     InvalidTemplate,
     ModelNotFound,
-    StoreError,
 )
 from server.services.models import Models
 from server.storage.store import ModelStore, StoredModel
@@ -131,12 +130,6 @@ async def test_a_gguf_needs_no_suffix(models: Models, store: ModelStore) -> None
     assert lines[-1] == "success"
 
 
-async def test_parts_of_a_split_model_are_refused(models: Models, store: ModelStore) -> None:
-    part = put(store, gguf_bytes({"general.architecture": "llama", "split.count": 2}))
-    with pytest.raises(InvalidRequest, match=r"m-00001-of-00002\.gguf is one part of a split model"):
-        await create(models, model="x", files={"d/m-00001-of-00002.gguf": part})
-
-
 async def test_templates_are_checked(models: Models, store: ModelStore) -> None:
     with pytest.raises(InvalidTemplate, match=r"^template error: "):
         await from_file(models, store, "x", template="{{ if")
@@ -164,22 +157,6 @@ async def test_info_is_checked(models: Models, store: ModelStore, info: dict[str
     with pytest.raises(InvalidRequest) as caught:
         await from_file(models, store, "x", info=info)
     assert str(caught.value) == message
-
-
-async def test_quantize(models: Models, store: ModelStore) -> None:
-    await from_file(models, store, "half", HALF)
-    await models.install_bundled("spark")
-    with pytest.raises(StoreError) as unknown:
-        await create(models, model="x", base="half", quantize="q3_k_m")
-    assert str(unknown.value) == (
-        "unsupported quantization type Q3_K_M - supported types are F32, F16, Q4_K_S, Q4_K_M, Q8_0"
-    )
-    with pytest.raises(StoreError) as twice:
-        await create(models, model="x", base="spark", quantize="q4_K_M")
-    assert str(twice.value) == "quantization is only supported for F16, BF16 and F32 models"
-    with pytest.raises(InvalidRequest, match="quantizing F16 to Q4_K_M is not supported yet"):
-        await create(models, model="x", base="half", quantize="q4_k")
-    assert (await create(models, model="same", base="half", quantize="f16"))[-1] == "success"
 
 
 # Layers
