@@ -88,7 +88,7 @@ def _server(services: ServerServices, settings: Settings) -> uvicorn.Server:
 
     api = ApiSettings(origins=settings.origins, bound_host=settings.host)
     config = uvicorn.Config(
-        create_app(services, api),
+        create_app(services, api, services.responses),
         http="h11",
         ws="none",
         lifespan="off",

@@ -6,12 +6,13 @@ import msgspec
 from starlette.types import ASGIApp
 
 from server.api import olla, rerank
+from server.api.anthropic import messages
 from server.api.middleware import HostGuard, OriginGuard
 from server.api.ollama import blobs, general, inference, models
-from server.api.openai import chat, completions, embeddings, later
+from server.api.openai import chat, completions, embeddings, later, responses
 from server.api.openai import models as openai_models
 from server.api.routing import Router
-from server.services.protocols import Services
+from server.services.protocols import ResponseArchive, Services
 from server.version import OLLAMA_VERSION
 
 
@@ -29,8 +30,11 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     ollama_version: str = OLLAMA_VERSION
 
 
-def create_app(services: Services, settings: ApiSettings) -> ASGIApp:
-    """The application over these services; HTTP only, without lifespan."""
+def create_app(services: Services, settings: ApiSettings, archive: ResponseArchive | None = None) -> ASGIApp:
+    """The application over these services; HTTP only, without lifespan.
+
+    `archive`: where responses are kept; without it none is.
+    """
     router = Router(
         [
             *general.routes(services, settings.ollama_version),
@@ -42,6 +46,8 @@ def create_app(services: Services, settings: ApiSettings) -> ASGIApp:
             *embeddings.routes(services),
             *rerank.routes(services),
             *openai_models.routes(services),
+            *responses.routes(services, archive),
+            *messages.routes(services),
             *later.routes(services),
             *olla.routes(services),
         ]

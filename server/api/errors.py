@@ -6,7 +6,10 @@ Exact words of one route stand beside that route. Tracebacks go to the log only.
 from __future__ import annotations
 
 import logging
+import secrets
+from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from server import errors
@@ -57,6 +60,9 @@ TABLE: dict[type[errors.OllaError], Row] = {
     errors.DigestMismatch: Row(400),
     errors.DiskFull: Row(500),
     errors.BadModelFile: Row(500),
+    errors.TransferFailed: Row(500),
+    errors.RegistryError: Row(500),
+    errors.RegistryUnreachable: Row(500),
     errors.ServerUnreachable: Row(502),
     errors.EngineError: Row(500, in_stream=True),
     errors.LoadFailed: Row(500),
@@ -135,9 +141,37 @@ class OpenAIFaults(Faults):
         return JSON_UTF8 if phase is Phase.DECODE else JSON
 
 
+class AnthropicFaults(Faults):
+    """`{"type": "error", "error": {...}, "request_id": ...}`, as on the routes below `/v1/messages`.
+
+    Within a stream it comes as an event `error`, which the clients raise. Ollama just ends the stream.
+    """
+
+    _KINDS: Mapping[int, str] = MappingProxyType(
+        {
+            400: "invalid_request_error",
+            403: "permission_error",
+            404: "not_found_error",
+            413: "request_too_large",
+            503: "overloaded_error",
+        }
+    )
+
+    def body(self, error: errors.OllaError, status: int) -> bytes:
+        fault = {"type": self._KINDS.get(status, "api_error"), "message": error.message}
+        return encode({"type": "error", "error": fault, "request_id": f"req_{secrets.token_hex(12)}"})
+
+    def line(self, error: errors.OllaError) -> bytes:
+        return b"event: error\ndata: " + self.body(error, row_of(error).status) + b"\n\n"
+
+    def content_type(self, error: errors.OllaError, phase: Phase) -> str:
+        return JSON_UTF8 if phase is Phase.DECODE else JSON
+
+
 NATIVE = NativeFaults()
 JOB = NativeFaults(is_job=True)
 OPENAI = OpenAIFaults()
+ANTHROPIC = AnthropicFaults()
 
 
 def as_olla_error(error: Exception, place: str) -> errors.OllaError:

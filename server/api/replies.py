@@ -43,7 +43,7 @@ class Reply:
         headers = [(b"content-length", str(len(self.content)).encode("ascii"))]
         if self.content_type:
             headers.append((b"content-type", self.content_type.encode("ascii")))
-        headers.extend((name.encode("ascii"), value.encode("latin-1")) for name, value in self.headers)
+        headers.extend(_encoded(self.headers))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.content})
 
@@ -58,9 +58,16 @@ class StreamReply:
     Nothing is sent before the first piece is there, so that an error before it can still choose the status.
     """
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None], content_type: str) -> None:
+    def __init__(
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        content_type: str,
+        *,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         self._pieces = pieces
         self._content_type = content_type
+        self._headers = headers
 
     async def send(self, send: Send, faults: Faults, place: str) -> None:
         """Send all of it; `place` names the route in the log.
@@ -69,7 +76,7 @@ class StreamReply:
         """
         async with aclosing(self._pieces) as pieces:
             first = await anext(pieces, b"")
-            headers = [(b"content-type", self._content_type.encode("ascii"))]
+            headers = [(b"content-type", self._content_type.encode("ascii")), *_encoded(self._headers)]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await _write(send, first)
             try:
@@ -78,6 +85,10 @@ class StreamReply:
             except Exception as error:
                 await _write(send, faults.line(as_olla_error(error, place)))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _encoded(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
 
 
 async def _write(send: Send, piece: bytes) -> None:

@@ -16,12 +16,13 @@ from server.runners.pool import RunnerPool
 from server.services.inference import Inference
 from server.services.load_plan import LoadPlanner
 from server.services.models import Models
-from server.services.protocols import InferenceService, ModelService, StatusService, UpkeepService
+from server.services.protocols import InferenceService, ModelService, ResponseArchive, StatusService
 from server.services.requests import RequestLog
 from server.services.resolve import Resolver
+from server.services.responses import Responses
 from server.services.status import Status
-from server.services.upkeep import Upkeep
 from server.settings import Settings
+from server.storage.response_store import ResponseStore
 from server.storage.store import ModelStore
 
 CLOSE_GRACE_S = 1.0
@@ -55,8 +56,8 @@ class ServerServices:
         planner = LoadPlanner(settings, self._devices.vram_bytes, total_memory)
         resolver = Resolver(self._store, settings, planner, models.install_bundled)
         self._models = models
-        self._upkeep = Upkeep(self._store)
         self._inference = Inference(resolver, self._pool, self._requests)
+        self._responses = Responses(ResponseStore(settings.olla_dir / "responses.sqlite"))
         self._status = Status(
             pool=self._pool,
             requests=self._requests,
@@ -64,6 +65,11 @@ class ServerServices:
             devices=self._devices,
             host=settings.base_url,
         )
+
+    @property
+    def responses(self) -> ResponseArchive:
+        """Responses that are kept for later ones to follow."""
+        return self._responses
 
     @property
     def inference(self) -> InferenceService:
@@ -79,11 +85,6 @@ class ServerServices:
     def status(self) -> StatusService:
         """What runs, and the switches for it."""
         return self._status
-
-    @property
-    def upkeep(self) -> UpkeepService:
-        """Keeping the store clean and whole."""
-        return self._upkeep
 
     async def start(self) -> None:
         """Make a store that does not exist yet, with the bundled models in it, and say what was set wrong."""

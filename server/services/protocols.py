@@ -19,6 +19,7 @@ from server.types.generation import (
     RerankRequest,
     RerankResult,
 )
+from server.types.messages import JsonObject
 from server.types.models import (
     BundledModel,
     CreateProgress,
@@ -28,8 +29,8 @@ from server.types.models import (
     RunningModel,
     ShowRequest,
 )
+from server.types.responses import KeptResponse
 from server.types.status import LogLine, StatusSnapshot
-from server.types.upkeep import CheckProgress, GarbageReport
 
 
 class InferenceService(Protocol):
@@ -143,24 +144,23 @@ class StatusService(Protocol):
         ...
 
 
-class UpkeepService(Protocol):
-    """Keeping the store clean and whole."""
+class ResponseArchive(Protocol):
+    """Responses that are kept for later ones to follow. All methods raise StoreError when that fails."""
 
-    async def collect_garbage(self, age_s: float | None = None, *, dry_run: bool = False) -> GarbageReport:
-        """Remove what no model needs and tell it; with `dry_run` only tell.
-
-        Args:
-            age_s: how old it must be; None: an hour, and for downloads a week.
-        Raises: StoreError.
-        """
+    async def keep(self, response: KeptResponse) -> None:
+        """Keep a response, in the place of one of the same id. The oldest go when there is too much."""
         ...
 
-    def check(self, *, quick: bool = False) -> AsyncGenerator[CheckProgress, None]:
-        """Check every manifest and blob; yields progress, and each fault as it is found.
+    async def get(self, response_id: str) -> KeptResponse:
+        """A kept response. Raises: NotFound."""
+        ...
 
-        Args:
-            quick: do not read the blobs to compare their bytes with their names.
-        """
+    async def delete(self, response_id: str) -> None:
+        """Forget a response. Raises: NotFound."""
+        ...
+
+    async def conversation(self, response_id: str) -> list[JsonObject]:
+        """The items of a response and of all that it follows, in their order. Raises: InvalidRequest."""
         ...
 
 
@@ -175,9 +175,6 @@ class Services(Protocol):
 
     @property
     def status(self) -> StatusService: ...
-
-    @property
-    def upkeep(self) -> UpkeepService: ...
 
     async def aclose(self) -> None:
         """Release what the implementation holds; open streams end with `ShuttingDown` or `Cancelled`."""

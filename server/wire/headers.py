@@ -10,6 +10,9 @@ VERSION_HEADER = "olla-version"
 HINT_HEADER = "olla-hint"
 """On a refusal: what to do about it. The body keeps the shape that Ollama or OpenAI gave it."""
 
+IGNORED_HEADER = "olla-ignored"
+"""On a reply: names of fields of the request that would have changed the answer elsewhere, but not here."""
+
 MAX_HINT_CHARS = 1000
 _PLAIN = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}"
 
@@ -17,6 +20,11 @@ _PLAIN = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}"
 def hint_headers(hint: str) -> tuple[tuple[str, str], ...]:
     """The header that carries a hint, percent-encoded UTF-8; none for ""."""
     return ((HINT_HEADER, quote(hint[:MAX_HINT_CHARS], safe=_PLAIN, errors="replace")),) if hint else ()
+
+
+def ignored_headers(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The header that names fields without effect; none for none."""
+    return ((IGNORED_HEADER, ", ".join(names)),) if names else ()
 
 
 def read_hint(value: str | None) -> str:

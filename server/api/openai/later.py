@@ -9,7 +9,7 @@ from server.api.routing import Route
 from server.errors import OllaError
 from server.services.protocols import Services
 
-PATHS = ("/v1/responses", "/v1/messages", "/v1/audio/transcriptions")
+PATHS = ("/v1/audio/transcriptions",)
 
 
 def routes(services: Services) -> list[Route]:

@@ -182,13 +182,14 @@ def _with_part(message: Message, part: Any) -> Message:
         url = part.get("image_url")
         url = url.get("url") if isinstance(url, dict) else url
         if isinstance(url, str):
-            return _with(message, images=(_image(url),))
+            return _with(message, images=(image_from_url(url),))
     if kind == "input_audio":
         return _with(message, images=(_audio(part.get("input_audio")),))
     raise InvalidRequest("invalid message format")
 
 
-def _image(url: str) -> bytes:
+def image_from_url(url: str) -> bytes:
+    """The bytes of an image in a data URL. Raises: InvalidRequest."""
     if url.startswith(("http://", "https://")):
         raise InvalidRequest("image URLs are not currently supported, please use base64 encoded data instead")
     for prefix in _IMAGE_PREFIXES:

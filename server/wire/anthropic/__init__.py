@@ -1,0 +1,1 @@
+"""JSON of `/v1/messages`, from and to domain objects."""

@@ -1,0 +1,1 @@
+"""JSON of `/v1/responses`, from and to domain objects."""
