@@ -19,6 +19,9 @@ from server.engine.pictures import decode_picture
 MAX_SOUND_BYTES: Final = 25 * 1024 * 1024
 """Bytes of a sound file, OpenAI's bound; llama.cpp decodes it whole, at 64 kB for a second."""
 
+_MIN_SOUND_BYTES: Final = 12
+"""libmtmd looks at no shorter file."""
+
 _MAX_SPANS: Final = 4096
 _SOUNDS: Final = (b"ID3", b"fLaC")
 
@@ -148,7 +151,12 @@ class Projector:
 
 
 def is_sound(data: bytes) -> bool:
-    """Whether a file is a sound, by its first bytes: WAV, MP3 or FLAC."""
+    """Whether a file is a sound, by its first bytes: WAV, MP3 or FLAC.
+
+    What this says is a sound must be one to libmtmd too, which would give anything else to ffprobe.
+    """
+    if len(data) < _MIN_SOUND_BYTES:
+        return False
     is_wav = data[:4] == b"RIFF" and data[8:12] == b"WAVE"
     is_mpeg = len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
     return is_wav or is_mpeg or data.startswith(_SOUNDS)

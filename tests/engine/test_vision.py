@@ -7,6 +7,7 @@ import itertools
 import math
 import queue
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,15 @@ from server.engine.model import Model, load_model
 from server.ipc.messages import Failed, Submit
 from server.types.generation import LoadParams, MediaFile, ModelPaths, SamplingParams
 from tests.support.generator_player import Player
-from tests.support.vision_models import KINDS, N_VOCAB, VisionModel, picture, write_vision_model
+from tests.support.vision_models import (
+    KINDS,
+    N_VOCAB,
+    VisionModel,
+    picture,
+    sound,
+    write_hearing_model,
+    write_vision_model,
+)
 
 N_OUT = 24
 N_ASCII = 94
@@ -297,6 +306,23 @@ def test_a_model_without_projector_takes_no_pictures(seeing: Seeing, log: LogSin
         )
     assert player.generator.is_idle
     engine.context.close()
+
+
+def test_a_model_that_hears(tmp_path: Path, log: LogSink) -> None:
+    files = write_hearing_model(tmp_path)
+    params = LoadParams(n_ctx=512, n_gpu_layers=0)
+    model = load_model(ModelPaths(model=str(files.text)), params, log, lambda fraction: True)
+    hearing = Seeing("ultravox", files, model)
+    engine = _open(hearing, log)
+    player = SeeingPlayer(engine)
+    for prompt in (("Listen: ", sound(1), " What?"), (sound(2, seconds=31.0), "And ", sound(1), "?")):
+        assert player.answer(*prompt) == _by_libmtmd(hearing, *prompt)
+    with pytest.raises(BadRequest, match="does not see"):
+        player.look("Look: ", picture(1))
+    with pytest.raises(BadRequest, match="cannot be decoded"):
+        player.look("Listen: ", sound(1)[:40])
+    _close(engine)
+    model.close()
 
 
 def test_a_file_that_is_no_projector(seeing: Seeing, log: LogSink) -> None:

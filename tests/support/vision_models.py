@@ -8,6 +8,7 @@ qwen2vl   they lie in a plane: an image of many tokens moves the text behind it 
 from __future__ import annotations
 
 import io
+import wave
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,6 +27,9 @@ IMAGE_SIZE: Final = 64
 _N_EMBD, _N_FF, _N_HEAD, _N_LAYER, _N_WINDOW = 64, 96, 2, 2, 64
 _HEAD = _N_EMBD // _N_HEAD
 _EYE_EMBD, _EYE_FF, _EYE_HEAD, _EYE_LAYER, _PATCH = 32, 48, 2, 2, 8
+_N_MEL, _N_FRAMES, _STACK = 80, 1500, 50
+"""Whisper's bands and its steps of 20 ms in 30 s, and how many of these become a token."""
+
 _SPECIAL = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>")
 _SPECIAL += ("<start_of_image>", "<end_of_image>")
 N_VOCAB: Final = 256 + len(_SPECIAL)
@@ -50,6 +54,29 @@ def write_vision_model(folder: Path, kind: str, *, chat_template: str = "") -> V
     text.write_bytes(_text_model(kind, chat_template))
     projector.write_bytes(_projector(kind))
     return VisionModel(text, projector)
+
+
+def write_hearing_model(folder: Path) -> VisionModel:
+    """Write a text model and a projector that hears: an encoder like Whisper's, with Ultravox's connector."""
+    text, projector = folder / "ultravox.gguf", folder / "ultravox-mmproj.gguf"
+    text.write_bytes(_text_model("llava", ""))
+    projector.write_bytes(_hearing_projector())
+    return VisionModel(text, projector)
+
+
+def sound(seed: int, *, seconds: float = 0.5) -> bytes:
+    """A sound of a few tones, as the bytes of a WAV file."""
+    rate = 16_000
+    times = np.arange(int(seconds * rate)) / rate
+    tones = np.random.default_rng(seed).uniform(100, 4000, 3)
+    samples = (sum(np.sin(2 * np.pi * tone * times) for tone in tones) * 8000).astype("<i2")
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(samples.tobytes())
+    return file.getvalue()
 
 
 def picture(seed: int, *, size: tuple[int, int] = (48, 40), form: str = "PNG") -> bytes:
@@ -162,6 +189,41 @@ def _projector(kind: str) -> bytes:
     for index in range(_EYE_LAYER):
         tensors += _eye_layer(f"v.blk.{index}.", random)
     return gguf_bytes(metadata, tensors + _connector(kind, random))
+
+
+def _hearing_projector() -> bytes:
+    n_stacked = _STACK * _EYE_EMBD
+    metadata: dict[str, Any] = {
+        "general.architecture": "clip",
+        "general.type": "mmproj",
+        "clip.has_audio_encoder": True,
+        "clip.projector_type": "ultravox",
+        "clip.use_gelu": True,
+        "clip.audio.embedding_length": _EYE_EMBD,
+        "clip.audio.attention.head_count": _EYE_HEAD,
+        "clip.audio.feed_forward_length": _EYE_FF,
+        "clip.audio.block_count": 1,
+        "clip.audio.projection_dim": _N_EMBD,
+        "clip.audio.attention.layer_norm_epsilon": 1e-5,
+        "clip.audio.num_mel_bins": _N_MEL,
+        "clip.audio.projector.stack_factor": _STACK,
+    }
+    random = _Random(17)
+    tensors: list[Tensor] = [
+        ("a.conv1d.1.weight", random(_EYE_EMBD, _N_MEL, 3)),
+        ("a.conv1d.1.bias", random(_EYE_EMBD, 1)),
+        ("a.conv1d.2.weight", random(_EYE_EMBD, _EYE_EMBD, 3)),
+        ("a.conv1d.2.bias", random(_EYE_EMBD, 1)),
+        ("a.position_embd.weight", random(_N_FRAMES, _EYE_EMBD)),
+        ("a.post_ln.weight", np.ones(_EYE_EMBD, np.float32)),
+        ("a.post_ln.bias", np.zeros(_EYE_EMBD, np.float32)),
+        *[item for item in _eye_layer("a.blk.0.", random) if not item[0].endswith("attn_k.bias")],
+        ("mm.a.mlp.1.weight", random(2 * _N_EMBD, n_stacked)),
+        ("mm.a.mlp.2.weight", random(_N_EMBD, _N_EMBD)),
+        ("mm.a.norm_pre.weight", np.ones(n_stacked, np.float32)),
+        ("mm.a.norm_mid.weight", np.ones(_N_EMBD, np.float32)),
+    ]
+    return gguf_bytes(metadata, tensors)
 
 
 def _eye_layer(layer: str, random: _Random) -> list[Tensor]:
