@@ -53,6 +53,7 @@ class Generator:
         inbox: Inbox,
         threads: ThreadChoice,
         state_cache: StateCacheParams,
+        in_tiles: bool = False,
     ) -> None:
         self._model = model
         self._context = context
@@ -74,7 +75,14 @@ class Generator:
         )
         self._states = open_store(context, self._cache, pace, state_cache)
         self.saver = IdleSaver(self._states, self._cache)
-        self._scheduler = Scheduler(n_slots, context.n_batch, self._cache, self._states.improve, self._pool)
+        self._scheduler = Scheduler(
+            n_slots,
+            context.n_batch,
+            self._cache,
+            self._states.improve,
+            self._pool,
+            in_tiles=in_tiles,
+        )
         self._memory = SlotMemory(
             context, self._cache, self._states, self._pool, lambda: self._scheduler.free_slots
         )
@@ -153,7 +161,7 @@ class Generator:
 
     def _measured(self, plan: Plan, seconds: float) -> None:
         """A step took so long: for the size of prompt chunks, the length of drafts, and the threads."""
-        self._pace.measured(plan.n_prompt_tokens, seconds)
+        self._pace.measured(plan.n_prompt_tokens, seconds, someone_decodes=bool(plan.decoding))
         n_rows = self._context.batch.n_tokens
         if plan.is_alone:
             return
@@ -246,18 +254,17 @@ class Generator:
     def _record(self, plan: Plan) -> list[Generation]:
         """Record what the step put in memory; returns the requests that have a row of logits, in order."""
         outputs: list[Generation] = []
-        for sequence in plan.decoding:
+        for sequence, chunk in plan.rows():
             generation = self._generations[sequence.request_id]
-            self._cache.append(sequence.slot, generation.last_token)
-            outputs.append(generation)
-        for chunk in plan.chunks:
-            sequence = chunk.sequence
-            record_chunk(self._cache, chunk)
-            self._scheduler.prefilled(chunk)
-            if sequence.n_prefilled in sequence.stops:
-                self._memory.checkpoint(sequence.slot)
-            if chunk.is_last:
-                outputs.append(self._generations[sequence.request_id])
+            if chunk is None:
+                self._cache.append(sequence.slot, generation.last_token)
+            else:
+                record_chunk(self._cache, chunk)
+                self._scheduler.prefilled(chunk)
+                if sequence.n_prefilled in sequence.stops:
+                    self._memory.checkpoint(sequence.slot)
+            if chunk is None or chunk.is_last:
+                outputs.append(generation)
         return outputs
 
     def _advance(self, generation: Generation, row: Row, guess: int) -> Released:

@@ -22,6 +22,7 @@ from server.engine.pace import Pace
 from server.engine.projector import Projector
 from server.engine.thread_choice import ThreadChoice
 from server.engine.threads import n_compute_threads
+from server.engine.tiles import has_tiles
 from server.ipc.messages import Loaded
 from server.types.generation import LoadParams
 
@@ -101,6 +102,11 @@ def open_engine(
             inbox=inbox,
             threads=threads,
             state_cache=params.state_cache,
+            in_tiles=has_tiles(
+                on_gpu=on_gpu,
+                flash_attention=context.params.flash_attention,
+                kv_type=context.params.kv_type,
+            ),
         )
         n_slots = params.n_slots
     loaded = _loaded(model, context, log, n_ctx=n_ctx, n_slots=n_slots, n_threads=n_threads)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from server.engine.tiles import TILE_ROWS
+
 SHARED_STEP_S: Final = 0.12
-"""Longest share of a step for prompts while a request decodes: a gap that a reader does not notice."""
+"""Share of a step for prompts while a request decodes: a gap that a reader does not notice. Parts are the
+nearest number of tiles, which makes it 0.1 to 0.16 s where more than one fits."""
 
 LONE_STEP_S: Final = 1.0
 """Longest step of prompts alone: below the heartbeat of 2 s."""
@@ -17,12 +20,17 @@ LONE_STEP_S: Final = 1.0
 MIN_CHUNK_TOKENS: Final = 32
 """Smaller chunks waste more time than they save: 32-token chunks doubled the time of a long prompt."""
 
-MIN_SHARED_CHUNK_TOKENS: Final = 64
+SHARED_CHUNK_TOKENS: Final = TILE_ROWS
+"""Beside others, parts of prompts are multiples of so many tokens, and one more, which llama.cpp computes
+with the rows of the others."""
 
 _CPU_FLOPS_PER_THREAD: Final = 2e10
 """A cautious guess, used until the first prompt was measured."""
 
 _SMOOTHING: Final = 0.3
+
+_MAX_DECODE_SHARE: Final = 0.5
+"""Of a step that had prompts too, the most that may have gone to those who decode."""
 
 
 class Pace:
@@ -30,6 +38,7 @@ class Pace:
 
     def __init__(self, tokens_per_s: float) -> None:
         self.tokens_per_s = tokens_per_s
+        self._decode_s = 0.0
 
     @classmethod
     def guess(cls, n_params: int, n_threads: int, *, on_gpu: bool) -> Pace:
@@ -38,13 +47,21 @@ class Pace:
         return cls(flops / max(2.0 * n_params, 1.0))
 
     def n_prompt_tokens(self, *, someone_decodes: bool, n_batch: int) -> int:
-        """Prompt tokens for the next step: a multiple of 32, at most `n_batch`."""
+        """Prompt tokens for the next step, at most `n_batch`."""
+        unit = SHARED_CHUNK_TOKENS if someone_decodes else MIN_CHUNK_TOKENS
         seconds = SHARED_STEP_S if someone_decodes else LONE_STEP_S
-        floor = MIN_SHARED_CHUNK_TOKENS if someone_decodes else MIN_CHUNK_TOKENS
-        n_fitting = int(self.tokens_per_s * seconds) // MIN_CHUNK_TOKENS * MIN_CHUNK_TOKENS
-        return min(max(n_fitting, floor), n_batch)
+        n_units = int(self.tokens_per_s * seconds / unit + (0.5 if someone_decodes else 0.0))
+        return min(max(n_units, 1) * unit + someone_decodes, n_batch)
 
-    def measured(self, n_tokens: int, seconds: float) -> None:
-        """A step decoded `n_tokens` prompt tokens. Steps of a few tokens say nothing about speed."""
-        if n_tokens >= MIN_CHUNK_TOKENS and seconds > 0:
+    def measured(self, n_tokens: int, seconds: float, *, someone_decodes: bool = False) -> None:
+        """A step decoded `n_tokens` prompt tokens. Steps of a few tokens say nothing about speed.
+
+        `someone_decodes`: the step had rows of requests that decode; as long as steps of these alone take is
+        not counted for the prompt.
+        """
+        if n_tokens == 0:
+            self._decode_s += _SMOOTHING * (seconds - self._decode_s)
+        elif n_tokens >= MIN_CHUNK_TOKENS and seconds > 0:
+            if someone_decodes:
+                seconds -= min(self._decode_s, _MAX_DECODE_SHARE * seconds)
             self.tokens_per_s += _SMOOTHING * (n_tokens / seconds - self.tokens_per_s)

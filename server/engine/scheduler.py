@@ -18,6 +18,7 @@ from server.engine.batch import TokenArray
 from server.engine.kv_cache import Placement, SlotCache, common_prefix
 from server.engine.memory_policy import PoolPolicy
 from server.engine.sequence import Chunk, Phase, Plan, Sequence
+from server.engine.tiles import TILE_ROWS, n_in_step, n_to_keep
 
 AGEING_TOKENS: Final = 64
 """Tokens that a prompt seems shorter by for each step in which it was passed over."""
@@ -44,11 +45,16 @@ class Scheduler:
         cache: SlotCache,
         improve: ImprovePlacement | None = None,
         pool: PoolPolicy | None = None,
+        *,
+        in_tiles: bool = False,
     ) -> None:
         """`improve`: may replace the placement of a prompt, given the free slots, by a better one.
 
         `pool`: the promises, where the slots share their cells.
+        `in_tiles`: parts of prompts below `TILE_ROWS` are slow.
         """
+        self._in_tiles = in_tiles
+        self._n_slots = n_slots
         self._n_batch = n_batch
         self._pool = pool
         self._n_added = 0
@@ -197,15 +203,25 @@ class Scheduler:
             # Going first once makes up for being passed over once, so a long prompt that many short ones
             # overtake ends up with about half of the steps.
             sequence.n_passed_over = max(0, sequence.n_passed_over + (1 if index else -1))
-            n = 0 if sequence.next_span is not None else min(room, sequence.n_until_stop)
+            n = 0 if sequence.next_span is not None else self._n_in_step(sequence, room, is_first=not chunks)
             if n > 0:
                 chunks.append(Chunk(sequence, n, n == sequence.n_remaining))
                 room -= n
-        # llama.cpp computes neighbouring sequences together only where they come in order: eight rows out of
-        # order took 2.2 to 2.6 times as long as in order.
-        decoding.sort(key=lambda sequence: sequence.slot)
-        chunks.sort(key=lambda chunk: chunk.sequence.slot)
         return Plan(tuple(decoding), tuple(chunks))
+
+    @property
+    def _n_tile(self) -> int:
+        """Rows that make a tile: the first one of each stream is computed with those that decode."""
+        return TILE_ROWS + (self._pool is None and self.someone_decodes)
+
+    def _n_in_step(self, sequence: Sequence, room: int, *, is_first: bool) -> int:
+        n = sequence.n_until_stop
+        if not self._in_tiles or n < sequence.n_remaining:
+            return min(room, n)
+        most = self._n_batch - self._n_slots if is_first else room
+        n_fitting = n_in_step(room, most, n, sequence.n_prefilled, self._n_tile)
+        # What the others of the step have left is no part worth having.
+        return 0 if not is_first and n_fitting < min(n, self._n_tile) else n_fitting
 
     def _plan_alone(self, sequence: Sequence) -> Plan:
         if sequence.phase is Phase.DECODE:
@@ -248,6 +264,11 @@ class Scheduler:
         placement = self._cache.place(sequence.tokens, self._free)
         if self._improve is not None:
             placement = self._improve(sequence.tokens, placement, self._free)
+        # Where sequences share their cells, all rows of a step count, so others may make up a tile.
+        can_keep_less = self._cache.can_trim and not self._cache.restores_whole
+        if self._in_tiles and can_keep_less and (self._pool is None or not self._running):
+            n_keep = n_to_keep(sequence.tokens, placement.n_keep, self._n_tile)
+            placement = msgspec.structs.replace(placement, n_keep=n_keep)
         return placement
 
     def _has_room(self, sequence: Sequence, placement: Placement) -> bool:

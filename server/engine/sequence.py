@@ -89,7 +89,7 @@ class Chunk(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a step decodes: one row for each of `decoding`, then the chunks; both in order of slots.
+    """What a step decodes: one row for each of `decoding`, and the chunks.
 
     A part of a picture or sound is the only one in its step: llama.cpp takes no tokens beside embeddings.
     """
@@ -111,6 +111,16 @@ class Plan(msgspec.Struct, frozen=True):
     def n_prompt_tokens(self) -> int:
         """Tokens of all chunks."""
         return sum(chunk.n_tokens for chunk in self.chunks)
+
+    def rows(self) -> list[tuple[Sequence, Chunk | None]]:
+        """Who has rows in the batch, in order, each with its chunk, or None where it decodes.
+
+        The order is that of the slots. llama.cpp computes streams together only where their numbers follow
+        each other in a batch: eight rows in another order took 2.2 to 2.6 times as long.
+        """
+        rows: list[tuple[Sequence, Chunk | None]] = [(sequence, None) for sequence in self.decoding]
+        rows += [(chunk.sequence, chunk) for chunk in self.chunks]
+        return sorted(rows, key=lambda row: row[0].slot)
 
     def sequences(self) -> Iterable[Sequence]:
         """All sequences of the step."""

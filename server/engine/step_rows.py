@@ -22,29 +22,31 @@ def fill(
     generations: Mapping[int, Generation],
     drafts: Mapping[int, Match],
 ) -> None:
-    """Fill a batch with what a plan says: a row for each request that decodes, then the parts of prompts.
+    """Fill a batch with what a plan says, in the order of its rows.
 
     `generations` and `drafts` by request id. Raises: InvalidBatch, BadRequest.
     """
     batch.clear()
     if plan.media is not None:
         return
-    slots = [sequence.slot for sequence in plan.decoding]
-    tokens = [generations[sequence.request_id].last_token for sequence in plan.decoding]
-    positions = [cache.position(slot, cache.length(slot)) for slot in slots]
-    if drafts:
-        for sequence, token, position in zip(plan.decoding, tokens, positions, strict=True):
+    rows = plan.rows()
+    if not drafts and not plan.chunks:
+        slots = [sequence.slot for sequence, _ in rows]
+        tokens = [generations[sequence.request_id].last_token for sequence, _ in rows]
+        batch.add_rows(slots, tokens, [cache.position(slot, cache.length(slot)) for slot in slots])
+        return
+    for sequence, chunk in rows:
+        slot = sequence.slot
+        if chunk is None:
             draft = drafts.get(sequence.request_id)
-            row = np.array([token, *(draft.tokens if draft else ())], np.int32)
-            batch.add(sequence.slot, row, position, output="all")
-    else:
-        batch.add_rows(slots, tokens, positions)
-    for chunk in plan.chunks:
-        sequence = chunk.sequence
-        start = sequence.n_prefilled
-        part = sequence.tokens[start : start + chunk.n_tokens]
-        position = cache.position(sequence.slot, start)
-        batch.add(sequence.slot, part, position, output="last" if chunk.is_last else "none")
+            last = generations[sequence.request_id].last_token
+            run = np.array([last, *(draft.tokens if draft else ())], np.int32)
+            batch.add(slot, run, cache.position(slot, cache.length(slot)), output="all")
+        else:
+            start = sequence.n_prefilled
+            part = sequence.tokens[start : start + chunk.n_tokens]
+            output = "last" if chunk.is_last else "none"
+            batch.add(slot, part, cache.position(slot, start), output=output)
 
 
 def media_batch(cache: SlotCache, chunk: Chunk, placed: Placed) -> EmbeddingBatch:

@@ -6,18 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.engine.pace import MIN_CHUNK_TOKENS, Pace
+from server.engine.tiles import TILE_ROWS
 
 
 @given(speed=st.floats(min_value=0.1, max_value=1e6), someone=st.booleans(), n_batch=st.integers(1, 4096))
 def test_a_step_has_tokens_and_fits_the_batch(speed: float, someone: bool, n_batch: int) -> None:
     n = Pace(speed).n_prompt_tokens(someone_decodes=someone, n_batch=n_batch)
     assert 1 <= n <= n_batch
-    assert n == n_batch or n % MIN_CHUNK_TOKENS == 0
+    assert n == n_batch or n % (TILE_ROWS if someone else MIN_CHUNK_TOKENS) == int(someone)
 
 
 def test_prompts_take_less_of_a_step_while_someone_decodes() -> None:
     pace = Pace(1000.0)
-    assert pace.n_prompt_tokens(someone_decodes=True, n_batch=2048) == 96
+    assert pace.n_prompt_tokens(someone_decodes=True, n_batch=2048) == 129
     assert pace.n_prompt_tokens(someone_decodes=False, n_batch=2048) == 992
 
 
@@ -26,6 +27,16 @@ def test_the_speed_converges_to_what_is_measured() -> None:
     for _ in range(30):
         pace.measured(512, 0.5)
     assert abs(pace.tokens_per_s - 1024.0) < 1.0
+
+
+def test_what_others_take_of_a_step_is_not_counted_for_the_prompt() -> None:
+    pace = Pace(1000.0)
+    for _ in range(30):
+        pace.measured(0, 0.04, someone_decodes=True)
+        pace.measured(128, 0.04 + 0.128, someone_decodes=True)
+    assert abs(pace.tokens_per_s - 1000.0) < 1.0
+    pace.measured(128, 0.02, someone_decodes=True)
+    assert 0 < pace.tokens_per_s < 5000.0  # the others cannot have taken the whole step
 
 
 def test_a_step_of_a_few_tokens_says_nothing() -> None:

@@ -25,7 +25,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.cache = SlotCache(N_SLOTS, N_CTX)
-        self.scheduler = Scheduler(N_SLOTS, N_BATCH, self.cache)
+        self.scheduler = Scheduler(N_SLOTS, N_BATCH, self.cache, in_tiles=True)
         self.memory: list[list[int]] = [[] for _ in range(N_SLOTS)]
         self.open: list[Sequence] = []
         self.n_added = 0
@@ -66,10 +66,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         if self.scheduler.running:
             assert plan.decoding or plan.chunks
         assert len({sequence.request_id for sequence in plan.sequences()}) == len(list(plan.sequences()))
-        for sequences in (plan.decoding, [chunk.sequence for chunk in plan.chunks]):
-            assert [sequence.slot for sequence in sequences] == sorted(
-                sequence.slot for sequence in sequences
-            )
+        slots = [sequence.slot for sequence, _ in plan.rows()]
+        assert slots == sorted(sequence.slot for sequence in plan.sequences())
         for sequence in plan.decoding:
             if self.cache.length(sequence.slot) < N_CTX:
                 self.memory[sequence.slot].append(7)
