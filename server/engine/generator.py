@@ -30,7 +30,7 @@ from server.engine.sequence import Phase, Plan, Sequence
 from server.engine.slot_memory import SlotMemory
 from server.engine.state_store import open_store
 from server.engine.step_rows import fill, media_batch, record_chunk
-from server.engine.thread_choice import ThreadChoice
+from server.engine.threads import Threads
 from server.ipc.messages import Failed, Finished, FromEngine, Step, StepStats, Submit, TokenDelta
 from server.types.generation import StateCacheParams
 
@@ -51,7 +51,7 @@ class Generator:
         n_ctx: int,
         pace: Pace,
         inbox: Inbox,
-        threads: ThreadChoice,
+        threads: Threads,
         state_cache: StateCacheParams,
         in_tiles: bool = False,
     ) -> None:
@@ -167,10 +167,10 @@ class Generator:
             return
         if not plan.chunks:
             self._drafter.measured(n_rows, seconds)
-            self._threads.measured(n_rows, seconds, time.monotonic())
+            self._threads.measured(n_rows, seconds)
         elif plan.n_prompt_tokens >= MIN_CHUNK_TOKENS:
             cost_s = seconds / plan.n_prompt_tokens
-            self._threads.measured("prompt", cost_s, time.monotonic(), is_steady=False)
+            self._threads.measured("prompt", cost_s, is_steady=False)
 
     def _admit(self) -> None:
         if self._context.keeps_windows and self._scheduler.n_queued:

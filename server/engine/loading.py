@@ -20,8 +20,7 @@ from server.engine.media_intake import MediaIntake
 from server.engine.model import Model
 from server.engine.pace import Pace
 from server.engine.projector import Projector
-from server.engine.thread_choice import ThreadChoice
-from server.engine.threads import n_compute_threads
+from server.engine.threads import Threads, n_compute_threads
 from server.engine.tiles import has_tiles
 from server.ipc.messages import Loaded
 from server.types.generation import LoadParams
@@ -92,7 +91,7 @@ def open_engine(
         n_ctx = min(n_ctx, context.n_ctx)
         pace = Pace.guess(model.n_params, n_threads, on_gpu=on_gpu)
         # A number that was asked for is kept, and with a GPU the processor's threads hardly count.
-        threads = ThreadChoice(n_threads, is_fixed=params.n_threads > 0 or on_gpu)
+        threads = Threads(n_threads, is_fixed=params.n_threads > 0 or on_gpu)
         generator = Generator(
             model,
             context,

@@ -4,7 +4,8 @@ The threads of a step meet at a barrier after each operation. With the processor
 them are faster; when another program takes one away, all wait for the thread that lost it, and fewer
 threads, each with a processor of its own, can be more than twice as fast. Which is the case is found out
 by trying: the next smaller or larger number for a few steps when steps vary more than they do in peace,
-and once in a while in any case.
+and once in a while in any case. Where the system tells what other programs take, nothing is tried while
+they take next to nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final
 import msgspec
 
 PROBE_STEPS: Final = 4
-"""Steps of a trial; their middle counts, since the first one starts or ends threads."""
+"""Steps of a trial; the first one, which starts or ends threads, does not count."""
 
 _SMOOTHING: Final = 0.2
 _UNREST: Final = 1.9
@@ -33,10 +34,21 @@ _N_UNSTEADY_RECENT: Final = 3
 _MIN_GAIN: Final = 0.85
 """A trial must bring the time below this share of what it was."""
 
+_HOPELESS: Final = 3.0
+"""A trial of more threads ends with a step that takes so many times what steps took before."""
+
 _MIN_PAUSE_S: Final = 0.25
 _MAX_PAUSE_S: Final = 4.0
+_MAX_SEEING_PAUSE_S: Final = 16.0
 _CALM_PAUSE_S: Final = 30.0
-"""Between trials after one that brought nothing: doubled each time up to the second, the third in peace."""
+"""Between trials after one that brought nothing: doubled each time up to the second, or the third where other
+programs are seen to leave; the fourth in peace."""
+
+
+BUSY_FROM: Final = 0.25
+CALM_BELOW: Final = 0.125
+"""Processors' worth of time that other programs take: fewer threads are tried from the first on, and below
+the second all are used again."""
 
 
 class _Trial(msgspec.Struct):
@@ -68,30 +80,54 @@ class ThreadChoice:
         self._pause_s = _MIN_PAUSE_S
         self._tried_at_s: float | None = None
         self._tries_fewer = True
+        self._n_failed_fewer = 0  # trials of fewer threads in vain since one that was not
         self.n_max = self.n_threads = n_max
 
-    def measured(self, key: Hashable, cost: float, now_s: float, *, is_steady: bool = True) -> None:
+    def measured(
+        self,
+        key: Hashable,
+        cost: float,
+        now_s: float,
+        *,
+        is_steady: bool = True,
+        n_others: float | None = None,
+    ) -> None:
         """A step of a kind took `cost`. Sets `n_threads` for the next one.
 
-        `is_steady`: steps of this kind take equally long in peace. The others give no reason for a trial by
-        being a little longer, and are not tried with fewer threads in peace: theirs are the longest steps.
+        Args:
+            is_steady: steps of this kind take equally long in peace. The others give no reason for a trial by
+                being a little longer, and are not tried with fewer threads in peace: theirs are the longest
+                steps.
+            n_others: processors' worth of time that other programs take; None: not known.
         """
         if len(self._counts) == 1 or cost <= 0.0:
             return
         if self._tried_at_s is None:
             self._tried_at_s = now_s
+        if n_others is not None and n_others < CALM_BELOW and (self._index or self._trial is not None):
+            self._use_all(now_s)
         if self._trial is None:
             self._learn(key, cost)
-            self._trial = self._next_trial(key, now_s, is_steady)
+            if n_others is None or n_others >= BUSY_FROM or self._index:
+                self._trial = self._next_trial(key, now_s, is_steady)
         elif self._trial.key == key:
             self._trial.costs.append(cost)
-            if len(self._trial.costs) >= PROBE_STEPS:
-                self._conclude(self._trial, now_s)
+            is_hopeless = self._trial.index < self._index and cost > _HOPELESS * self._costs[key]
+            if len(self._trial.costs) >= PROBE_STEPS or is_hopeless:
+                self._conclude(self._trial, now_s, _MAX_PAUSE_S if n_others is None else _MAX_SEEING_PAUSE_S)
         else:
             self._trial.n_others += 1
             if self._trial.n_others >= PROBE_STEPS:
                 self._trial, self._tried_at_s = None, now_s  # steps of its kind no longer come
         self.n_threads = self._counts[self._trial.index if self._trial else self._index]
+
+    def _use_all(self, now_s: float) -> None:
+        """Nobody else wants the processors any more."""
+        if self._index:
+            self._index = 0
+            self._costs.clear()
+            self._recent.clear()
+        self._trial, self._tried_at_s = None, now_s
 
     def _learn(self, key: Hashable, cost: float) -> None:
         known = self._costs.get(key)
@@ -108,21 +144,29 @@ class ThreadChoice:
         pause_s = _CALM_PAUSE_S if is_calm else self._pause_s
         if self._tried_at_s is None or now_s - self._tried_at_s < pause_s:
             return None
-        self._tries_fewer = not self._tries_fewer
-        index = self._index + (1 if self._tries_fewer else -1)
-        if not 0 <= index < len(self._counts):
-            index = self._index + (-1 if self._tries_fewer else 1)
-        return _Trial(index, key)
+        n_fewer = len(self._counts) - 1 - self._index
+        self._tries_fewer = n_fewer > 0 and (self._index == 0 or not self._tries_fewer)
+        if not self._tries_fewer:
+            return _Trial(self._index - 1, key)
+        # One less may be as bad as none less: look further each time.
+        return _Trial(self._index + 1 + self._n_failed_fewer % n_fewer, key)
 
-    def _conclude(self, trial: _Trial, now_s: float) -> None:
-        """Stay with what was tried, or go back."""
-        if statistics.median(trial.costs[1:]) < _MIN_GAIN * self._costs[trial.key]:
+    def _conclude(self, trial: _Trial, now_s: float, max_pause_s: float) -> None:
+        """Stay with what was tried, or go back.
+
+        With more threads it is now and then that a step waits long, which their middle would not show.
+        """
+        average = statistics.median if trial.index > self._index else statistics.fmean
+        bound = _MIN_GAIN * self._costs[trial.key]
+        if len(trial.costs) >= PROBE_STEPS and average(trial.costs[1:]) < bound:
             self._index = trial.index
             self._costs.clear()
             self._recent.clear()
             self._pause_s = _MIN_PAUSE_S
+            self._n_failed_fewer = 0
         else:
-            self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
+            self._n_failed_fewer += trial.index > self._index
+            self._pause_s = min(2 * self._pause_s, max_pause_s)
         self._tried_at_s = now_s
         self._trial = None
 

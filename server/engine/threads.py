@@ -4,11 +4,42 @@ from __future__ import annotations
 
 import math
 import os
+import time
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Final
 
+from server.engine.processor_time import OtherPrograms
+from server.engine.thread_choice import ThreadChoice
+
 _FEW_CPUS: Final = 4
 """With so few processors the second thread of a core still pays; on 2 it was 1.8 times as fast as one."""
+
+
+class Threads:
+    """The number of threads for each step, from how long steps took and what other programs do.
+
+    Attributes:
+        n_max: with the processors to oneself.
+    """
+
+    def __init__(self, n_max: int, *, is_fixed: bool = False) -> None:
+        self.n_max = n_max
+        self._choice = ThreadChoice(n_max, is_fixed=is_fixed)
+        self._others = None if is_fixed or n_max == 1 else OtherPrograms()
+
+    @property
+    def n_threads(self) -> int:
+        """For the next step."""
+        return self._choice.n_threads
+
+    def measured(self, key: Hashable, cost: float, *, is_steady: bool = True) -> None:
+        """A step of a kind took `cost`; see `ThreadChoice.measured`."""
+        if self._others is None:
+            return
+        now_s = time.monotonic()
+        self._others.look(now_s)
+        self._choice.measured(key, cost, now_s, is_steady=is_steady, n_others=self._others.n_taken)
 
 
 def n_compute_threads() -> int:

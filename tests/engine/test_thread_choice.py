@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine.thread_choice import PROBE_STEPS, ThreadChoice, thread_counts
+from server.engine.thread_choice import BUSY_FROM, PROBE_STEPS, ThreadChoice, thread_counts
 
 
-def play(choice: ThreadChoice, cost_s: Callable[[int], float], seconds: float, now_s: float) -> list[int]:
+def play(
+    choice: ThreadChoice,
+    cost_s: Callable[[int], float],
+    seconds: float,
+    now_s: float,
+    n_others: float | None = None,
+) -> list[int]:
     """The numbers of threads of all steps within a time."""
     used = []
     end_s = now_s + seconds
@@ -20,7 +26,7 @@ def play(choice: ThreadChoice, cost_s: Callable[[int], float], seconds: float, n
         used.append(choice.n_threads)
         step_s = cost_s(choice.n_threads)
         now_s += step_s
-        choice.measured("row", step_s, now_s)
+        choice.measured("row", step_s, now_s, n_others=n_others)
     return used
 
 
@@ -55,7 +61,7 @@ def test_alone_all_are_used_nearly_always(n_max: int) -> None:
     assert used.count(n_max) > 0.99 * len(used)
 
 
-@pytest.mark.parametrize(("n_max", "n_free"), [(2, 1), (4, 3), (8, 7), (8, 4)])
+@pytest.mark.parametrize(("n_max", "n_free"), [(2, 1), (4, 3), (8, 7), (8, 4), (16, 4)])
 def test_beside_others_fewer_are_used(n_max: int, n_free: int) -> None:
     used = play(ThreadChoice(n_max), shared(n_free), 30.0, 0.0)
     late = used[len(used) // 2 :]
@@ -70,15 +76,53 @@ def test_when_the_others_have_gone_all_are_used_again() -> None:
     assert used[len(used) // 2 :].count(2) > 0.95 * len(used) / 2
 
 
+@pytest.mark.parametrize("n_max", [2, 8])
+def test_while_others_take_nothing_uneven_steps_are_no_reason_for_a_trial(n_max: int) -> None:
+    used = play(ThreadChoice(n_max), shared(n_max - 1), 60.0, 0.0, n_others=BUSY_FROM / 2)
+    assert set(used) == {n_max}
+
+
+def test_others_that_are_seen_are_met_with_fewer_threads() -> None:
+    used = play(ThreadChoice(2), shared(1), 30.0, 0.0, n_others=0.7)
+    assert used[len(used) // 2 :].count(1) > 0.85 * len(used) / 2
+
+
+@pytest.mark.parametrize("n_max", [2, 8])
+def test_once_the_others_are_seen_to_have_gone_all_are_used_with_the_next_step(n_max: int) -> None:
+    choice = ThreadChoice(n_max)
+    play(choice, shared(1), 10.0, 0.0, n_others=n_max / 2)
+    assert choice.n_threads < n_max
+    assert set(play(choice, shared(n_max), 10.0, 10.0, n_others=0.0)[1:]) == {n_max}
+
+
+def test_a_trial_of_more_threads_that_is_many_times_slower_ends_at_once() -> None:
+    choice = ThreadChoice(2)
+    play(choice, shared(1), 10.0, 0.0, n_others=1.0)
+    assert choice.n_threads == 1
+    used = play(choice, lambda n: 0.01 if n == 1 else 0.1, 60.0, 10.0, n_others=1.0)
+    assert 0 < used.count(2) <= 12
+    assert "2, 2" not in str(used)
+
+
 @given(
-    steps=st.lists(st.tuples(st.sampled_from("ab"), st.floats(0.0, 10.0), st.floats(0.0, 5.0)), max_size=200),
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from("ab"),
+            st.floats(0.0, 10.0),
+            st.floats(0.0, 5.0),
+            st.none() | st.floats(0.0, 2.0),
+        ),
+        max_size=200,
+    ),
     n_max=st.integers(1, 16),
 )
-def test_any_history_gives_a_possible_number(steps: list[tuple[str, float, float]], n_max: int) -> None:
+def test_any_history_gives_a_possible_number(
+    steps: list[tuple[str, float, float, float | None]], n_max: int
+) -> None:
     choice, now_s = ThreadChoice(n_max), 0.0
-    for key, cost, pause_s in steps:
+    for key, cost, pause_s, n_others in steps:
         now_s += pause_s
-        choice.measured(key, cost, now_s)
+        choice.measured(key, cost, now_s, n_others=n_others)
         assert choice.n_threads in thread_counts(n_max)
 
 
