@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
+from server.prompts.call_block import Call
 from server.prompts.call_json import ObjectScanner, read_call
 from server.prompts.partial import overlap
-from server.types.messages import JsonObject
 
 _BEFORE_ANCHORED = " \t\r\n["
 """What may stand between an anchored tag and its object."""
-
-Call = tuple[str, JsonObject]
-"""Name and arguments."""
 
 
 class _State(Enum):

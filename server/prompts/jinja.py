@@ -11,6 +11,7 @@ import jinja2
 
 from server.errors import InvalidTemplate
 from server.prompts.conversation import number_images
+from server.prompts.harmony import is_harmony
 from server.prompts.jinja_data import message_dicts, tool_dict
 from server.prompts.jinja_sandbox import MAX_TEXT_CHARS, ROUND_COUNTER, RoundCounter, Sandbox
 from server.prompts.render_input import RenderInput
@@ -18,6 +19,16 @@ from server.prompts.render_input import RenderInput
 MAX_SOURCE_CHARS = 1 << 20
 
 _THINKING = ("<think>", "</think>")
+_OTHER_THINKING = (
+    ("<seed:think>", ("<seed:think>", "</seed:think>")),
+    ("<mm:think>", ("<mm:think>", "</mm:think>")),
+    ("<think:opensource>", ("<think:opensource>", "</think:opensource>")),
+    ("[THINK]", ("[THINK]", "[/THINK]")),
+    ("<|START_THINKING|>", ("<|START_THINKING|>", "<|END_THINKING|>")),
+    ("<|channel>thought", ("<|channel>thought", "<channel|>")),
+    ("<|inner_prefix|>", ("<|inner_prefix|>", "<|inner_suffix|>")),
+)
+"""Tags of reasoning of other families, by a text of their templates."""
 _SPLIT_THINKING = re.compile(r"""content\.split\(\s*['"]</think>['"]\s*\)""")
 _BLANK_AFTER_TAG = re.compile(r"<think>(?:\\n|\n)")
 _CALL_TAGS = (
@@ -56,9 +67,9 @@ class JinjaTemplate:
         except (*_FAULTS, SyntaxError) as exc:
             raise _failure(exc) from exc
         self.supports_tools = "tools" in source or "tool_call" in source
-        self.supports_thinking = _can_think(source)
-        self.thinking_tags = _THINKING if self.supports_thinking else None
-        self.keeps_thinking_blanks = not _BLANK_AFTER_TAG.search(source)
+        self.thinking_tags = _thinking_tags(source)
+        self.supports_thinking = self.thinking_tags is not None or is_harmony(source)
+        self.keeps_thinking_blanks = self.thinking_tags == _THINKING and not _BLANK_AFTER_TAG.search(source)
         self.tool_call_tag = _call_tag(source) if self.supports_tools else ""
 
     def render(self, inp: RenderInput) -> str:
@@ -95,6 +106,13 @@ class JinjaTemplate:
         except _FAULTS as exc:
             raise _failure(exc) from exc
         return "".join(out)
+
+
+def _thinking_tags(source: str) -> tuple[str, str] | None:
+    if _can_think(source):
+        return _THINKING
+    found = (tags for mark, tags in _OTHER_THINKING if mark in source)
+    return next(found, None)
 
 
 def _can_think(source: str) -> bool:

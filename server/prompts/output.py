@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Protocol
 
-import msgspec
-
-from server.prompts.call_text import Call
+from server.prompts import harmony
+from server.prompts.call_block import Call
+from server.prompts.parsed import OutputParser, Parsed
 from server.prompts.template import PromptTemplate
 from server.prompts.thinking import ThinkingParser
-from server.prompts.tool_calls import CallParser, call_parser
+from server.prompts.tool_calls import CallParser, call_marks, call_parser
 from server.types.messages import Tool, ToolCall
+
+__all__ = ["OutputParser", "Parsed", "output_parser", "parser_marks"]
 
 _PASS_THROUGH = "passthrough"
 """Ollama's name for the parser of a model whose answers are text alone."""
-
-
-class Parsed(msgspec.Struct, frozen=True):
-    """What became certain with the last piece of text."""
-
-    content: str = ""
-    thinking: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-
-
-class OutputParser(Protocol):
-    """Feed pieces, then finish once; any cut into pieces gives the same joined result."""
-
-    def feed(self, text: str) -> Parsed:
-        """What the piece makes certain; parts that may yet become a tag are held back."""
-        ...
-
-    def finish(self) -> Parsed:
-        """What was still held back."""
-        ...
+_HARMONY = "harmony"
+_TOKEN_OF_TAG = re.compile(r"<[^<>]+>|\[[^\[\]]+\]")
 
 
 class _Parser:
@@ -97,6 +81,10 @@ def output_parser(
         new_call_id: makes the id of each call.
         tools: what may be called. Without them any name counts, and forms that need names find no calls.
     """
+    if _speaks_harmony(template, parser_name):
+        return harmony.HarmonyParser(
+            prompt=prompt, think_on=think_on, has_tools=has_tools, new_call_id=new_call_id
+        )
     thinking: ThinkingParser | None = None
     calls: CallParser | None = None
     if parser_name != _PASS_THROUGH:
@@ -111,3 +99,19 @@ def output_parser(
         if has_tools:
             calls = call_parser(template.source, template.tool_call_tag or "{", tools, parser_name)
     return _Parser(thinking, calls, think_on=think_on, new_call_id=new_call_id)
+
+
+def _speaks_harmony(template: PromptTemplate, parser_name: str) -> bool:
+    return parser_name == _HARMONY or (not parser_name and harmony.is_harmony(template.source))
+
+
+def parser_marks(template: PromptTemplate, parser_name: str, *, has_tools: bool) -> tuple[str, ...]:
+    """The texts that `output_parser` looks for, which can be control tokens of the model."""
+    if _speaks_harmony(template, parser_name):
+        return harmony.MARKS
+    marks = template.thinking_tags or ()
+    # A tag can be a token and a word behind it.
+    marks = (*marks, *(token[0] for tag in marks if (token := _TOKEN_OF_TAG.match(tag)) and token[0] != tag))
+    if has_tools:
+        marks = (*marks, *call_marks(template.source, template.tool_call_tag or "{", parser_name))
+    return marks

@@ -12,8 +12,8 @@ from server.errors import CapabilityMissing, Forbidden, InvalidRequest, ModelNot
 from server.prompts.call_grammar import MAX_CALLS, call_grammar
 from server.prompts.choice import chat_template
 from server.prompts.grammar import grammar_for
+from server.prompts.output import parser_marks
 from server.prompts.template import PromptTemplate
-from server.prompts.tool_calls import call_marks
 from server.runners.pool import LoadTarget
 from server.services.load_plan import LoadPlanner
 from server.settings import Settings
@@ -285,10 +285,8 @@ def _preserved_tokens(
     request: ChatRequest | GenerateRequest, template: PromptTemplate, parser_name: str
 ) -> tuple[str, ...]:
     """The texts that the parser of the answer needs to see, where the model writes them as control tokens."""
-    marks = template.thinking_tags or ()
-    if isinstance(request, ChatRequest) and request.tools:
-        marks = (*marks, *call_marks(template.source, template.tool_call_tag or "{", parser_name))
-    return marks
+    has_tools = isinstance(request, ChatRequest) and bool(request.tools)
+    return parser_marks(template, parser_name, has_tools=has_tools)
 
 
 def must_call(request: ChatRequest) -> bool:
