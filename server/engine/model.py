@@ -15,6 +15,7 @@ from server.engine.batch import TokenArray
 from server.engine.devices import gpu_names
 from server.engine.failures import BadModel, BadRequest, EngineFailure, LoadRefused, NoMemory
 from server.engine.logs import LogSink
+from server.engine.text_parts import text_parts
 from server.types.generation import LoadParams, ModelPaths
 
 _SPLIT_NONE: Final = 0
@@ -34,6 +35,9 @@ _UINT32: Final = 4
 
 _ROPES_WITH_AXES: Final = (8, 40)
 """LLAMA_ROPE_TYPE_MROPE and LLAMA_ROPE_TYPE_IMROPE."""
+
+_VOCAB_BPE: Final = 2
+"""llama_vocab_type of byte-pair encoding."""
 
 _MAX_TEXT_BYTES: Final = 1 << 30  # llama_tokenize takes the length as an int32
 
@@ -63,6 +67,7 @@ class Model:
         self.n_swa = native.model_n_swa(address)
         self.n_embd_inp = native.model_n_embd_inp(address)
         self.on_plane = native.model_rope_type(address) in _ROPES_WITH_AXES
+        self._is_bpe = native.vocab_type(self.vocab) == _VOCAB_BPE
         self.adds_bos = native.vocab_get_add_bos(self.vocab)
         self.bos = native.vocab_bos(self.vocab)
         self.eos = native.vocab_eos(self.vocab)
@@ -83,6 +88,16 @@ class Model:
         """
         if add_special and self.bos_text and text.startswith(self.bos_text):
             add_special = False
+        parts = text_parts(text) if self._is_bpe else [text]
+        if len(parts) == 1:
+            return self._tokens(text, add_special=add_special, parse_special=parse_special)
+        special = self._tokens("", add_special=add_special, parse_special=False)
+        n_prefix = int(len(special) > 0 and special[0] == self.bos)
+        bodies = [self._tokens(part, add_special=False, parse_special=parse_special) for part in parts]
+        return np.concatenate([special[:n_prefix], *bodies, special[n_prefix:]])
+
+    def _tokens(self, text: str, *, add_special: bool, parse_special: bool) -> TokenArray:
+        """What llama.cpp makes of a text. Raises: BadRequest."""
         data = text.encode("utf-8", "replace")
         if len(data) > _MAX_TEXT_BYTES:
             raise BadRequest("the prompt is longer than a gigabyte")

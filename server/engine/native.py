@@ -82,6 +82,7 @@ model_is_recurrent: Fn[[Address], bool] = _c.llama_model_is_recurrent
 model_is_hybrid: Fn[[Address], bool] = _c.llama_model_is_hybrid
 model_rope_type: Fn[[Address], int] = _c.llama_model_rope_type
 vocab_n_tokens: Fn[[Address], int] = _c.llama_vocab_n_tokens
+vocab_type: Fn[[Address], int] = _c.llama_vocab_type
 vocab_bos: Fn[[Address], int] = _c.llama_vocab_bos
 vocab_eos: Fn[[Address], int] = _c.llama_vocab_eos
 vocab_sep: Fn[[Address], int] = _c.llama_vocab_sep
