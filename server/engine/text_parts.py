@@ -21,8 +21,8 @@ _LOOK_BACK: Final = 1024
 
 _RUN: Final = re.compile(r"\S+|\s+")
 _PLACE: Final = re.compile(r'(?<=[A-Za-z0-9])(?=[,;({\["<=+])')
-"""Before punctuation behind a letter or digit: words end there in all of the expressions. Characters that stand
-within the names of control tokens are not among it."""
+"""Before punctuation behind a letter or digit: words end there in all of the expressions. Characters that are
+part of the names of control tokens are left out."""
 
 
 def text_parts(text: str) -> list[str]:
