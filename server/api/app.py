@@ -9,7 +9,7 @@ from server.api import olla, rerank
 from server.api.anthropic import messages
 from server.api.middleware import HostGuard, OriginGuard
 from server.api.ollama import blobs, general, inference, models
-from server.api.openai import chat, completions, embeddings, later, responses
+from server.api.openai import chat, completions, embeddings, responses, transcriptions
 from server.api.openai import models as openai_models
 from server.api.routing import Router
 from server.services.protocols import ResponseArchive, Services
@@ -48,7 +48,7 @@ def create_app(services: Services, settings: ApiSettings, archive: ResponseArchi
             *openai_models.routes(services),
             *responses.routes(services, archive),
             *messages.routes(services),
-            *later.routes(services),
+            *transcriptions.routes(services),
             *olla.routes(services),
         ]
     )

@@ -34,6 +34,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     path: Mapping[str, str]
     query: str
     user_agent: str
+    content_type: str
 
 
 def keep(error: OllaError) -> OllaError:
@@ -126,6 +127,7 @@ def _call(services: Services, scope: Scope, body: bytes) -> Call:
         path=scope.get("path_params", {}),
         query=scope["query_string"].decode("latin-1"),
         user_agent=agent,
+        content_type=headers.get("content-type", ""),
     )
 
 

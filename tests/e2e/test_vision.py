@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,9 @@ import ollama
 import openai
 import pytest
 
-from tests.support.live_server import live_server
-from tests.support.vision_models import KINDS, picture, write_vision_model
+from tests.support.live_server import create_model, live_server
+from tests.support.vision_models import CHAT_TEMPLATE, KINDS, picture, write_vision_model
 
-TEMPLATE = (
-    "{%- for m in messages -%}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{%- endfor -%}<|im_start|>"
-)
 GREEDY: dict[str, Any] = {"temperature": 0, "num_predict": 12, "num_ctx": 2048, "seed": 1}
 
 
@@ -27,19 +23,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("vision")
     with live_server(folder) as client:
         for kind in KINDS:
-            files = write_vision_model(folder, kind, chat_template=TEMPLATE)
-            _create(client, kind, files.text, files.projector)
-        _create(client, "blind", folder / "llava.gguf")
+            files = write_vision_model(folder, kind, chat_template=CHAT_TEMPLATE)
+            create_model(client, kind, files.text, files.projector)
+        create_model(client, "blind", folder / "llava.gguf")
         yield client
-
-
-def _create(client: httpx.Client, name: str, *paths: Path) -> None:
-    digests: dict[str, str] = {}
-    for path in paths:
-        digests[path.name] = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-        client.post(f"/api/blobs/{digests[path.name]}", content=path.read_bytes()).raise_for_status()
-    reply = client.post("/api/create", json={"model": name, "files": digests, "stream": False})
-    assert reply.status_code == 200, reply.text
 
 
 def _look(client: httpx.Client, model: str, *seeds: int, **extra: Any) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -36,3 +38,15 @@ def live_server(folder: Path, **variables: str) -> Iterator[httpx.Client]:
             yield client
     finally:
         thread.stop()
+
+
+def create_model(client: httpx.Client, name: str, *paths: Path, **fields: Any) -> None:
+    """Make a model from files: its weights, and projectors or adapters."""
+    digests: dict[str, str] = {}
+    for path in paths:
+        data = path.read_bytes()
+        digests[path.name] = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        client.post(f"/api/blobs/{digests[path.name]}", content=data).raise_for_status()
+    body = {"model": name, "files": digests, "stream": False, **fields}
+    reply = client.post("/api/create", json=body)
+    assert reply.status_code == 200, reply.text

@@ -20,6 +20,10 @@ from tests.support.tiny_gguf import Typed, byte_tokens, gguf_bytes
 
 KINDS: Final = ("llava", "gemma3", "qwen2vl")
 
+CHAT_TEMPLATE: Final = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}<|im_start|>"
+)
+
 N_CTX_TRAIN: Final = 2048
 IMAGE_SIZE: Final = 64
 """Pixels of a side that llava's and gemma3's images are scaled to."""
@@ -56,10 +60,10 @@ def write_vision_model(folder: Path, kind: str, *, chat_template: str = "") -> V
     return VisionModel(text, projector)
 
 
-def write_hearing_model(folder: Path) -> VisionModel:
+def write_hearing_model(folder: Path, *, chat_template: str = "") -> VisionModel:
     """Write a text model and a projector that hears: an encoder like Whisper's, with Ultravox's connector."""
     text, projector = folder / "ultravox.gguf", folder / "ultravox-mmproj.gguf"
-    text.write_bytes(_text_model("llava", ""))
+    text.write_bytes(_text_model("llava", chat_template))
     projector.write_bytes(_hearing_projector())
     return VisionModel(text, projector)
 

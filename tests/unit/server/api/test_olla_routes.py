@@ -168,14 +168,6 @@ async def test_models_for_openai(client: httpx.AsyncClient, services: ScriptedSe
     assert missing.json()["error"]["message"] == "model 'nope:latest' not found"
 
 
-@pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages", "/v1/audio/transcriptions"])
-async def test_routes_to_come_say_so(path: str, client: httpx.AsyncClient) -> None:
-    reply = await client.post(path, json={})
-    assert reply.status_code == 501
-    expected = f"{path} is not supported by this version of olla yet"
-    assert reply.json()["error"]["message"] == expected
-
-
 async def test_failures_of_the_server_are_api_errors(
     client: httpx.AsyncClient, services: ScriptedServices
 ) -> None:
