@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal, cast
@@ -60,10 +60,11 @@ class OllaApp(App[QuitChoice]):
 
     def __init__(
         self,
-        services: Services,
+        open_services: Callable[[], Awaitable[Services]],
         settings: TuiSettings,
         *,
         attached: bool,
+        serving: Callable[[], Awaitable[None]] | None = None,
         address: str = "127.0.0.1:11434",
         history: HistoryStore | None = None,
         link: LinkRate | None = None,
@@ -76,7 +77,10 @@ class OllaApp(App[QuitChoice]):
         """Make the workstation.
 
         Args:
+            open_services: gives the services; asked once the first frame is out.
             attached: the server is another process, which the screen never ends.
+            serving: waits until the server of this process answers requests. What it or `open_services`
+                raises ends the screen, and is its `failure`.
             address: host and port, for the header.
             history: where chats are kept; None keeps them nowhere.
             hang_up: lets go of the terminal once it is gone; the server then goes on without a screen.
@@ -91,8 +95,12 @@ class OllaApp(App[QuitChoice]):
         self.state = Workstation(
             address=address, attached=attached, glyphs=ASCII if settings.ascii_only else UNICODE
         )
+        self.failure: BaseException | None = None
+        self._open_services = open_services
+        self._serving = serving
+        self._starting: asyncio.Task[None] | None = None
         self.bridge = Bridge(
-            services,
+            None,
             self.state,
             poll_s=settings.poll_s,
             frames_per_s=settings.frames_per_s,
@@ -111,6 +119,15 @@ class OllaApp(App[QuitChoice]):
         self._register_themes()
 
     # --- start and end ---
+
+    def get_default_screen(self) -> MainScreen:
+        return self.main
+
+    def refresh_css(self, animate: bool = True) -> None:
+        if self.screen_stack:
+            super().refresh_css(animate)
+        else:  # a theme was set before there is anything to style
+            self.stylesheet.set_variables(self.get_css_variables())
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return default_variables()
@@ -149,20 +166,30 @@ class OllaApp(App[QuitChoice]):
         if changed:
             self.set_keymap(changed)
         self._listen_to_signals()
-        await self.push_screen(self.main)  # keys wait until there is something to write into
+        await self.main.is_up.wait()  # keys wait until there is something to write into
         # The first frame goes out before the store and the history are read.
         self.call_after_refresh(self._start)
 
     def _start(self) -> None:
-        self.bridge.start(self)
-        self.bridge.order(self._load_prompts())
-        self.bridge.order(asyncio.to_thread(markdown.warm_up))
+        self._starting = asyncio.create_task(self._connect(), name="olla-start")
         problems = [*self.settings.warnings, *self._theme_problems, *self._key_problems]
         problems += [str(clash) for clash in clashes(self.keys, PLACES)]
         for problem in problems:
             self.notice(problem, "warning", "")
-        for note in self._notes:
-            self.notice(note, "information", "")
+
+    async def _connect(self) -> None:
+        """Get hold of the services, and end when their server cannot start."""
+        try:
+            self.bridge.connect(await self._open_services())
+            self.bridge.start(self)
+            self.bridge.order(self._get_ready())
+            if self._serving is not None:
+                await self._serving()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.failure = error
+            self.exit()
 
     def _listen_to_signals(self) -> None:
         """End in order when the terminal hangs up or the process is told to end."""
@@ -180,12 +207,18 @@ class OllaApp(App[QuitChoice]):
         hang_up()
         self.exit("keep")
 
-    async def _load_prompts(self) -> None:
+    async def _get_ready(self) -> None:
+        """Do what can wait until the store is on the screen."""
+        await self.bridge.has_polled.wait()
+        for note in self._notes:
+            self.notice(note, "information", "")
         self.main.chat_pane.composer.set_history(await self.desk.prompts())
+        await asyncio.to_thread(markdown.warm_up)
 
     async def on_unmount(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
         await self.bridge.close()
-        await self.bridge.services.aclose()
         await self.desk.close()
 
     # --- what the bridge tells ---

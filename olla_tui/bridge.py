@@ -61,11 +61,15 @@ class LinkRate(Protocol):
 
 
 class Bridge:
-    """Keeps a `Workstation` up to date and carries out what the user asks of the services."""
+    """Keeps a `Workstation` up to date and carries out what the user asks of the services.
+
+    Attributes:
+        has_polled: set once the services have been asked for the first time, whatever came of it.
+    """
 
     def __init__(
         self,
-        services: Services,
+        services: Services | None,
         state: Workstation,
         *,
         poll_s: float = 0.4,
@@ -73,7 +77,7 @@ class Bridge:
         clock: Callable[[], float] = time.time,
         link: LinkRate | None = None,
     ) -> None:
-        self.services = services
+        self._services = services
         self.state = state
         self.clock = clock
         self._poll_s = poll_s
@@ -87,8 +91,21 @@ class Bridge:
         self._models_due_at = 0.0
         self._wants_logs = False
         self._woken = asyncio.Event()
+        self._told_at = float("-inf")  # on the loop's clock
+        self.has_polled = asyncio.Event()
 
     # --- polling ---
+
+    @property
+    def services(self) -> Services:
+        """What is asked. Raises: ServerUnreachable before there are any."""
+        if self._services is None:
+            raise ServerUnreachable("the server is still starting", hint="Try again in a moment.")
+        return self._services
+
+    def connect(self, services: Services) -> None:
+        """Ask these from now on."""
+        self._services = services
 
     def start(self, listener: Listener) -> None:
         """Begin to pull; changes go to `listener`."""
@@ -96,7 +113,7 @@ class Bridge:
         self._keep(asyncio.create_task(self._poll_forever(), name="olla-bridge-poll"))
 
     async def close(self) -> None:
-        """End every task; answers under way are stopped."""
+        """End every task, and close the services; answers under way are stopped."""
         self._listener = None
         tasks = [*self._tasks, *self._answers.values()]
         for task in tasks:
@@ -104,6 +121,8 @@ class Bridge:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._flush_handle is not None:
             self._flush_handle.cancel()
+        if self._services is not None:
+            await self._services.aclose()
 
     def watch_logs(self, on: bool) -> None:
         """Pull log lines, or leave them where they are while nobody looks."""
@@ -132,15 +151,7 @@ class Bridge:
         state.now = self.clock()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                snapshot = await self.services.status.snapshot()
-                self._touch_if(state.fold_snapshot(snapshot), "status")
-                self._count_answer()
-                if state.now >= self._models_due_at:
-                    await self._list_models()
-                    self._models_due_at = state.now + MODELS_EVERY_S
-                if self._wants_logs:
-                    lines = await self.services.status.logs(after=state.logs.last_number)
-                    self._touch_if(state.fold_logs(lines), "logs")
+                await self._ask()
         except TimeoutError:
             self._touch_if(state.fold_failure("the server does not answer"), "status")
         except ServerUnreachable:
@@ -151,11 +162,23 @@ class Bridge:
             log.exception("the status could not be read")
             self._touch_if(state.fold_failure("the status could not be read; see the log"), "status")
         self._measure_link()
+        self.has_polled.set()
 
-    async def _list_models(self) -> None:
-        models = await self.services.models.list_models()
-        bundled = await self.services.models.bundled()
-        self._touch_if(self.state.fold_models(models, bundled), "models")
+    async def _ask(self) -> None:
+        """Ask for all that is due, then fold it: what belongs together is told together."""
+        state, status, models = self.state, self.services.status, self.services.models
+        snapshot = await status.snapshot()
+        store = None
+        if state.now >= self._models_due_at:
+            store = (await models.list_models(), await models.bundled())
+        lines = await status.logs(after=state.logs.last_number) if self._wants_logs else ()
+        self._touch_if(state.fold_snapshot(snapshot), "status")
+        self._count_answer()
+        if store is not None:
+            self._touch_if(state.fold_models(*store), "models")
+            self._models_due_at = state.now + MODELS_EVERY_S
+        if lines:
+            self._touch_if(state.fold_logs(lines), "logs")
 
     def _count_answer(self) -> None:
         """Give the open chat the server's count of its tokens: one chunk may hold several."""
@@ -280,12 +303,15 @@ class Bridge:
             self._touch(part)
 
     def _touch(self, *parts: Part) -> None:
+        """Tell at once after a pause, and a frame's time after the last telling otherwise."""
         self._dirty.update(parts)
         if self._flush_handle is None and self._listener is not None:
-            self._flush_handle = asyncio.get_running_loop().call_later(self._frame_s, self._flush)
+            loop = asyncio.get_running_loop()
+            self._flush_handle = loop.call_at(max(loop.time(), self._told_at + self._frame_s), self._flush)
 
     def _flush(self) -> None:
         self._flush_handle = None
+        self._told_at = asyncio.get_running_loop().time()
         parts, self._dirty = frozenset(self._dirty), set()
         if self._listener is not None and parts:
             self._listener.state_changed(parts)

@@ -109,10 +109,18 @@ async def serve(
     *,
     started: Callable[[], None],
     stop: asyncio.Event,
+    services_started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve on the socket until `stop` is set; then end open requests, workers and the socket."""
+    """Serve on the socket until `stop` is set; then end open requests, workers and the socket.
+
+    Args:
+        started: called once requests are answered.
+        services_started: called once the services work, a little before.
+    """
     await services.start()
-    server = _server(services, settings)
+    services_started()
+    # In a thread, because the services are used meanwhile: its imports take a tenth of a second.
+    server = await asyncio.to_thread(_server, services, settings)
     serving = asyncio.create_task(server.serve(sockets=[sock]), name="http")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
@@ -139,6 +147,7 @@ class ServerThread:
 
         self.settings = settings_of(sock, settings)
         self._sock = sock
+        self._has_services = threading.Event()
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._stop: asyncio.Event | None = None
@@ -155,9 +164,16 @@ class ServerThread:
         self.launch()
         self.wait_until_started()
 
+    def wait_for_services(self) -> None:
+        """Wait until the services work. Raises: what kept the server from starting."""
+        self._wait_for(self._has_services)
+
     def wait_until_started(self) -> None:
         """Wait until requests are answered. Raises: what kept the server from starting."""
-        if not self._ready.wait(START_TIMEOUT_S):
+        self._wait_for(self._ready)
+
+    def _wait_for(self, event: threading.Event) -> None:
+        if not event.wait(START_TIMEOUT_S):
             raise OllaError("the server did not start in time")
         if self._failure is not None:
             raise self._failure
@@ -179,9 +195,17 @@ class ServerThread:
         except BaseException as error:
             self._failure = error
         finally:
+            self._has_services.set()
             self._ready.set()
             self.loop.close()
 
     async def _main(self) -> None:
         self._stop = asyncio.Event()
-        await serve(self.services, self._sock, self.settings, started=self._ready.set, stop=self._stop)
+        await serve(
+            self.services,
+            self._sock,
+            self.settings,
+            started=self._ready.set,
+            stop=self._stop,
+            services_started=self._has_services.set,
+        )

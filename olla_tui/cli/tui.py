@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import FrameType
@@ -20,7 +20,7 @@ from server.settings import Settings
 
 if TYPE_CHECKING:
     from olla_tui.app import OllaApp, QuitChoice
-    from server.serve import ServerThread
+    from olla_tui.cli.own_server import OwnServer
     from server.services.protocols import Services
 
 log = logging.getLogger("olla.screen")
@@ -37,19 +37,19 @@ class Connection:
     Attributes:
         settings: those of the start, with the port that the server listens on.
         open_services: makes the services for one run of the screen, whose loop they belong to.
-        thread: runs the server in this process; None when the screen is attached to another process.
+        own: the server of this process; None when the screen is attached to another one.
         note: a sentence about the connection, "" when there is nothing to say.
     """
 
     settings: Settings
-    open_services: Callable[[], Services]
-    thread: ServerThread | None
+    open_services: Callable[[], Awaitable[Services]]
+    own: OwnServer | None
     note: str = ""
 
     def close(self) -> None:
         """End the server, if it is ours."""
-        if self.thread is not None:
-            self.thread.stop()
+        if self.own is not None:
+            self.own.stop()
 
 
 def run_workstation(settings: Settings) -> int:
@@ -70,8 +70,8 @@ def run_workstation(settings: Settings) -> int:
                 raise
     except OllaError as error:
         return fail(error)
-    if choice == "keep" and connection.thread is not None:
-        serve_on(connection.thread)
+    if choice == "keep" and connection.own is not None:
+        serve_on(connection.own)
     connection.close()
     if choice is None:
         log_file = settings.olla_dir / "logs" / LOG_NAME
@@ -86,7 +86,7 @@ def fail(error: OllaError) -> int:
 
 
 def connect(settings: Settings) -> Connection:
-    """Start a server where the settings say, or attach to the one that is there.
+    """Take the address that the settings say for a server, or attach to the one that is there.
 
     Raises: OllaError when the address can neither be bound nor answers like a server of ours.
     """
@@ -97,7 +97,7 @@ def connect(settings: Settings) -> Connection:
             )
         return attach(settings)
 
-    from server.serve import AddressInUse, ServerThread, bind
+    from server.serve import AddressInUse, bind
 
     try:
         sock = bind(settings)
@@ -109,11 +109,10 @@ def connect(settings: Settings) -> Connection:
             ) from None
         return attach(settings)
 
-    from olla_tui.client.crossloop import CrossLoopServices
+    from olla_tui.cli.own_server import OwnServer
 
-    thread = ServerThread(settings, sock)
-    thread.start()
-    return Connection(thread.settings, lambda: CrossLoopServices(thread.services, thread.loop), thread)
+    own = OwnServer(settings, sock)
+    return Connection(own.settings, own.services, own)
 
 
 def attach(settings: Settings) -> Connection:
@@ -121,17 +120,26 @@ def attach(settings: Settings) -> Connection:
     from olla_tui.client.remote import RemoteServices
 
     note = f"attached to the server at {settings.base_url}"
-    return Connection(settings, lambda: RemoteServices.at(settings.base_url), None, note)
+
+    async def services() -> Services:
+        return RemoteServices.at(settings.base_url)
+
+    return Connection(settings, services, None, note)
 
 
 def run_screen(connection: Connection, guard: TerminalGuard) -> QuitChoice | None:
-    """Run the screen, once more after a fault of its own; None when it failed again."""
+    """Run the screen, once more after a fault of its own; None when it failed again.
+
+    Raises: what kept the server of this process from starting.
+    """
     for attempt in range(MAX_CRASHES + 1):
         app = make_app(connection, guard, restarted=attempt > 0)
         choice = app.run(mouse=connection.settings.mouse)
         # Textual leaves its handlers in place, and they would start the screen of a driver that has ended.
         for number in (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH):
             signal.signal(number, signal.SIG_DFL)
+        if app.failure is not None:
+            raise app.failure
         if choice is not None or app.return_code == 0:
             return choice or "quit"
         if terminal_is_gone():
@@ -168,9 +176,10 @@ def make_app(connection: Connection, guard: TerminalGuard, *, restarted: bool = 
     if restarted:
         notes.append("the screen failed and was started again; the log has the details")
     return OllaApp(
-        connection.open_services(),
+        connection.open_services,
         own,
-        attached=connection.thread is None,
+        serving=connection.own.answering if connection.own else None,
+        attached=connection.own is None,
         address=f"{settings.host or '127.0.0.1'}:{settings.port}",
         history=HistoryStore(own.history_file) if own.history_file else None,
         link=guard.output,
@@ -180,16 +189,14 @@ def make_app(connection: Connection, guard: TerminalGuard, *, restarted: bool = 
     )
 
 
-def serve_on(thread: ServerThread) -> None:
+def serve_on(own: OwnServer) -> None:
     """Go on serving without a screen until a signal ends it."""
     try:
         # Where the terminal has hung up, the words disappear and the signal is no reason to end.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _interrupt)
-        print(
-            f"olla serves at {thread.settings.base_url}; ctrl+c ends it, `olla` opens the workstation again."
-        )
-        thread.join()
+        print(f"olla serves at {own.settings.base_url}; ctrl+c ends it, `olla` opens the workstation again.")
+        own.join()
     except KeyboardInterrupt:
         return
 

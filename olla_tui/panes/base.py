@@ -25,6 +25,7 @@ class Pane(Widget, metaclass=_AbstractWidget):
     Attributes:
         pane_id: as in `olla_tui.actions.PANES`.
         HELP: what help says about it, in a few sentences.
+        expected_columns: its width before it is laid out for the first time.
     """
 
     DEFAULT_CSS = """
@@ -37,6 +38,12 @@ class Pane(Widget, metaclass=_AbstractWidget):
     def __init__(self, bridge: Bridge) -> None:
         super().__init__(id=f"pane-{self.pane_id}")
         self.bridge = bridge
+        self.expected_columns = 0
+
+    @property
+    def columns(self) -> int:
+        """Cells in a row."""
+        return self.size.width or self.expected_columns
 
     @property
     def pane_title(self) -> str:
@@ -55,7 +62,7 @@ class Pane(Widget, metaclass=_AbstractWidget):
     def show_title(self, note: str = "") -> None:
         """Show the pane's title in a rule, with a note beside it."""
         board = self.query_one(".pane-title", LineBoard)
-        board.show([rule(self.pane_title, max(0, self.size.width), note, line=self.state.glyphs.rule)])
+        board.show([rule(self.pane_title, max(0, self.columns), note, line=self.state.glyphs.rule)])
 
     @abstractmethod
     def refresh_from(self, parts: frozenset[str]) -> None:

@@ -90,6 +90,7 @@ class ChatPane(Pane):
         self._shown_version = -1
         self._shown: tuple[Turn, ...] = ()
         self._last_turn_id = -1  # in the transcript
+        self.set_class(not self.chat.turns, "-welcome", update=False)
 
     def compose(self) -> ComposeResult:
         yield LineBoard(id="chat-title")
@@ -153,7 +154,7 @@ class ChatPane(Pane):
     # --- drawing ---
 
     def _show_lines(self) -> None:
-        chat, width = self.chat, self.size.width
+        chat, width = self.chat, self.columns
         title = fit_row(turns.title_row(self.state, chat, width), width)
         self.query_one("#chat-title", LineBoard).show([title])
         self._show_chips()
@@ -162,7 +163,7 @@ class ChatPane(Pane):
             self.query_one("#welcome", LineBoard).show(turns.welcome_rows(self.state, chat))
 
     def _show_chips(self) -> None:
-        width, has_text = self.size.width, bool(self.composer.text)
+        width, has_text = self.columns, bool(self.composer.text)
         chips = turns.chips_row(self.state, self.chat, width, has_text=has_text)
         self.query_one("#chips", LineBoard).show([chips])
 

@@ -46,7 +46,7 @@ class GpusPane(Pane):
         self.query_one("#devices").focus()
 
     def refresh_from(self, parts: frozenset[str]) -> None:
-        self.query_one("#devices", LineBoard).show(self._rows(self.size.width - 1, self.size.height))
+        self.query_one("#devices", LineBoard).show(self._rows(self.columns - 1, self.size.height))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "window" and parameters:

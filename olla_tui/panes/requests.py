@@ -112,7 +112,7 @@ class RequestsPane(Pane):
         if not self.has_class("-detail") or chosen is None:
             return
         board = self.query_one("#request-detail", LineBoard)
-        rows: list[Row] = [rule(f"Request {chosen.id}", self.size.width, line=self.state.glyphs.rule)]
+        rows: list[Row] = [rule(f"Request {chosen.id}", self.columns, line=self.state.glyphs.rule)]
         for label, text in requests.detail_lines(chosen):
             role = "bad" if label == "error" else ""
             rows.append(row(Span(" " + fit(label, LABEL_WIDTH), "muted"), Span(text, role)))

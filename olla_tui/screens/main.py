@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -19,11 +21,6 @@ from olla_tui.palette import Command, command_title, palette_actions
 from olla_tui.panes.base import Pane
 from olla_tui.panes.chat import ChatPane
 from olla_tui.panes.chat_desk import ChatDesk
-from olla_tui.panes.gpus import GpusPane
-from olla_tui.panes.logs import LogsPane
-from olla_tui.panes.models import ModelsPane
-from olla_tui.panes.requests import RequestsPane
-from olla_tui.panes.running import RunningPane
 from olla_tui.screens.dialogs import Dialogs
 from olla_tui.settings import TuiSettings
 from olla_tui.state.header import header_row, hints_row, tabs_row
@@ -33,7 +30,8 @@ from olla_tui.state.rows import Span, row
 from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.composer import is_written
 
-SIZES = ("none", "tiny", "narrow", "wide", "huge")
+SIZE_CLASSES = frozenset({"-none", "-tiny", "-narrow", "-wide", "-huge", "-tall"})
+ALL_PARTS = frozenset(("status", "models", "logs", "chat"))
 N_MODEL_COMMANDS = 50
 
 
@@ -58,61 +56,97 @@ class MainScreen(Screen[None]):
         self._settings = settings
         self._keys = keys or DEFAULT_KEYS
         self.active = "chat"
+        self.is_up = asyncio.Event()
         self._last = "chat"
         self._main = "chat"
         self._layout_choice = Layout("narrow", False)
+        self._panes: dict[str, Pane] = {}
+        self._growing = asyncio.Lock()
         self.dialogs = Dialogs(self, bridge, desk)
 
     def compose(self) -> ComposeResult:
+        # Before there is anything below it: later, each class would style everything again.
+        self._choose_layout()
         yield LineBoard(id="header")
         yield LineBoard(id="tabs")
         with Horizontal(id="body"):
-            yield ModelsPane(self.bridge)
+            if self._layout_choice.library:
+                yield self._make_pane("models")
             with Container(id="stack"):
-                yield ChatPane(
-                    self.bridge,
-                    self.desk,
-                    editor=self._settings.editor,
-                    low_bandwidth=self._settings.low_bandwidth,
-                )
-                yield RunningPane(self.bridge)
-                yield GpusPane(self.bridge)
-                yield RequestsPane(self.bridge)
-                yield LogsPane(self.bridge)
+                yield self._make_pane("chat")
             yield LineBoard(id="rail")
         yield LineBoard(id="footer")
         yield LineBoard(id="too-small")
 
-    def on_mount(self) -> None:
-        self._choose_layout()
-        self.show_pane("chat")
+    async def on_mount(self) -> None:
+        await self.show_pane("chat")
+        self.call_after_refresh(self.is_up.set)
+
+    def _screen_resized(self, size: Size) -> None:
+        # Textual lays the screen out for every event of its size, and each layout brings another one about.
+        if size != self._compositor.size:
+            super()._screen_resized(size)
+
+    def _compositor_refresh(self) -> None:
+        if self.app._batch_count:
+            self.refresh()  # what is drawn within a batch is thrown away, and needed after it
+        else:
+            super()._compositor_refresh()
 
     # --- panes ---
 
-    def pane(self, name: str) -> Pane:
-        """The pane of that id."""
-        pane = self.query_one(f"#pane-{name}")
-        assert isinstance(pane, Pane)
+    def _make_pane(self, name: str) -> Pane:
+        if name == "chat":
+            settings = self._settings
+            pane: Pane = ChatPane(
+                self.bridge, self.desk, editor=settings.editor, low_bandwidth=settings.low_bandwidth
+            )
+        else:
+            pane = side_pane(name)(self.bridge)
+        pane.set_class(name == self.active, "-shown", update=False)
+        pane.expected_columns = self._columns_of(name)
+        self._panes[name] = pane
         return pane
+
+    def _columns_of(self, name: str) -> int:
+        """How wide a pane will be."""
+        width, layout = self.app.size.width, self._layout_choice
+        beside = layout.rail + (layout.library if name != "models" else 0)
+        return width - (0 if self.has_class("-zoomed") else beside)
+
+    async def have_pane(self, name: str) -> Pane:
+        """The pane of that id; it is made when it is wanted first."""
+        async with self._growing:
+            if name not in self._panes:
+                # Before the stack, whose place is between the library and the rail.
+                at = {"before": "#stack"} if name == "models" else {}
+                place = self.query_one("#body" if name == "models" else "#stack")
+                await place.mount(self._make_pane(name), **at)
+        return self._panes[name]
+
+    def pane(self, name: str) -> Pane:
+        """The pane of that id, which has been shown before. Raises: KeyError."""
+        return self._panes[name]
 
     @property
     def chat_pane(self) -> ChatPane:
         """The chat's pane."""
         return self.query_one(ChatPane)
 
-    def show_pane(self, name: str) -> None:
+    async def show_pane(self, name: str) -> None:
         """Show a pane and give it the focus."""
+        pane = await self.have_pane(name)
         if name != self.active:
             self._last = self.active
         self.active = name
         if name != "models":
             self._main = name
         self.set_class(name == "models", "-models")
-        for other, _ in PANES:
-            self.pane(other).set_class(other == (name if other == "models" else self._main), "-shown")
+        for other, known in self._panes.items():
+            known.set_class(other == (name if other == "models" else self._main), "-shown")
         self._watch_logs()
-        self._refresh_all(frozenset(("status", "models", "logs", "chat")))
-        self.pane(name).focus_inside()
+        self._refresh_all(ALL_PARTS)
+        pane.focus_inside()
 
     def visible_panes(self) -> list[Pane]:
         """The panes that can be seen now."""
@@ -121,26 +155,29 @@ class MainScreen(Screen[None]):
         names = {self.active}
         if self._layout_choice.size == "huge" and not self.has_class("-zoomed"):
             names |= {"models", self._main}
-        return [self.pane(name) for name, _ in PANES if name in names]
+        return [pane for name, pane in self._panes.items() if name in names]
 
-    def on_resize(self) -> None:
-        self._choose_layout()
-
-    def _choose_layout(self) -> None:
-        layout = choose_layout(self.size.width, self.size.height)
+    async def on_resize(self) -> None:
         was_small = self._layout_choice.size == "none"
-        self._layout_choice = layout
-        for size in SIZES:
-            self.set_class(size == layout.size, f"-{size}")
-        self.set_class(layout.tall, "-tall")
+        self._choose_layout()
+        layout = self._layout_choice
+        if layout.library:
+            await self.have_pane("models")
         self._watch_logs()
-        self._refresh_all(frozenset(("status", "models", "logs", "chat")))
+        self._refresh_all(ALL_PARTS)
         # The new sizes of panes and rail are known after the layout that this brings about.
-        self.call_after_refresh(self._refresh_all, frozenset(("status", "models", "logs", "chat")))
+        self.call_after_refresh(self._refresh_all, ALL_PARTS)
         if layout.size == "none":
             self.set_focus(None)  # nobody writes where nothing can be seen
         elif was_small:
             self.call_after_refresh(self.pane(self.active).focus_inside)
+
+    def _choose_layout(self) -> None:
+        width, height = self.app.size
+        self._layout_choice = layout = choose_layout(width, height)
+        wanted = {f"-{layout.size}", *(["-tall"] if layout.tall else [])}
+        if wanted != self.classes & SIZE_CLASSES:
+            self.set_classes((self.classes - SIZE_CLASSES) | wanted)
 
     def _watch_logs(self) -> None:
         self.bridge.watch_logs(self.active == "logs" or self._rail_has_log())
@@ -155,9 +192,9 @@ class MainScreen(Screen[None]):
         self._refresh_all(event.parts)
 
     def _refresh_all(self, parts: frozenset[str]) -> None:
-        if not self.is_mounted:
+        if not self._panes:
             return
-        width, height = self.size.width, self.size.height
+        width, height = self.app.size
         state = self.bridge.state
         if self._layout_choice.size == "none":
             self.query_one("#too-small", LineBoard).show(too_small_rows(width))
@@ -187,7 +224,7 @@ class MainScreen(Screen[None]):
         leave = row(
             Span(self._first_key(BY_ID["app.quit"]), "key", "app.quit"), Span(" quit ", "muted", "app.quit")
         )
-        self.query_one("#footer", LineBoard).show([hints_row(hints, leave, self.size.width)])
+        self.query_one("#footer", LineBoard).show([hints_row(hints, leave, self.app.size.width)])
 
     def on_key(self, event: events.Key) -> None:
         """What is written before the prompt has the focus belongs to it all the same."""
@@ -207,9 +244,7 @@ class MainScreen(Screen[None]):
 
     def place_of(self, action: Action) -> Widget:
         """The widget that carries out an action."""
-        if action.place in dict(PANES):
-            return self.pane(action.place)
-        return self
+        return self.pane(action.place) if action.place in dict(PANES) else self
 
     def _works(self, action: Action, place: Widget) -> bool:
         name, _, arguments = action.call.rpartition(".")[2].partition("(")
@@ -219,6 +254,8 @@ class MainScreen(Screen[None]):
     async def do(self, action_id: str) -> None:
         """Carry out an action of the registry, as its key would."""
         action = BY_ID[action_id]
+        if action.place in dict(PANES):
+            await self.have_pane(action.place)
         place = self.place_of(action)
         if self._works(action, place):
             await self.app.run_action(action.call, default_namespace=place)
@@ -261,20 +298,20 @@ class MainScreen(Screen[None]):
         event.stop()
         self.dialogs.open(event.kind, event.name)
 
-    def on_chat_wanted(self, event: ChatWanted) -> None:
+    async def on_chat_wanted(self, event: ChatWanted) -> None:
         event.stop()
         self.desk.new(event.model)
-        self.show_pane("chat")
+        await self.show_pane("chat")
 
     # --- actions ---
 
-    def action_show_pane(self, name: str) -> None:
+    async def action_show_pane(self, name: str) -> None:
         """Go to a pane."""
-        self.show_pane(name)
+        await self.show_pane(name)
 
-    def action_last_pane(self) -> None:
+    async def action_last_pane(self) -> None:
         """Go back to the pane before."""
-        self.show_pane(self._last)
+        await self.show_pane(self._last)
 
     def action_zoom(self) -> None:
         """Hide the parts beside the main pane, or show them again."""
@@ -295,3 +332,26 @@ class MainScreen(Screen[None]):
     def action_palette(self) -> None:
         """Open the command palette."""
         self.app.action_command_palette()
+
+
+def side_pane(name: str) -> type[Pane]:
+    """The class of a pane beside the chat; imported when it is first wanted."""
+    if name == "models":
+        from olla_tui.panes.models import ModelsPane
+
+        return ModelsPane
+    if name == "running":
+        from olla_tui.panes.running import RunningPane
+
+        return RunningPane
+    if name == "gpus":
+        from olla_tui.panes.gpus import GpusPane
+
+        return GpusPane
+    if name == "requests":
+        from olla_tui.panes.requests import RequestsPane
+
+        return RequestsPane
+    from olla_tui.panes.logs import LogsPane
+
+    return LogsPane

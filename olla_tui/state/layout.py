@@ -44,7 +44,7 @@ def choose_layout(columns: int, rows: int) -> Layout:
         return Layout("narrow", tall)
     if columns < HUGE_FROM:
         return Layout("wide", tall, rail=40)
-    return Layout("huge", tall, rail=50, library=40)
+    return Layout("huge", tall, rail=50, library=44)
 
 
 def too_small_rows(width: int) -> list[Row]:

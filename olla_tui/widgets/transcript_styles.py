@@ -45,7 +45,7 @@ def _resolve(variables: Mapping[str, str], name: str) -> Color | None:
             break
         name = text[1:]
     try:
-        return Color.parse(text)
+        return Color.parse(text) if text else None  # an error costs a search for names like it
     except ColorParseError:
         return None
 

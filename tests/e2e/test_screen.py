@@ -181,6 +181,30 @@ def test_a_port_that_a_foreign_server_has_is_told_in_one_line(environment: dict[
     assert "OLLAMA_HOST" in lines[0]
 
 
+def test_a_store_that_cannot_be_made_is_told_in_one_line(
+    environment: dict[str, str], tmp_path: Path, port: int
+) -> None:
+    (tmp_path / "file").write_text("where a folder must be")
+    models = {"OLLAMA_MODELS": str(tmp_path / "file" / "models")}
+    with PtyProgram(OLLA, environment={**environment, **models}) as olla:
+        assert olla.finish() == 1
+    _, _, told = olla.output.rpartition(b"\x1b[?1049l")
+    lines = re.sub(rb"\x1b\[[0-?]*[a-zA-Z]", b"", bytes(told)).decode().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("Error: ")
+    assert str(tmp_path / "file") in lines[0]
+    assert is_free(port)
+
+
+def test_one_may_leave_before_the_server_has_started(olla: PtyProgram, port: int) -> None:
+    olla.wait_for(b"\x1b[?1049h")
+    olla.type(CTRL_Q)
+    olla.shows("Quit olla?")
+    olla.type(ENTER)
+    assert olla.finish() == 0
+    assert is_free(port)
+
+
 def test_without_a_terminal_one_line_says_what_serves(environment: dict[str, str]) -> None:
     done = subprocess.run(
         OLLA, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WAIT_S

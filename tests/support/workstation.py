@@ -35,16 +35,22 @@ class TestSettings(TuiSettings):
 def workstation(
     script: Script | None = None,
     *,
+    services: ScriptedServices | None = None,
     attached: bool = False,
     history: HistoryStore | None = None,
     settings: TuiSettings | None = None,
     first_id: int = 1,
 ) -> OllaApp:
     """A workstation on scripted services, with ids that count from `first_id` for its chats."""
-    script = script or Script()
+    script = script or (services.script if services else Script())
+    connected = services or ScriptedServices(script)
     ids = itertools.count(first_id)
+
+    async def open_services() -> ScriptedServices:
+        return connected
+
     return OllaApp(
-        ScriptedServices(script),
+        open_services,
         settings or TestSettings(),
         attached=attached,
         history=history,

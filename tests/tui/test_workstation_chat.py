@@ -6,7 +6,7 @@ import pytest
 
 from olla_tui.history.store import HistoryStore
 from server.errors import OutOfMemory
-from tests.support.scripted_tui_services import Script, busy_script, empty_script
+from tests.support.scripted_tui_services import Script, ScriptedServices, busy_script, empty_script
 from tests.support.workstation import (
     TestSettings,
     driven,
@@ -45,8 +45,9 @@ async def test_the_first_start_needs_one_key():
 
 async def test_text_that_is_written_before_the_models_are_known_waits_and_is_sent(monkeypatch):
     script = Script()
-    app = workstation(script)
-    models, ready = app.bridge.services.models, asyncio.Event()
+    services = ScriptedServices(script)
+    app = workstation(services=services)
+    models, ready = services.models, asyncio.Event()
     list_models = models.list_models
 
     async def list_when_ready():
@@ -135,7 +136,7 @@ async def test_stopping_keeps_what_came_and_never_quits(key):
         assert chat.turns[-1].state == "stopped"
         assert script.n_cancelled == 1
         assert "stopped" in screen_text(app)
-        assert len(app.screen_stack) == 2
+        assert app.screen is app.main
 
 
 async def test_a_second_question_waits_for_the_first_answer():
@@ -204,7 +205,7 @@ async def test_several_chats_answer_behind_one_another():
         script.hold.set()
         await wait_until(pilot, lambda: not first.is_answering and not second.is_answering)
         await pilot.press("ctrl+l")
-        await wait_until(pilot, lambda: len(app.screen_stack) == 3)
+        await wait_until(pilot, lambda: app.screen is not app.main)
         await settled(pilot)
         assert "First" in screen_text(app) and "Second" in screen_text(app)
         await pilot.press(*"first", "enter")
@@ -255,7 +256,7 @@ async def test_chats_are_kept_and_reopened(tmp_path):
     async with driven(again, (80, 24)) as pilot:
         assert "Remember me" not in screen_text(again)
         await pilot.press("ctrl+l")
-        await wait_until(pilot, lambda: len(again.screen_stack) == 3)
+        await wait_until(pilot, lambda: again.screen is not again.main)
         await settled(pilot)
         assert "Remember me" in screen_text(again)
         await pilot.press("enter")

@@ -33,8 +33,8 @@ async def test_every_binding_runs_its_action(place, monkeypatch):
                 chat.end_with(None, 0)
             elif not chat.is_answering:
                 chat.begin_answer(0)
-            app.main.show_pane(panes_of(action))
-            app.main.pane("models").table.go_to("qwen3:14b-q4_K_M")
+            await app.main.show_pane(panes_of(action))
+            (await app.main.have_pane("models")).table.go_to("qwen3:14b-q4_K_M")
             await pilot.pause()
             target = app.main.place_of(action)
             space, _, call = action.call.partition("(")[0].rpartition(".")
@@ -68,7 +68,7 @@ async def test_plain_keys_go_to_the_prompt_while_one_writes():
         assert focus_of(app) == "composer"
         await pilot.press("q", "question_mark", "x")
         assert app.main.chat_pane.composer.text == "q?x"
-        assert len(app.screen_stack) == 2
+        assert app.screen is app.main
 
 
 async def test_tabs_and_hints_can_be_clicked():
@@ -98,7 +98,7 @@ async def test_help_lists_the_live_keys_of_what_has_the_focus():
         line = next(line for line in text.splitlines() if "Unload the model" in line)
         assert "alt+u" in line
         await pilot.press("escape")
-        assert len(app.screen_stack) == 2
+        assert app.screen is app.main
 
 
 async def test_the_palette_lists_only_what_works_now():

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from server.errors import ServerUnreachable
-from tests.support.scripted_tui_services import LogLine, Script, busy_script
+from tests.support.scripted_tui_services import LogLine, Script, ScriptedServices, busy_script
 from tests.support.workstation import (
     TestSettings,
     driven,
@@ -30,7 +30,7 @@ async def test_a_model_is_deleted_only_after_its_name_is_typed():
         assert "Delete this model?" in screen_text(app)
         await pilot.press(*"spark", "enter")
         await settled(pilot)
-        assert script.asked == [] and len(app.screen_stack) == 3
+        assert script.asked == [] and app.screen is not app.main
         await pilot.press(*":latest", "enter")
         await wait_until(pilot, lambda: script.asked == [f"delete {name}"])
         await wait_until(pilot, lambda: app.state.model(name) is None)
@@ -44,7 +44,7 @@ async def test_a_deletion_can_be_thought_better_of():
         await settled(pilot)
         await pilot.press("escape")
         await settled(pilot)
-        assert len(app.screen_stack) == 2 and script.asked == []
+        assert app.screen is app.main and script.asked == []
 
 
 async def test_filtering_and_sorting_models():
@@ -95,8 +95,9 @@ async def test_details_of_a_model():
 
 
 async def test_details_are_asked_for_once_and_a_failure_is_told_once(monkeypatch):
-    app = workstation()
-    models, asked, failure = app.bridge.services.models, [], asyncio.Event()
+    services = ScriptedServices(Script())
+    app = workstation(services=services)
+    models, asked, failure = services.models, [], asyncio.Event()
 
     async def fail_later(request):
         asked.append(request.model)
@@ -243,7 +244,7 @@ async def test_the_question_can_be_left():
         await settled(pilot)
         await pilot.press("escape")
         await settled(pilot)
-        assert len(app.screen_stack) == 2 and app.return_value is None
+        assert app.screen is app.main and app.return_value is None
 
 
 async def test_two_interrupts_ask_and_one_does_not():
@@ -251,7 +252,7 @@ async def test_two_interrupts_ask_and_one_does_not():
     async with driven(app, (80, 24)) as pilot:
         await pilot.press("ctrl+c")
         await settled(pilot)
-        assert len(app.screen_stack) == 2
+        assert app.screen is app.main
         await pilot.press("ctrl+c")
         await settled(pilot)
         assert "Quit olla?" in screen_text(app)

@@ -83,23 +83,37 @@ guard = TerminalGuard(Settings.load().olla_dir / "log")
 app = tui.make_app(connection, guard)
 app._hang_up = None
 app.run(headless=True)
-print(json.dumps([connection.thread is None, seen]), file=sys.stderr)
+connection.close()
+print(json.dumps([connection.own is None, seen]), file=sys.stderr)
 """
 
 
 def test_the_first_frame_of_an_attached_screen_imports_little(tmp_path: Path) -> None:
     with JsonServer({"GET /api/version": Reply(body={"version": "1"})}).running() as server:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", FRAME_PROBE],
-            env={**os.environ, "OLLAMA_HOST": server.url, "HOME": str(tmp_path), "OLLA_HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    attached, modules = json.loads(done.stderr.splitlines()[-1])
+        attached, modules = probe_frame(tmp_path, server.url)
     assert attached
     assert "textual" in modules
     assert not set(NOT_BEFORE_THE_FIRST_FRAME) & set(modules)
+
+
+def test_the_first_frame_comes_before_the_server_is_imported(tmp_path: Path) -> None:
+    attached, modules = probe_frame(tmp_path, "127.0.0.1:0")
+    assert not attached
+    assert "textual" in modules
+    assert not set(NOT_BEFORE_THE_FIRST_FRAME) & set(modules)
+
+
+def probe_frame(folder: Path, host: str) -> tuple[bool, list[str]]:
+    """Whether a screen attaches to a server, and what is imported when its first frame is out."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", FRAME_PROBE],
+        env={**os.environ, "OLLAMA_HOST": host, "HOME": str(folder), "OLLA_HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    attached, modules = json.loads(done.stderr.splitlines()[-1])
+    return attached, modules
 
 
 def test_command_lines_without_flags_need_no_parser() -> None:
