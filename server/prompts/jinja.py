@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 from collections.abc import Callable
@@ -12,8 +13,9 @@ import jinja2
 from server.errors import InvalidTemplate
 from server.prompts.conversation import number_images
 from server.prompts.harmony import is_harmony
+from server.prompts.jinja_adapted import adapted
 from server.prompts.jinja_data import message_dicts, tool_dict
-from server.prompts.jinja_sandbox import MAX_TEXT_CHARS, ROUND_COUNTER, RoundCounter, Sandbox
+from server.prompts.jinja_sandbox import MAX_TEXT_CHARS, Sandbox
 from server.prompts.render_input import RenderInput
 
 MAX_SOURCE_CHARS = 1 << 20
@@ -62,8 +64,10 @@ class JinjaTemplate:
         if len(source) > MAX_SOURCE_CHARS:
             raise InvalidTemplate(f"chat template is longer than {MAX_SOURCE_CHARS} characters")
         self.source = source
+        self._now = now
+        self._sandbox = Sandbox(now)
         try:
-            self._template = Sandbox(now).from_string(source)
+            self._template = self._sandbox.from_string(source)
         except (*_FAULTS, SyntaxError) as exc:
             raise _failure(exc) from exc
         self.supports_tools = "tools" in source or "tool_call" in source
@@ -86,19 +90,24 @@ class JinjaTemplate:
             "add_generation_prompt": True,
             "bos_token": inp.bos_text,
             "eos_token": inp.eos_text,
-            ROUND_COUNTER: RoundCounter(),
         }
         if inp.think is not None:
             variables["enable_thinking"] = bool(inp.think)
             if isinstance(inp.think, str):
                 variables["reasoning_effort"] = inp.think
-        return self._run(variables) + continued
+        try:
+            return self._run(variables) + continued
+        except InvalidTemplate:
+            for other in adapted(variables, self._now()):
+                with contextlib.suppress(InvalidTemplate):
+                    return self._run(other) + continued
+            raise
 
     def _run(self, variables: dict[str, Any]) -> str:
         out: list[str] = []
         n_chars = 0
         try:
-            for piece in self._template.generate(variables):
+            for piece in self._template.generate(self._sandbox.begin(variables)):
                 n_chars += len(piece)
                 if n_chars > MAX_TEXT_CHARS:
                     raise InvalidTemplate(f"chat template makes more than {MAX_TEXT_CHARS} characters")

@@ -1,157 +1,158 @@
-"""The environment that chat templates run in: no way to Python, and bounds on rounds of loops and on texts.
+"""The environment that chat templates run in: no way to Python, bounds on time, rounds of loops and memory.
 
 A template comes with a model file and is not trusted. The bounds are written into its tree before it is
-compiled, so they cost one call per round.
+compiled; filters, calls and operators check what they are given and what they make, before a large text is
+made as far as its length can be told.
 """
 
 from __future__ import annotations
 
 import datetime
-import json
+import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 import jinja2
 import jinja2.ext
-import jinja2.filters
 import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
 from jinja2.exceptions import SecurityError, TemplateError
 
-MAX_TEXT_CHARS = 32 << 20
-MAX_RANGE = 100_000
-MAX_ROUNDS = 1_000_000
-"""Rounds of all loops of one rendering together; some seconds."""
+from server.prompts import jinja_bounds
+from server.prompts.jinja_bounds import bounded, check_filter, check_method, check_product, joined
+from server.prompts.jinja_json import tojson
 
-ROUND_COUNTER = "__round_counter"
+MAX_TEXT_CHARS = jinja_bounds.MAX_TEXT_CHARS
+MAX_RANGE: Final = 100_000
+MAX_ROUNDS: Final = 1_000_000
+"""Rounds of all loops of one rendering together."""
+MAX_SECONDS = 5.0
+"""A rendering of a long conversation takes milliseconds."""
+MAX_PATTERN_CHARS: Final = 1_000
+
+_ROUNDS = "__rounds"
 _JOINED = "__joined"
-_BOUNDED = "__bounded"
-_WIDE_FILTERS = ("center", "indent", "wordwrap", "format", "replace", "join")
-
-
-class RoundCounter:
-    """Counts the rounds of loops of one rendering and stops one that takes too many."""
-
-    def __init__(self) -> None:
-        self._n_rounds = 0
-
-    def __call__(self, items: Iterable[Any]) -> Iterator[Any]:
-        for item in items:
-            self._n_rounds += 1
-            if self._n_rounds > MAX_ROUNDS:
-                raise SecurityError(f"more than {MAX_ROUNDS} rounds of loops")
-            yield item
+_BUILT = "__built"
+_UNSAFE_GLOBALS = ("lipsum",)
+"""Makes as much text as it is asked for."""
 
 
 class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
     """Jinja as Hugging Face sets it up for chat templates. `now` is the clock of `strftime_now`."""
 
     intercepted_binops = frozenset(("*", "**", "+", "%"))
+    concat = staticmethod(joined)
 
     def __init__(self, now: Callable[[], datetime.datetime]) -> None:
         extensions = ["jinja2.ext.loopcontrols", _Generation]
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
-        for name in _WIDE_FILTERS:
-            self.filters[name] = _guarded(self.filters[name])
-        self.filters[_BOUNDED] = bounded
+        self._until_s = 0.0
+        self._n_rounds = 0
+        self._given: frozenset[int] = frozenset()
         self.filters["tojson"] = tojson
-        self.globals[_JOINED] = _joined
+        for name, function in tuple(self.filters.items()):
+            self.filters[name] = self._guarded(name, function)
+        for name in _UNSAFE_GLOBALS:
+            del self.globals[name]
+        self.globals[_JOINED] = lambda *parts: joined(map(str, parts))
+        self.globals[_BUILT] = bounded
+        self.globals[_ROUNDS] = self._rounds
         self.globals["raise_exception"] = _raise_exception
-        self.globals["strftime_now"] = lambda pattern: now().strftime(pattern)
+        self.globals["strftime_now"] = lambda pattern: _strftime(now(), pattern)
         self.globals["range"] = _range
+
+    def begin(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """The variables, for a rendering that begins now. What they hold cannot be changed by it."""
+        self._until_s = time.monotonic() + MAX_SECONDS
+        self._n_rounds = 0
+        self._given = frozenset(_lists_in(variables))
+        return variables
 
     def _generate(
         self, source: jinja2.nodes.Template, name: str | None, filename: str | None, defer_init: bool = False
     ) -> str:
         """Compile, with the bounds in the tree."""
         for loop in list(source.find_all(jinja2.nodes.For)):
-            loop.iter = self._call_node(ROUND_COUNTER, [cast(jinja2.nodes.Expr, loop.iter)], loop.lineno)
-        for block in list(source.find_all(jinja2.nodes.AssignBlock)):
-            block.filter = jinja2.nodes.Filter(
-                block.filter, _BOUNDED, [], [], None, None, lineno=block.lineno, environment=self
-            )
+            loop.iter = self._call_node(_ROUNDS, [cast(jinja2.nodes.Expr, loop.iter)], loop.lineno)
         for concat in list(source.find_all(jinja2.nodes.Concat)):
             concat.nodes = [self._call_node(_JOINED, concat.nodes, concat.lineno)]
+        _Builders(self).visit(source)
         return super()._generate(source, name, filename, defer_init)
 
     def _call_node(self, function: str, args: list[jinja2.nodes.Expr], lineno: int) -> jinja2.nodes.Call:
         name = jinja2.nodes.Name(function, "load", lineno=lineno, environment=self)
         return jinja2.nodes.Call(name, args, [], None, None, lineno=lineno, environment=self)
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """As for Hugging Face, and `append` and `pop` for lists that the template has made."""
+        if attr in ("append", "pop") and type(obj) is list:
+            return id(obj) not in self._given
+        return super().is_safe_attribute(obj, attr, value)
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        self._tick()
         if operator == "**":
             raise SecurityError("powers are not allowed")
         if operator == "*":
-            _check_product(left, right)
+            check_product(left, right)
         if operator == "%" and isinstance(left, str):
-            _check_widths(left)
+            check_filter("format", (left, *(right if isinstance(right, tuple) else (right,))))
         return bounded(super().call_binop(context, operator, left, right))
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self._tick()
         method = getattr(obj, "__wrapped__", obj)  # Jinja wraps str.format
         owner = getattr(method, "__self__", None)
-        if isinstance(owner, str | bytes):
-            _check_widths(owner, *args, *kwargs.values())
+        if isinstance(owner, str | bytes | list):
+            check_method(owner, getattr(method, "__name__", ""), args, kwargs)
         return bounded(super().call(context, obj, *args, **kwargs))
 
+    def _guarded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter with its arguments and its result bounded."""
+        passed = getattr(function, "jinja_pass_arg", None)
 
-def bounded(value: Any) -> Any:
-    """The value; SecurityError for a text or list that is too long."""
-    if isinstance(value, str | bytes | list | tuple) and len(value) > MAX_TEXT_CHARS:
-        raise SecurityError(f"a text longer than {MAX_TEXT_CHARS} characters")
-    return value
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            self._tick()
+            check_filter(name, args[1:] if passed else args, kwargs)
+            return bounded(function(*args, **kwargs))
 
+        if passed is not None:
+            guarded.jinja_pass_arg = passed  # type: ignore[attr-defined]
+        for mark in ("jinja_async_variant", "__wrapped__"):
+            if hasattr(function, mark):
+                setattr(guarded, mark, getattr(function, mark))
+        return guarded
 
-def _joined(*parts: Any) -> str:
-    return str(bounded("".join(map(str, parts))))
+    def _rounds(self, items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            self._n_rounds += 1
+            if self._n_rounds > MAX_ROUNDS:
+                raise SecurityError(f"more than {MAX_ROUNDS} rounds of loops")
+            self._tick()
+            yield item
 
-
-def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that may widen a text, with its numbers and its result bounded."""
-
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        _check_widths(*args, *kwargs.values())
-        return bounded(function(*args, **kwargs))
-
-    if hasattr(function, "jinja_pass_arg"):
-        guarded.jinja_pass_arg = function.jinja_pass_arg  # type: ignore[attr-defined]
-    return guarded
-
-
-def _check_widths(*values: Any) -> None:
-    """Refuse numbers, also in format strings, that would make a text of their length."""
-    for value in values:
-        if isinstance(value, int) and abs(value) > MAX_TEXT_CHARS:
-            raise SecurityError(f"a width of more than {MAX_TEXT_CHARS}")
-        if isinstance(value, str) and _has_wide_field(value):
-            raise SecurityError(f"a width of more than {MAX_TEXT_CHARS}")
+    def _tick(self) -> None:
+        if time.monotonic() > self._until_s:
+            raise SecurityError(f"it takes longer than {MAX_SECONDS:g} s")
 
 
-def _has_wide_field(text: str) -> bool:
-    if "%" not in text and "{" not in text:
-        return False
-    run = 0
-    in_field = False
-    for char in text:
-        if char in "%{":
-            in_field, run = True, 0
-        elif in_field and char.isdigit():
-            run += 1
-            if run > 7:
-                return True
-        elif char in "}\n" or (in_field and char.isspace()):
-            in_field = False
-        else:
-            run = 0
-    return False
+class _Builders(jinja2.visitor.NodeTransformer):
+    """Has what a list, tuple or dict is made of weighed, so that it cannot double with each round.
 
+    Those that are assigned to, and constants, stay as they are.
+    """
 
-def _check_product(left: Any, right: Any) -> None:
-    for sequence, factor in ((left, right), (right, left)):
-        if isinstance(sequence, str | bytes | list | tuple) and isinstance(factor, int):
-            if len(sequence) * factor > MAX_TEXT_CHARS:
-                raise SecurityError(f"a text longer than {MAX_TEXT_CHARS} characters")
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    def _built(self, node: Any) -> Any:
+        node = self.generic_visit(node)
+        if getattr(node, "ctx", "load") != "load":
+            return node
+        return self._sandbox._call_node(_BUILT, [node], node.lineno)
+
+    visit_List = visit_Dict = visit_Tuple = _built
 
 
 class _Generation(jinja2.ext.Extension):
@@ -164,6 +165,18 @@ class _Generation(jinja2.ext.Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+def _lists_in(value: Any) -> Iterator[int]:
+    """Identities of all lists in the variables, which belong to the caller."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            yield id(item)
+            waiting.extend(part for part in item if isinstance(part, list | dict))
+        elif isinstance(item, dict):
+            waiting.extend(part for part in item.values() if isinstance(part, list | dict))
+
+
 def _range(*bounds: int) -> range:
     numbers = range(*bounds)
     if len(numbers) > MAX_RANGE:
@@ -171,32 +184,11 @@ def _range(*bounds: int) -> range:
     return numbers
 
 
+def _strftime(now: datetime.datetime, pattern: str) -> str:
+    if len(pattern) > MAX_PATTERN_CHARS:
+        raise SecurityError(f"a pattern of a date of more than {MAX_PATTERN_CHARS} characters")
+    return now.strftime(pattern)
+
+
 def _raise_exception(message: str) -> NoReturn:
     raise TemplateError(message)
-
-
-def tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | str | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """JSON as Hugging Face writes it: blanks after comma and colon, no escapes for HTML."""
-    if isinstance(indent, int):
-        _check_widths(indent)
-    return json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
-        default=_listed,
-    )
-
-
-def _listed(value: Any) -> list[Any]:
-    """A list of what can only be iterated, as filters make it."""
-    if isinstance(value, jinja2.Undefined):
-        raise TypeError("an undefined value has no JSON")
-    return list(value)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from server.errors import InvalidTemplate
 from server.gguf.metadata import GgufMetadata
 from server.gguf.reader import read_header
-from server.prompts import jinja_sandbox
+from server.prompts import jinja_bounds, jinja_sandbox
 from server.prompts.jinja import JinjaTemplate
 from server.prompts.template import RenderInput, jinja_template
 from server.types.generation import Think
@@ -142,6 +142,66 @@ def test_a_fault_or_a_way_out_is_an_invalid_template(source: str) -> None:
         render(source, user("x"))
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ messages.append(1) }}",
+        "{{ messages.pop() }}",
+        "{{ messages[0].tool_calls.append(1) }}",
+        "{{ tools.append(1) }}",
+        "{{ messages[0].update({'role': 'x'}) }}",
+        "{% set messages[0].role = 'x' %}",
+        "{{ [].extend([1]) }}",
+        "{{ ''.format.__self__ }}",
+        "{{ ''.format.__globals__ }}",
+        "{{ '{0.__class__}'.format(1) }}",
+        "{{ '{0.__class__.__mro__}'.format_map({'0': 1}) }}",
+        "{{ (messages | map(attribute='__class__') | list)[0].mro() }}",
+        "{{ messages | attr('__class__') }}",
+        "{{ namespace.__init__.__globals__ }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ raise_exception.__globals__ }}",
+        "{{ strftime_now.__globals__ }}",
+        "{{ range.__class__ }}",
+        "{{ loop.__class__ }}",
+        "{% macro m() %}{% endmacro %}{{ m.__class__ }}",
+        "{% macro m() %}{% endmacro %}{{ m._environment }}",
+        "{{ (1).real.__class__ }}",
+        "{% import 'os' as os %}",
+        "{% extends 'x' %}",
+        "{% from 'x' import y %}",
+    ],
+)
+def test_there_is_no_way_out_and_nothing_of_the_callers_changes(source: str) -> None:
+    message = assistant("a", ToolCall("f", {}))
+    with pytest.raises(InvalidTemplate):
+        rendered = render(source, message, user("x"), tools=(Tool(name="t"),))
+        if "object at 0x" not in rendered and "class" not in rendered:
+            raise InvalidTemplate("nothing came of it")
+
+
+def test_lists_of_the_templates_own_can_grow() -> None:
+    source = "{% set x = [1] %}{% set _ = x.append(2) %}{% set y = x.pop() %}{{ x }}{{ y }}"
+    assert render(source, user("x")) == "[1]2"
+
+
+def test_a_template_that_refuses_a_form_gets_another() -> None:
+    assert render("{% for tool in tools %}x{% endfor %}.", user("u")) == "."
+    texts = (
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ '' + c.function.arguments }}{% endfor %}"
+    )
+    call = assistant("", ToolCall("f", {"a": 1}))
+    assert render(texts + "{% endfor %}", call, user("u")) == '{"a": 1}'
+    no_system = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+        "[{{ m.content }}]{% endfor %}"
+    )
+    system = Message(role="system", content="S")
+    assert render(no_system, system, user("u"), user("v")) == "[S\n\nu][v]"
+    assert render(no_system, user("u"), system) == "[u][S]"
+    assert render("{{ '' + functions }}{{ ('' + datetime) | length }}", user("u")) == "[]11"
+
+
 def test_the_text_of_raise_exception_reaches_the_user() -> None:
     with pytest.raises(InvalidTemplate, match="only users may speak"):
         render("{{ raise_exception('only users may speak') }}", user("x"))
@@ -172,11 +232,41 @@ GROW = "{% set ns = namespace(x='x') %}{% for i in range(99) %}STEP{% endfor %}"
         GROW.replace("STEP", "{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}"),
         "{% macro m(x) %}{{ x }}{{ x }}{% endmacro %}" + GROW.replace("STEP", "{% set ns.x = m(ns.x) %}"),
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+        GROW.replace("STEP", "{% set ns.x = [ns.x, ns.x] %}") + "{{ ns.x }}",
+        GROW.replace("STEP", "{% set ns.x = (ns.x, ns.x) %}") + "{{ ns.x | string }}",
+        GROW.replace("STEP", "{% set ns.x = {'a': ns.x, 'b': ns.x} %}") + "{{ ns.x | tojson }}",
+        GROW.replace("STEP", "{% set ns.x = [ns.x] * 2 %}") + "{{ ns.x | length }}",
+        GROW.replace("STEP", "{% set ns.x = dict(a=ns.x, b=ns.x) %}") + "{{ ns.x == ns.x | tojson }}",
+        GROW.replace(
+            "STEP",
+            "{% set y = [] %}{% set _ = y.append(ns.x) %}{% set _ = y.append(ns.x) %}{% set ns.x = y %}",
+        )
+        + "{{ ns.x }}",
+        "{% set b = 'x' * 1000000 %}{{ [b, b, b] | join(b) }}",
+        "{% set b = 'x' * 1000000 %}{% set c %}{% for i in range(100000) %}{{ b }}{% endfor %}{% endset %}",
+        "{% set b = 'x' * 1000000 %}{% macro m() %}{% for i in range(100000) %}{{ b }}{% endfor %}"
+        "{% endmacro %}{{ m() }}",
+        "{% set b = 'x' * 1000000 %}{{ b.replace('x', b) }}",
+        "{% set b = 'x' * 1000000 %}{{ b | replace('x', b) }}",
+        "{% set b = 'x' * 1000000 %}{{ b.translate({120: b}) }}",
+        "{% set b = 'x' * 1000000 %}{{ b.join(b) }}",
+        "{% set b = 'x' * 1000000 %}{{ ('%s' * 1000) % ((b,) * 1000) }}",
+        "{% set b = 'x' * 1000000 %}{{ ('{0}' * 1000).format(b) }}",
+        "{{ '%*d' % (1000000000, 1) }}",
+        "{{ ('\\t' * 1000000).expandtabs(1000000) }}",
+        "{{ ('\\n' * 100000) | indent(100000) }}",
+        "{{ [1] | tojson(indent=1000000) }}",
+        "{{ lipsum(n=100000) }}",
+        "{{ strftime_now('%Y' * 100000) }}",
+        "{% set b = 'ab' * 500000 %}{% for i in range(100000) %}{% set c = b | upper | lower %}{% endfor %}",
         "{% set x = 'x' * 100000 %}{% for i in range(100000) %}{{ x }}{% endfor %}",
     ],
 )
 def test_a_hostile_template_is_stopped_soon(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jinja_sandbox, "MAX_TEXT_CHARS", 1 << 20)
+    monkeypatch.setattr(jinja_bounds, "MAX_TEXT_CHARS", 1 << 20)
+    monkeypatch.setattr(jinja_sandbox, "MAX_SECONDS", 1.0)
     monkeypatch.setattr("server.prompts.jinja.MAX_TEXT_CHARS", 1 << 20)
     started = time.process_time()
     with pytest.raises(InvalidTemplate):
