@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from server.backends.frame_pipe import FramePipe
 from server.backends.log_tail import LogTail, hint_of
 from server.errors import EngineError, LoadFailed
-from server.ipc.framing import FROM_ENGINE, FrameDecoder, decode, encode
+from server.ipc.framing import encode
 from server.ipc.messages import VERSION, FromEngine, Hello, Shutdown, ToEngine
 from server.settings import child_environment
 
@@ -51,10 +51,9 @@ def describe_exit(exit_code: int) -> str:
 class WorkerProcess:
     """A worker that has said Hello. It leaves by itself when our end of its stdin closes, however we die."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: LogTail) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, output: FramePipe, log: LogTail) -> None:
         self._process = process
-        self._frames = FrameDecoder()
-        self._received: deque[FromEngine] = deque()
+        self._output = output
         self._log_task = asyncio.create_task(self._drain_log())
         self.log = log
         self.hello: Hello | None = None
@@ -64,21 +63,26 @@ class WorkerProcess:
         cls, command: Sequence[str], on_line: Callable[[str], None] | None = None
     ) -> WorkerProcess:
         """Start a worker and wait for its Hello. Cancelling the call kills it. Raises: LoadFailed."""
+        output = FramePipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
+                stdout=output.write_fd,
                 stderr=asyncio.subprocess.PIPE,
                 env=child_environment(worker_variables()),
                 limit=READ_BYTES,
                 start_new_session=True,  # a Ctrl-C in our terminal is ours alone
             )
-        except OSError as error:
+        except BaseException as error:
+            output.close()
+            if not isinstance(error, OSError):
+                raise
             raise LoadFailed(
                 f"the engine cannot be started: {error}", hint=f"command: {command[0]}"
             ) from error
-        worker = cls(process, LogTail(on_line))
+        output.begin()
+        worker = cls(process, output, LogTail(on_line))
         try:
             await worker._greet()
         except BaseException:
@@ -105,15 +109,14 @@ class WorkerProcess:
 
     async def receive(self) -> FromEngine | None:
         """The next message, or None at the end of the stream. Raises: BrokenFrame."""
-        stdout = self._process.stdout
-        assert stdout is not None  # spawned with a pipe
-        while not self._received:
-            data = await stdout.read(READ_BYTES)
-            if not data:
-                self._frames.finish()
-                return None
-            self._received.extend(decode(payload, FROM_ENGINE) for payload in self._frames.feed(data))
-        return self._received.popleft()
+        return await self._output.receive()
+
+    async def deliver(self, sink: Callable[[FromEngine], None]) -> None:
+        """Hand each message to `sink` as it arrives; returns at the end of the stream.
+
+        Raises: BrokenFrame, and what `sink` raises.
+        """
+        await self._output.deliver(sink)
 
     def kill(self) -> None:
         """End the process at once; `reap` then returns soon."""
@@ -129,7 +132,7 @@ class WorkerProcess:
         """Wait for the end of a process that closed its stdout, was killed or asked to leave.
 
         Kills it when it takes longer than `REAP_TIMEOUT_S`. Returns its exit code. Nothing else may be in
-        `receive` meanwhile. Afterwards `log` is complete.
+        `receive` or `deliver` meanwhile. Afterwards `log` is complete.
         """
         try:
             async with asyncio.timeout(REAP_TIMEOUT_S):
@@ -141,8 +144,9 @@ class WorkerProcess:
             await self._process.wait()
         with contextlib.suppress(TimeoutError):  # a grandchild may hold a pipe open
             async with asyncio.timeout(REAP_TIMEOUT_S):
-                await self._discard_output()
+                await self._output.drain()
                 await self._log_task
+        self._output.close()
         self._close_stdin()
         return self._process.returncode or 0
 
@@ -172,12 +176,6 @@ class WorkerProcess:
         while data := await stderr.read(READ_BYTES):
             self.log.feed(data)
         self.log.finish()
-
-    async def _discard_output(self) -> None:
-        stdout = self._process.stdout
-        assert stdout is not None  # spawned with a pipe
-        while await stdout.read(READ_BYTES):
-            pass
 
     def _close_stdin(self) -> None:
         stdin = self._process.stdin

@@ -150,9 +150,7 @@ class EngineSession:
         """Hand out frames until the worker is gone, then end what is open."""
         detail = ""
         try:
-            while (message := await self._worker.receive()) is not None:
-                self._heard_at = self._loop.time()
-                self._dispatch(message)
+            await self._worker.deliver(self._dispatch)
         except EngineError as error:
             detail = error.message
         finally:
@@ -162,6 +160,7 @@ class EngineSession:
             self._finish(self._end_of(exit_code, detail))
 
     def _dispatch(self, message: FromEngine) -> None:
+        self._heard_at = self._loop.time()
         if isinstance(message, Step):
             self._stats = message.stats
             n_tokens = 0

@@ -59,16 +59,14 @@ class FrameDecoder:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads that `data` completes, in order. Raises `BrokenFrame` for a length out of bounds."""
+        if not self._buffer:  # as nearly always: whole frames in one piece
+            payloads, n_used = _payloads(data)
+            if n_used < len(data):
+                self._buffer += data[n_used:]
+            return payloads
         self._buffer += data
-        payloads: list[bytes] = []
-        start = 0
-        while len(self._buffer) - start >= _HEADER.size:
-            end = start + _HEADER.size + _checked_length(_HEADER.unpack_from(self._buffer, start)[0])
-            if len(self._buffer) < end:
-                break
-            payloads.append(bytes(self._buffer[start + _HEADER.size : end]))
-            start = end
-        del self._buffer[:start]
+        payloads, n_used = _payloads(self._buffer)
+        del self._buffer[:n_used]
         return payloads
 
     def finish(self) -> None:
@@ -115,6 +113,19 @@ def write_bytes(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def _payloads(data: bytes | bytearray) -> tuple[list[bytes], int]:
+    """The payloads of the whole frames that `data` begins with, and the bytes that they take."""
+    payloads: list[bytes] = []
+    start = 0
+    while len(data) - start >= _HEADER.size:
+        end = start + _HEADER.size + _checked_length(_HEADER.unpack_from(data, start)[0])
+        if len(data) < end:
+            break
+        payloads.append(bytes(data[start + _HEADER.size : end]))
+        start = end
+    return payloads, start
 
 
 def _read_exactly(fd: int, n_bytes: int) -> bytes:
