@@ -69,7 +69,14 @@ class LoadPlanner:
         )
         n_batch = _number(options, "num_batch", EMBEDDING_N_BATCH if embedding else DEFAULT_N_BATCH)
         n_batch = max(1, min(n_batch, n_ctx) if embedding else n_batch)
-        shape, memory = self._memory(metadata, n_ctx=n_ctx, n_batch=n_batch, embedding=embedding)
+        extras = stored.adapter_paths if embedding else (*stored.projector_paths[:1], *stored.adapter_paths)
+        shape, memory = self._memory(
+            metadata,
+            extra_bytes=sum(path.stat().st_size for path in extras),
+            n_ctx=n_ctx,
+            n_batch=n_batch,
+            embedding=embedding,
+        )
         params = LoadParams(
             n_ctx=n_ctx,
             n_slots=memory.n_slots,
@@ -102,10 +109,14 @@ class LoadPlanner:
         )
 
     def _memory(
-        self, metadata: GgufMetadata, *, n_ctx: int, n_batch: int, embedding: bool
+        self, metadata: GgufMetadata, *, extra_bytes: int, n_ctx: int, n_batch: int, embedding: bool
     ) -> tuple[MemoryShape, MemoryPlan]:
-        """What a context of the model costs, and how many of them it gets."""
+        """What a context of the model costs, and how many of them it gets.
+
+        `extra_bytes`: files that are loaded beside the model's: its projector and adapters.
+        """
         shape = memory_shape(metadata, self._settings.kv_cache_type)
+        shape = msgspec.structs.replace(shape, weights_bytes=shape.weights_bytes + extra_bytes)
         if embedding:  # one input after the other, without a row of logits
             return msgspec.structs.replace(shape, n_vocab=0), MemoryPlan(n_slots=1)
         plan = plan_memory(

@@ -46,6 +46,20 @@ async def test_every_file_of_a_whole_model_is_handed_on(tmp_path: Path) -> None:
     assert contents(target.paths) == list(FILES.values())
 
 
+async def test_what_is_loaded_beside_the_model_counts(tmp_path: Path) -> None:
+    plans = planner(tmp_path)
+    plain = store_with(tmp_path / "plain", {"model": FILES["model"]}).find(ModelName.parse("m"))
+    whole = store_with(tmp_path / "whole", FILES).find(ModelName.parse("m"))
+    needed = {
+        (name, embedding): (await plans.plan(stored, {}, embedding=embedding, vision=False)).needed_bytes
+        for name, stored in (("plain", plain), ("whole", whole))
+        for embedding in (False, True)
+    }
+    n_projector, n_adapter = len(FILES["projector"]), len(FILES["adapter"])
+    assert needed["whole", False] - needed["plain", False] == n_projector + n_adapter
+    assert needed["whole", True] - needed["plain", True] == n_adapter  # embeddings need no projector
+
+
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("damage", ["cut", "other magic", "gone bad after the first load"])
 async def test_no_damaged_file_is_handed_to_llama_cpp(tmp_path: Path, kind: str, damage: str) -> None:
