@@ -158,7 +158,7 @@ class Models:
                     waiting.clear()
             await asyncio.to_thread(writer.write, bytes(waiting))
             # Before it can be seen: a delete that runs beside must find it held.
-            self._store.pin(digest)
+            await asyncio.to_thread(self._store.pin, digest)
             stored = await asyncio.to_thread(writer.commit, digest)
         finally:
             await asyncio.to_thread(writer.close)

@@ -64,13 +64,39 @@ def open_temporary(folder: Path, prefix: str) -> tuple[int, Path]:
 
     The descriptor holds a lock on the file, by which others see that somebody still writes it.
     """
-    make_folder(folder)
-    path = folder / f"{prefix}{secrets.token_hex(8)}"
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with suppress(OSError):
-        # Some network file systems have no locks; nobody can take one there either.
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        make_folder(folder)
+        path = folder / f"{prefix}{secrets.token_hex(8)}"
+        descriptor = os.open(path, flags, 0o600)
+        if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+            return descriptor, path
+        # Somebody has taken it for abandoned before the lock was there.
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+
+
+def remove_abandoned(path: Path) -> bool:
+    """Remove a temporary file unless somebody still writes it. Raises: OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not _lock(descriptor):
+            return False
+        path.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file without waiting; False when another has. Without locks, on some network disks, True."""
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor, path
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -18,6 +18,8 @@ from server.errors import BadModelFile
 from server.gguf.metadata import GgufMetadata
 from server.gguf.reader import is_gguf, read_header
 from server.storage.blobs import digest_of_name
+from server.storage.disk import remove_abandoned
+from server.storage.partials import PartialBlob, list_partials, remove_partial
 from server.storage.paths import StorePaths
 from server.types.upkeep import GarbageItem
 
@@ -44,12 +46,14 @@ class Candidate(NamedTuple):
     Attributes:
         modified_ns: of each file when it was looked at.
         spared: why it may not go now, "" when it may.
+        digest: of a download of olla's own, which goes by its own way; "" for everything else.
     """
 
     item: GarbageItem
     files: tuple[Path, ...]
     modified_ns: tuple[int, ...]
     spared: str = ""
+    digest: str = ""
 
 
 class Ages(NamedTuple):
@@ -89,11 +93,14 @@ def find_garbage(
             strange.append(seen)
         elif _is_file(seen) and digest not in referenced:
             blobs.append((digest, seen))
-    # A download or a create of another program: blobs that it finished before are in no manifest yet, however
-    # old they are.
-    signs = strange + [seen for digest, seen in blobs if digest not in held]
-    is_busy = is_changing or any(now_s - seen.status.st_mtime < ages.blob_s for seen in signs)
+    own_partials = list_partials(paths)
+    # A download or a create under way: blobs that it finished before are in no manifest yet, however old.
+    times = [seen.status.st_mtime for seen in (*strange, *(seen for _, seen in blobs))]
+    times += [partial.modified_at for partial in own_partials]
+    is_busy = is_changing or any(partial.is_in_use for partial in own_partials)
+    is_busy = is_busy or any(now_s - modified_at < ages.blob_s for modified_at in times)
     found = [_blob(paths, digest, seen, held, is_busy, now_s, ages) for digest, seen in blobs]
+    found += [_own_partial(paths, partial, now_s, ages) for partial in own_partials]
     found += _partials(paths, strange, now_s, ages)
     temporaries, _ = _scan(paths.temporary)
     found += [_temporary(paths, seen, now_s, ages.blob_s) for seen in temporaries if _is_file(seen)]
@@ -115,26 +122,28 @@ def is_abandoned(path: Path) -> bool:
     return True
 
 
-def remove_abandoned(paths: StorePaths, now_s: float) -> None:
+def remove_temporaries(paths: StorePaths, now_s: float) -> None:
     """Remove temporary files that a process of ours left behind when it died."""
     for seen in _scan(paths.temporary)[0]:
-        if _is_file(seen) and now_s - seen.status.st_mtime >= _OWN_MIN_AGE_S and is_abandoned(seen.path):
-            try:
-                seen.path.unlink()
-            except OSError:
-                # Another process was faster.
-                continue
+        if _is_file(seen) and now_s - seen.status.st_mtime >= _OWN_MIN_AGE_S:
+            with suppress(OSError):  # another process was faster, or it is another user's
+                remove_abandoned(seen.path)
 
 
-def remove(candidate: Candidate) -> str:
-    """Remove its files; says why not, or "" when they are gone."""
+def remove(paths: StorePaths, candidate: Candidate) -> str:
+    """Remove its files; says why not, or "" when they are gone. Raises: StoreError."""
+    if candidate.digest:
+        return "" if remove_partial(paths, candidate.digest) else "being downloaded"
     try:
         for path, modified_ns in zip(candidate.files, candidate.modified_ns, strict=True):
             with suppress(FileNotFoundError):
                 if path.lstat().st_mtime_ns != modified_ns:
                     return "written or asked for while the store was looked at"
         for path in candidate.files:
-            path.unlink(missing_ok=True)
+            if candidate.item.kind != "temporary":
+                path.unlink(missing_ok=True)
+            elif not remove_abandoned(path):
+                return "still being written"
     except OSError as error:
         return f"cannot be removed: {(error.strerror or type(error).__name__).lower()}"
     return ""
@@ -204,6 +213,24 @@ def _partials(paths: StorePaths, strange: list[_Seen], now_s: float, ages: Ages)
             reason = "left behind by a program that was making a blob"
             found.append(_candidate(paths, "temporary", (seen,), reason, now_s, spared, program="Ollama"))
     return found
+
+
+def _own_partial(paths: StorePaths, partial: PartialBlob, now_s: float, ages: Ages) -> Candidate:
+    """A download of olla's own."""
+    spared = ""
+    if partial.is_in_use:
+        spared = "being downloaded"
+    elif now_s - partial.modified_at < ages.partial_s:
+        spared = f"younger than {_span(ages.partial_s)}: the download can go on"
+    files = []
+    for path in partial.files:
+        with suppress(FileNotFoundError):
+            files.append(_Seen(path, path.lstat()))
+    program = f"olla pull {partial.model}" if partial.model else "olla pull"
+    what = f"{partial.completed_bytes} of {partial.total_bytes} bytes" if partial.total_bytes else ""
+    reason = "unfinished download"
+    made = _candidate(paths, "partial", tuple(files), reason, now_s, spared, program=program, what=what)
+    return made._replace(digest=partial.digest)
 
 
 def _temporary(paths: StorePaths, seen: _Seen, now_s: float, least_s: float) -> Candidate:

@@ -27,7 +27,7 @@ from server.storage.blobs import (
 )
 from server.storage.config import ModelConfig, encode_config
 from server.storage.disk import disk_errors, remove_empty_folders, write_atomically
-from server.storage.garbage import Ages, find_garbage, remove, remove_abandoned
+from server.storage.garbage import Ages, find_garbage, remove, remove_temporaries
 from server.storage.headers import HeaderCache
 from server.storage.locks import StoreLock
 from server.storage.manifests import (
@@ -202,8 +202,8 @@ class ModelStore:
         if not is_blob(path):
             return False
         # In a store that may only be read nothing of ours can go, and nothing be held.
-        with suppress(PermissionError):
-            self._pins.add(normal_digest(digest))
+        with disk_errors(self.root), suppress(PermissionError):
+            self._pin(normal_digest(digest))
         return touch_if_there(path)
 
     def blob_path(self, digest: str) -> Path:
@@ -238,7 +238,7 @@ class ModelStore:
     def pin(self, digest: str) -> None:
         """Spare an uploaded blob until a model is made of it, for an hour at most. Raises: StoreError."""
         with disk_errors(self.root):
-            self._pins.add(normal_digest(digest))
+            self._pin(normal_digest(digest))
 
     def prune(self, now_s: float | None = None) -> int:
         """Remove blobs older than an hour that nothing needs, and what dead writers left; returns how many.
@@ -247,7 +247,7 @@ class ModelStore:
         Raises: StoreError.
         """
         now = time.time() if now_s is None else now_s
-        remove_abandoned(self.paths, now)
+        remove_temporaries(self.paths, now)
         if self._noprune:
             return 0
         report = self.collect_garbage(now_s=now, blobs_only=True)
@@ -289,10 +289,15 @@ class ModelStore:
                     continue
                 spared = candidate.spared or (note if is_blob_file else "")
                 if not spared and not dry_run:
-                    spared = remove(candidate)
+                    spared = remove(self.paths, candidate)
                 item = replace(candidate.item, reason=spared or candidate.item.reason)
                 (kept if spared else items).append(item)
         return GarbageReport(items=tuple(items), kept=tuple(kept), is_dry_run=dry_run, note=note)
+
+    def _pin(self, digest: str) -> None:
+        """Under the lock: one who removes blobs looks at the pins once and then removes."""
+        with self._lock.held():
+            self._pins.add(digest)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ import pytest
 from server.storage.blobs import BlobWriter
 from server.storage.config import ModelConfig
 from server.storage.manifests import Layer
+from server.storage.partials import open_partial
 from server.storage.store import ModelStore
 from server.types.names import ModelName
 from server.types.upkeep import GarbageItem
@@ -189,6 +190,33 @@ def test_a_store_whose_manifests_are_not_there_keeps_everything(tmp_path: Path) 
     report = store.collect_garbage()
     assert (report.items, report.note) == ((), "the store has no manifests")
     assert path.exists()
+
+
+def test_downloads_of_our_own(store: ModelStore) -> None:
+    digest = f"sha256:{DIGITS}"
+    partial = open_partial(store.paths, digest, 1_000_000, "big:7b")
+    assert partial is not None
+    partial.write_at(memoryview(b"x" * 500_000), 0)
+    partial.save(((0, 500_000),))
+    path = orphan(store, b"finished layer of the same model", DAY_S)
+    for file in store.paths.partials.iterdir():
+        age(file, 8 * DAY_S)
+    kept = by_name(store.collect_garbage(0).kept)
+    assert kept[f"sha256-{DIGITS}"].reason == "being downloaded"
+    assert kept[path.name].reason == "another program is downloading or making a model"
+    partial.close()
+    for file in store.paths.partials.iterdir():
+        age(file, 6 * DAY_S)
+    (item,) = store.collect_garbage().items
+    assert item.kind == "blob"
+    (item,) = store.collect_garbage().kept
+    assert item.reason == "younger than 7 days: the download can go on"
+    assert item.owner.startswith("olla pull big:7b (")
+    assert item.what == "500000 of 1000000 bytes"
+    assert 500_000 <= item.size_bytes < 700_000
+    (item,) = store.collect_garbage(0).items
+    assert item.name == f".olla/partial/sha256-{DIGITS}"
+    assert list(store.paths.partials.iterdir()) == []
 
 
 def test_links_and_folders_are_not_followed_and_stay(store: ModelStore, tmp_path: Path) -> None:
