@@ -27,6 +27,9 @@ The HTTP status of a class stands in `server.api.errors`; the command line and t
     │  ├─ DigestMismatch
     │  ├─ DiskFull
     │  └─ BadModelFile
+    ├─ TransferFailed
+    │  ├─ RegistryError
+    │  └─ RegistryUnreachable
     ├─ ServerUnreachable
     └─ EngineError
        ├─ LoadFailed
@@ -66,10 +69,13 @@ __all__ = [
     "OllaError",
     "OutOfMemory",
     "QueueFull",
+    "RegistryError",
+    "RegistryUnreachable",
     "RequestNotFound",
     "ServerUnreachable",
     "ShuttingDown",
     "StoreError",
+    "TransferFailed",
 ]
 
 
@@ -206,6 +212,26 @@ class DiskFull(StoreError):
 
 class BadModelFile(StoreError):
     """A model file that is damaged, of an unknown kind, or gone."""
+
+
+class TransferFailed(OllaError):
+    """A pull or push that could not be brought to its end."""
+
+
+class RegistryError(TransferFailed):
+    """A registry that refuses, or answers what cannot be used.
+
+    Attributes:
+        status: HTTP status of the reply, 0 for one that breaks the protocol.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class RegistryUnreachable(TransferFailed):
+    """A connection to a registry that cannot be made, broke off or stands still."""
 
 
 class ServerUnreachable(OllaError):

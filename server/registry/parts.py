@@ -63,11 +63,12 @@ class Claim:
     Attributes:
         position: next byte to fetch.
         end: one past the last; gets less when somebody takes a part over.
+        reading_to: one past the last byte that is being read now.
         moved_at: when bytes came last, seconds of the plan's clock.
     """
 
     def __init__(self, start: int, end: int, now_s: float) -> None:
-        self.position = start
+        self.position = self.reading_to = start
         self.end = end
         self.moved_at = now_s
 
@@ -93,6 +94,12 @@ class PartPlan:
         if claim is not None:
             self._claims.append(claim)
         return claim
+
+    def begin(self, claim: Claim, n_bytes: int) -> int:
+        """Say that so many bytes are about to be read; returns how many the claim has left for it."""
+        n_bytes = min(n_bytes, claim.left)
+        claim.reading_to = claim.position + n_bytes
+        return n_bytes
 
     def advance(self, claim: Claim, n_bytes: int, now_s: float) -> int:
         """Note that bytes at the claim's position were written; returns how many the claim has left."""
@@ -131,9 +138,9 @@ class PartPlan:
             middle = victim.position
         else:
             victim = max(self._claims, key=lambda claim: claim.left, default=Claim(0, 0, now_s))
-            if victim.left < 2 * self._min_stolen_bytes:
+            middle = max(victim.position + victim.left // 2, victim.reading_to)
+            if victim.end - middle < self._min_stolen_bytes:
                 return None
-            middle = victim.position + victim.left // 2
         claim = Claim(middle, victim.end, now_s)
         victim.end = middle
         return claim

@@ -49,6 +49,18 @@ def test_nobody_takes_half_of_little() -> None:
     assert plan.claim(0.0) is None
 
 
+def test_nobody_takes_what_is_being_read() -> None:
+    plan = PartPlan(Coverage(100), 100, 10)
+    slow = plan.claim(0.0)
+    assert slow is not None
+    assert plan.begin(slow, 80) == 80
+    fast = plan.claim(0.0)
+    assert fast is not None
+    assert (slow.end, fast.position) == (80, 80)
+    assert plan.begin(fast, 80) == 20
+    assert plan.claim(0.0) is None
+
+
 def test_a_part_whose_stream_brings_nothing_is_taken_as_a_whole() -> None:
     plan = PartPlan(Coverage(100), 100, 60)
     dead = plan.claim(0.0)
