@@ -46,7 +46,7 @@ def create_model(model: str, *, file: str, quantize: str, draft_quantize: str) -
     except InvalidModelName:
         raise InvalidModelName(f"invalid model name: {model}") from None
     path = Path(file or "Modelfile").absolute()
-    request, files = read_modelfile(path)
+    request, files = read_modelfile(path) if file or path.exists() else request_of_folder(path.parent)
     for warning in files.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if draft_quantize and not files.drafts:
@@ -71,6 +71,13 @@ def read_modelfile(path: Path) -> tuple[CreateRequest, FileSet]:
     except OSError as error:
         raise InvalidModelfile(f"{path} cannot be read: {error.strerror}") from None
     return request_of(parse_modelfile(text), path.parent)
+
+
+def request_of_folder(folder: Path) -> tuple[CreateRequest, FileSet]:
+    """As of a Modelfile that says `FROM .`, where there is none. Raises: InvalidModelfile."""
+    from server.storage.modelfile import parse_modelfile
+
+    return request_of(parse_modelfile(b"FROM ."), folder)
 
 
 async def _create(base_url: str, request: CreateRequest, files: FileSet) -> None:

@@ -18,6 +18,10 @@ DEPRECATED = frozenset(
 """Parameters of older Ollamas that nothing has any more; a Modelfile that sets them still makes a model."""
 
 
+# In the order in which a folder is searched; those of other names hold a model in another program's form.
+_WEIGHTS = ("model*.safetensors", "adapter_model*.safetensors", "*.safetensors", "*.gguf")
+
+
 class Command(Protocol):
     """A command of a Modelfile, as `server.storage.modelfile` reads it: `key` names a parameter or a role."""
 
@@ -109,23 +113,38 @@ def model_files(text: str, folder: Path, *, must_exist: bool = False) -> list[Pa
     except OSError:
         exists = False
     if exists:
-        return gguf_files(path) if path.is_dir() else [path.resolve()]
+        # A link keeps its own name: what it leads to may be called by a digest.
+        return folder_files(path) if path.is_dir() else [Path(os.path.abspath(path))]
     if must_exist or text.startswith(("./", "../", "/", "~")) or text.lower().endswith(".gguf"):
         raise InvalidModelfile(f"{text}: no such file", hint=f"Relative paths start from {folder}.")
     return []
 
 
-def gguf_files(folder: Path) -> list[Path]:
-    """The model files of a folder. Raises: InvalidModelfile when there are none that olla reads."""
-    for pattern in ("*.gguf", "*.bin"):
-        if found := sorted(folder.glob(pattern)):
-            return [path.resolve() for path in found]
-    if any(folder.glob("*.safetensors")):
+def folder_files(folder: Path) -> list[Path]:
+    """The files of a folder that make a model, of the first kind that is there.
+
+    Safetensors come with the small files beside and one folder below them that say what they are. Raises:
+    InvalidModelfile when there are none that olla reads.
+    """
+    root = Path(os.path.abspath(folder))
+    for pattern in _WEIGHTS:
+        if weights := sorted(root.glob(pattern)):
+            return weights + (_companions(root) if pattern.endswith(".safetensors") else [])
+    if any(root.glob("pytorch_model*.bin")) or any(root.glob("consolidated*.pth")):
         raise InvalidModelfile(
-            f"{folder} holds safetensors, which olla cannot read",
-            hint="Convert them to GGUF with llama.cpp's convert_hf_to_gguf.py.",
+            f"{folder} holds weights as PyTorch pickles, which may run any code when they are read",
+            hint="Fetch the model as safetensors.",
         )
+    if found := sorted(root.glob("*.bin")):
+        return found
     raise InvalidModelfile("no Modelfile or safetensors files found")
+
+
+def _companions(root: Path) -> list[Path]:
+    """Configuration and tokenizer of a model in Hugging Face's layout."""
+    patterns = ("*.json", "*/*.json", "chat_template.jinja", "tokenizer.model")
+    found = [path for pattern in patterns for path in sorted(root.glob(pattern)) if path.is_file()]
+    return [path for path in found if not path.relative_to(root).parts[0].startswith(".")]
 
 
 def named(files: Sequence[Path]) -> dict[str, Path]:

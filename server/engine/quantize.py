@@ -1,24 +1,21 @@
-"""Quantising a file, in a process of its own: `python -P -m server.engine.quantize JOB`.
+"""Quantising a file, in a process of its own: `python -P -m server.engine.quantize`.
 
-JOB is a JSON object: `source` and `target` (paths), `type` (llama_ftype), `n_threads`, `overrides` (pairs of
-a pattern and a ggml type). Standard output carries one JSON object a line: `size_bytes` of the result before
-the work begins, `done` and `total` tensors, and at the end `ok` or `error`. End of file on standard input
-means that the server is gone or wants no more of it, and ends the process at once.
+Its job has `source` and `target` (paths), `type` (llama_ftype), `n_threads`, and `overrides` (pairs of a
+pattern and a ggml type); see `server.backends.job` for how it is told.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib
-import json
 import os
 import re
 import signal
 import sys
-import threading
 from typing import Any, Final
 
 from server.engine import native
+from server.ipc.jobs import Boss
 
 # `native` has put a stub in the place of the package, so that this imports the C binding alone.
 _c: Final[Any] = importlib.import_module("llama_cpp.llama_cpp")
@@ -36,8 +33,8 @@ _FAILED: Final = "failed to quantize: "
 class Reporter:
     """Turns llama.cpp's log into lines for the server."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, boss: Boss) -> None:
+        self._boss = boss
         self.is_rehearsal = True
         self.size_bytes = 0
         self.errors: list[str] = []
@@ -47,10 +44,6 @@ class Reporter:
         """Receive the log from now on."""
         native.log_set(self._callback, ctypes.c_void_p(0))
 
-    def tell(self, **fields: Any) -> None:
-        """Send one line."""
-        os.write(self._fd, json.dumps(fields).encode() + b"\n")
-
     def _receive(self, level: int, raw: bytes, _user_data: object) -> None:
         text = raw.decode("utf-8", "replace")
         if level == _ERROR:
@@ -58,7 +51,7 @@ class Reporter:
         if (match := _SIZE.search(text)) is not None:
             self.size_bytes = int(float(match[1]) * (1 << 20))
         elif (match := _TENSOR.match(text)) is not None and not self.is_rehearsal:
-            self.tell(done=int(match[1]) - 1, total=int(match[2]))
+            self._boss.tell(done=int(match[1]) - 1, total=int(match[2]))
 
 
 def parameters(job: dict[str, Any], *, dry_run: bool) -> Any:
@@ -78,8 +71,8 @@ def parameters(job: dict[str, Any], *, dry_run: bool) -> Any:
     return params
 
 
-def run(job: dict[str, Any], reporter: Reporter) -> bool:
-    """Rehearse, tell the size, do it. Whether it went well; if not, `reporter` has told why."""
+def run(job: dict[str, Any], boss: Boss, reporter: Reporter) -> bool:
+    """Rehearse, tell the size, do it. Whether it went well; if not, it has told why."""
     source, target = os.fsencode(job["source"]), os.fsencode(job["target"])
     for is_rehearsal in (True, False):
         reporter.is_rehearsal = is_rehearsal
@@ -87,30 +80,25 @@ def run(job: dict[str, Any], reporter: Reporter) -> bool:
         if _c.llama_model_quantize(source, target, ctypes.byref(params)) != 0:
             failures = [text for text in reporter.errors if _FAILED in text]
             cause = (failures or reporter.errors or ["no reason given"])[-1]
-            reporter.tell(error=cause.rpartition(_FAILED)[2].strip())
+            boss.tell(error=cause.rpartition(_FAILED)[2].strip())
             return False
         if is_rehearsal:
-            reporter.tell(size_bytes=reporter.size_bytes)
-    reporter.tell(ok=True)
+            boss.tell(size_bytes=reporter.size_bytes)
+    boss.tell(ok=True)
     return True
 
 
-def _leave_with_the_server() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(1)
-
-
 def main() -> None:
-    """Do the job of the command line."""
+    """Do one job."""
     output_fd = os.dup(1)
-    os.dup2(2, 1)  # nothing that a C library prints may break a line
+    os.dup2(2, 1)  # nothing that a C library prints may break a report
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the server decides
-    threading.Thread(target=_leave_with_the_server, daemon=True).start()
+    boss = Boss(output_fd)
+    job = boss.read_job()
     os.nice(_NICE)
-    reporter = Reporter(output_fd)
+    reporter = Reporter(boss)
     reporter.install()
-    sys.exit(0 if run(json.loads(sys.argv[1]), reporter) else 1)
+    sys.exit(0 if run(job, boss, reporter) else 1)
 
 
 if __name__ == "__main__":

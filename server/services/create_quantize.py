@@ -7,11 +7,9 @@ from contextlib import closing
 
 from server.backends.quantizer import quantize
 from server.errors import StoreError
-from server.gguf.metadata import GgufMetadata
 from server.gguf.quantization import UNQUANTIZED, QuantizeType, overrides, quantize_type
-from server.gguf.reader import read_header
+from server.services.create_written import written_layer
 from server.services.source_layer import NO_DIGEST, SourceLayer
-from server.storage.manifests import Layer
 from server.storage.store import ModelStore
 from server.types.models import CreateProgress, CreateRequest
 
@@ -58,17 +56,4 @@ def quantized(
             for share in shares:
                 yield at(share)
         yield CreateProgress("verifying conversion")
-        metadata = GgufMetadata(read_header(file.path))
-        reading = file.digest()
-        while True:
-            try:
-                next(reading)
-            except StopIteration as end:
-                digest: str = end.value
-                break
-            yield at(1.0)
-        store.pin(digest)
-        blob = file.commit(digest)
-    what = "creating new layer" if blob.created else "using existing layer"
-    layer = Layer(source.layer.kind, blob.digest, blob.size_bytes)
-    return SourceLayer(layer, metadata, f"{what} {blob.digest}")
+        return (yield from written_layer(store, file, source.layer.kind, at(1.0)))

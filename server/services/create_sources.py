@@ -8,6 +8,7 @@ from server.errors import InvalidRequest
 from server.gguf.merge import part_of
 from server.gguf.metadata import GgufMetadata
 from server.gguf.reader import is_gguf
+from server.services.create_convert import converted
 from server.services.create_merge import SplitFile, joined, lacks_projector_type, with_projector_type
 from server.services.source_layer import SourceLayer
 from server.storage.manifests import Layer
@@ -33,10 +34,12 @@ def base_layers(store: ModelStore, base: StoredModel) -> list[SourceLayer]:
 
 
 def file_layers(store: ModelStore, files: Mapping[str, str]) -> _Progress:
-    """Layers of GGUF files, by name; what each is says its metadata.
+    """Layers of GGUF files, by name; what each is says its metadata. Or the model of a folder of safetensors.
 
-    Raises: InvalidRequest, BlobNotFound, BadModelFile.
+    Raises: InvalidRequest, BlobNotFound, BadModelFile, DiskFull, StoreError.
     """
+    if any(name.endswith(".safetensors") for name in files):
+        return (yield from converted(store, files))
     _require_gguf(store, files)
     return (yield from _gguf_layers(store, files))
 
@@ -59,8 +62,8 @@ def _require_gguf(store: ModelStore, files: Mapping[str, str]) -> None:
     """Raises: InvalidRequest for files that are not GGUF by name or content."""
     if any(name.endswith(".safetensors") for name in files):
         raise InvalidRequest(
-            "creating a model from safetensors is not supported yet",
-            hint="Convert it to GGUF first, with llama.cpp's convert_hf_to_gguf.py.",
+            "adapters and draft models of safetensors cannot be converted",
+            hint="Convert them with llama.cpp's convert_lora_to_gguf.py or convert_hf_to_gguf.py.",
         )
     if any(name.endswith(".gguf") for name in files):
         return

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from olla_tui.cli.create import read_modelfile
+from olla_tui.cli.create import read_modelfile, request_of_folder
 from olla_tui.cli.modelfile_request import named
 from server.errors import InvalidModelfile, InvalidOption
 
@@ -73,15 +73,15 @@ def test_a_folder_gives_its_gguf_files(tmp_path: Path) -> None:
         ("FROM missing.gguf", "missing.gguf: no such file"),
         ("FROM m\nADAPTER lora", "lora: no such file"),
         ("FROM ./empty", "no Modelfile or safetensors files found"),
-        ("FROM ./tensors", "holds safetensors, which olla cannot read"),
+        ("FROM ./pickles", "holds weights as PyTorch pickles"),
         ("SYSTEM hello", "no FROM line"),
         ("FROM m\nFROBNICATE yes", r"\(line 2\): command must be one of"),
     ],
 )
 def test_what_cannot_be_meant(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "tensors").mkdir()
-    (tmp_path / "tensors" / "model.safetensors").write_bytes(b"")
+    (tmp_path / "pickles").mkdir()
+    (tmp_path / "pickles" / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(InvalidModelfile, match=message):
         read_modelfile(modelfile(tmp_path, text))
 
@@ -94,6 +94,42 @@ def test_a_wrong_parameter(tmp_path: Path) -> None:
 def test_no_modelfile(tmp_path: Path) -> None:
     with pytest.raises(InvalidModelfile, match=r"^no Modelfile or safetensors files found$"):
         read_modelfile(tmp_path / "Modelfile")
+
+
+def test_a_folder_of_safetensors_gives_what_says_what_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    wanted = [
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "1_Pooling/config.json",
+        "chat_template.jinja",
+        "tokenizer.model",
+    ]
+    for name in (*wanted, "README.md", "x.gguf", "consolidated.safetensors", ".cache/x.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"{}")
+    _, files = read_modelfile(modelfile(tmp_path, "FROM ./model\n"))
+    assert sorted(files.models) == sorted(wanted)
+
+
+def test_links_keep_the_names_that_they_have(tmp_path: Path) -> None:
+    """As in the cache of Hugging Face's library, whose files are named by digests."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "0123").write_bytes(b"GGUF")
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "x.gguf").symlink_to("../blobs/0123")
+    _, files = read_modelfile(modelfile(tmp_path, "FROM ./snapshot\n"))
+    assert list(files.models) == ["x.gguf"]
+    _, files = read_modelfile(modelfile(tmp_path, "FROM ./snapshot/x.gguf\n"))
+    assert list(files.models) == ["x.gguf"]
+
+
+def test_a_folder_without_a_modelfile_is_the_model(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    _, files = request_of_folder(tmp_path)
+    assert list(files.models) == ["x.gguf"]
 
 
 def test_names_are_paths_below_what_holds_them_all() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from server.backends.quantizer import COMMAND, quantize
+from server.backends.quantizer import QUANTIZE, quantize
 from server.errors import DiskFull, InvalidRequest, StoreError
 from server.gguf.metadata import GgufMetadata
 from server.gguf.quantization import TYPES, overrides, quantize_type
@@ -77,7 +77,7 @@ def test_a_file_that_is_no_model(tmp_path: Path) -> None:
 
 
 def test_a_result_that_does_not_fit_is_refused_first(tmp_path: Path) -> None:
-    command = says({"size_bytes": 1 << 60}, then="os.read(0, 1)")
+    command = says({"size_bytes": 1 << 60}, then="[*sys.stdin]")
     with pytest.raises(DiskFull, match=f"needs {1 << 60} bytes"):
         list(quantize(HALF, tmp_path / "out", 2, command=command))
 
@@ -93,7 +93,7 @@ def test_a_process_that_dies_is_named_with_its_last_words(tmp_path: Path) -> Non
 
 def test_silence_is_reported_and_closing_ends_the_process(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    then = f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); print('{{}}', flush=True); os.read(0, 1)"
+    then = f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); print('{{}}', flush=True); [*sys.stdin]"
     shares = quantize(HALF, tmp_path / "out", 2, command=says({"done": 1, "total": 4}, then=then))
     assert [next(shares) for _ in range(3)] == [0.0, 0.25, 0.25]
     process = psutil.Process(int(pid_file.read_text()))
@@ -106,13 +106,12 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     code = (
         "import os, signal, subprocess, sys, json\n"
         "child = subprocess.Popen(json.loads(sys.argv[1]), stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "child.stdin.write(sys.argv[2].encode() + b'\\n'); child.stdin.flush()\n"
         "child.stdout.readline(); print(child.pid, flush=True); os.kill(child.pid, signal.SIGSTOP)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    command = json.dumps([*COMMAND, json.dumps(job)])
-    parent = subprocess.run(
-        [sys.executable, "-c", code, command], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+    words = [sys.executable, "-c", code, json.dumps(QUANTIZE), json.dumps(job)]
+    parent = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
     child = psutil.Process(int(parent.stdout))
     os.kill(child.pid, signal.SIGCONT)
     _, alive = psutil.wait_procs([child], timeout=20)
