@@ -184,8 +184,11 @@ class CrossLoopInference(InferenceService):
     async def rerank(self, request: RerankRequest) -> RerankResult:
         return await self._bridge.call(self._inner.rerank(request))
 
-    async def tokenize(self, model: str, text: str) -> tuple[int, ...]:
-        return await self._bridge.call(self._inner.tokenize(model, text))
+    async def tokenize(self, model: str, text: str, *, add_special: bool = True) -> tuple[int, ...]:
+        return await self._bridge.call(self._inner.tokenize(model, text, add_special=add_special))
+
+    async def detokenize(self, model: str, tokens: tuple[int, ...]) -> str:
+        return await self._bridge.call(self._inner.detokenize(model, tokens))
 
 
 class CrossLoopModels(ModelService):

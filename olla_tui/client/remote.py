@@ -115,12 +115,21 @@ class RemoteInference(InferenceService):
         reply = await self._server.api.json("POST", "/api/rerank", rerank_body(request), model=request.model)
         return rerank_result(reply)
 
-    async def tokenize(self, model: str, text: str) -> tuple[int, ...]:
+    async def tokenize(self, model: str, text: str, *, add_special: bool = True) -> tuple[int, ...]:
+        reply = await self._of_tokens("tokenize", model, text=text, add_special=add_special)
+        return convert(reply.get("tokens"), tuple[int, ...])
+
+    async def detokenize(self, model: str, tokens: tuple[int, ...]) -> str:
+        reply = await self._of_tokens("detokenize", model, tokens=tokens)
+        return convert(reply.get("text"), str)
+
+    async def _of_tokens(self, verb: str, model: str, **fields: object) -> dict[str, object]:
         if not await self._server.is_olla():
             raise CapabilityMissing("this server is an Ollama, which tells no token ids")
-        body = msgspec.json.encode({"model": model, "text": text})
-        reply = await self._server.api.json("POST", "/olla/tokenize", body, model=model)
-        return convert(reply["tokens"] if isinstance(reply, dict) else reply, tuple[int, ...])
+        body = msgspec.json.encode({"model": model, **fields})
+        return convert(
+            await self._server.api.json("POST", f"/olla/{verb}", body, model=model), dict[str, object]
+        )
 
     async def _events(
         self,

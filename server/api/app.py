@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from starlette.types import ASGIApp
 
-from server.api import olla, rerank
+from server.api import olla, rerank, tokens
 from server.api.anthropic import messages
 from server.api.middleware import HostGuard, OriginGuard
 from server.api.ollama import blobs, general, inference, models
@@ -45,6 +45,7 @@ def create_app(services: Services, settings: ApiSettings, archive: ResponseArchi
             *completions.routes(services),
             *embeddings.routes(services),
             *rerank.routes(services),
+            *tokens.routes(services),
             *openai_models.routes(services),
             *responses.routes(services, archive),
             *messages.routes(services),

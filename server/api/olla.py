@@ -29,7 +29,6 @@ def routes(services: Services) -> list[Route]:
         Route("POST", "/olla/keep-alive", Endpoint(services, _decode_keep_alive, _keep_alive)),
         Route("GET", "/olla/bundled", Endpoint(services, no_body, _bundled)),
         Route("POST", "/olla/bundled/{name}", Endpoint(services, _decode_bundled, _install)),
-        Route("POST", "/olla/tokenize", Endpoint(services, _decode_tokenize, _tokenize)),
         *upkeep.routes(services),
     ]
 
@@ -103,14 +102,3 @@ def _decode_bundled(call: Call) -> str:
 async def _install(call: Call, name: str) -> Reply:
     await call.services.models.install_bundled(name)
     return Reply.of({})
-
-
-def _decode_tokenize(call: Call) -> tuple[str, str]:
-    fields = GoObject(decode(call.body), "TokenizeRequest")
-    model = fields.text("model")
-    require_model(model)
-    return model, fields.text("text")
-
-
-async def _tokenize(call: Call, wanted: tuple[str, str]) -> Reply:
-    return Reply.of({"tokens": await call.services.inference.tokenize(*wanted)})

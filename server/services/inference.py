@@ -160,13 +160,24 @@ class Inference:
                     load_duration_ns=load_ns,
                 )
 
-    async def tokenize(self, model: str, text: str) -> tuple[int, ...]:
+    async def tokenize(self, model: str, text: str, *, add_special: bool = True) -> tuple[int, ...]:
         """See `InferenceService.tokenize`."""
-        async with self._requests.track(model, Origin("tokenize")) as tracked:
+        async with self._plain_lease(model, Origin("tokenize")) as lease:
+            (tokens,) = await lease.backend.tokenize((text,), add_special=add_special)
+            return tokens
+
+    async def detokenize(self, model: str, tokens: tuple[int, ...]) -> str:
+        """See `InferenceService.detokenize`."""
+        async with self._plain_lease(model, Origin("detokenize")) as lease:
+            return await lease.backend.detokenize(tokens)
+
+    @asynccontextmanager
+    async def _plain_lease(self, model: str, origin: Origin) -> AsyncGenerator[Lease, None]:
+        """A model with its own options."""
+        async with self._requests.track(model, origin) as tracked:
             resolved = await self._resolver.resolve_plain(model)
             async with self._lease(resolved, None, tracked) as (lease, _, _):
-                (tokens,) = await lease.backend.tokenize((text,))
-                return tokens
+                yield lease
 
     @asynccontextmanager
     async def _lease(

@@ -64,8 +64,12 @@ class InferenceService(Protocol):
         """
         ...
 
-    async def tokenize(self, model: str, text: str) -> tuple[int, ...]:
-        """Token ids of a text, with the model's BOS where it wants one. Loads the model."""
+    async def tokenize(self, model: str, text: str, *, add_special: bool = True) -> tuple[int, ...]:
+        """Token ids of a text; `add_special`: with the model's BOS where it wants one. Loads the model."""
+        ...
+
+    async def detokenize(self, model: str, tokens: tuple[int, ...]) -> str:
+        """The text of token ids, control tokens by name. Loads the model. Raises: InvalidRequest."""
         ...
 
 

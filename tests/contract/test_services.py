@@ -271,6 +271,9 @@ async def test_embeddings_and_tokens(door: Services, scripted: ScriptedServices)
     assert (result.vectors, result.n_prompt_tokens) == ((vector,), 3)
     assert scripted.scripted_inference.asked[0].inputs == ("a", "b")
     assert await door.inference.tokenize("m", "é") == tuple("é".encode())
+    assert await door.inference.tokenize("m", "bos:") == (1, *b"bos:")
+    assert await door.inference.tokenize("m", "bos:", add_special=False) == tuple(b"bos:")
+    assert await door.inference.detokenize("m", tuple("é".encode())) == "é"
 
 
 async def test_models(door: Services, scripted: ScriptedServices) -> None:

@@ -144,3 +144,44 @@ def test_openai_models(compatible: openai.OpenAI) -> None:
 def test_openai_errors(compatible: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
         compatible.chat.completions.create(model="nope", messages=[{"role": "user", "content": "Hi"}])
+
+
+def test_openai_completions_have_choices_log_probabilities_and_echo(compatible: openai.OpenAI) -> None:
+    request: dict[str, Any] = {"model": "plain", "prompt": "What is the capital of France?", "temperature": 0}
+    got = compatible.completions.create(**request, max_tokens=5, logprobs=2, n=2)
+    assert [choice.index for choice in got.choices] == [0, 1]
+    first = got.choices[0]
+    assert first.logprobs is not None
+    assert "".join(first.logprobs.tokens or []) == first.text
+    assert all(len(top) == 2 for top in first.logprobs.top_logprobs or [])
+    echoed = compatible.completions.create(**request, max_tokens=5, echo=True)
+    assert echoed.choices[0].text == request["prompt"] + first.text
+    parts = compatible.completions.create(**request, max_tokens=5, stream=True, n=2)
+    texts = {0: "", 1: ""}
+    for part in parts:
+        texts[part.choices[0].index] += part.choices[0].text
+    assert set(texts.values()) == {first.text}
+
+
+def test_openai_completions_of_token_ids(compatible: openai.OpenAI, served: Served) -> None:
+    text = "What is the capital of France?"
+    tokens = served.post("/tokenize", {"model": "plain", "content": text})["tokens"]
+    assert served.post("/detokenize", {"model": "plain", "tokens": tokens})["content"] == text
+    request: dict[str, Any] = {"model": "plain", "temperature": 0, "max_tokens": 5}
+    by_tokens = compatible.completions.create(prompt=tokens, **request)
+    assert by_tokens.choices[0].text == compatible.completions.create(prompt=text, **request).choices[0].text
+    reply = served.client.post("/detokenize", json={"model": "plain", "tokens": [2_000_000_000]})
+    assert reply.status_code == 400
+
+
+def test_openai_counts_out_what_it_is_told_to(compatible: openai.OpenAI) -> None:
+    request: dict[str, Any] = {"model": "plain", "messages": CAPITAL, "temperature": 0}
+    got = compatible.chat.completions.create(
+        **request, n=2, logprobs=True, top_logprobs=2, max_completion_tokens=5, parallel_tool_calls=False
+    )
+    assert [choice.index for choice in got.choices] == [0, 1]
+    for choice in got.choices:
+        assert choice.logprobs is not None
+        assert "".join(entry.token for entry in choice.logprobs.content or []) == choice.message.content
+    assert got.usage is not None
+    assert got.usage.completion_tokens == 10

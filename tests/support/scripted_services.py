@@ -74,8 +74,11 @@ class ScriptedInference(InferenceService):
             raise self.ranked
         return self.ranked
 
-    async def tokenize(self, model: str, text: str) -> tuple[int, ...]:
-        return tuple(text.encode())
+    async def tokenize(self, model: str, text: str, *, add_special: bool = True) -> tuple[int, ...]:
+        return (*((1,) if add_special and text.startswith("bos:") else ()), *text.encode())
+
+    async def detokenize(self, model: str, tokens: tuple[int, ...]) -> str:
+        return bytes(tokens).decode()
 
     async def _stream(self, request: ChatRequest | GenerateRequest) -> AsyncGenerator[GenerationEvent, None]:
         self.asked.append(request)

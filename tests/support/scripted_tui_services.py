@@ -311,8 +311,11 @@ class ScriptedInference(InferenceService):
     async def rerank(self, request: RerankRequest) -> RerankResult:
         return RerankResult(ranking=())
 
-    async def tokenize(self, model: str, text: str) -> tuple[int, ...]:
+    async def tokenize(self, model: str, text: str, *, add_special: bool = True) -> tuple[int, ...]:
         return tuple(range(len(text.split())))
+
+    async def detokenize(self, model: str, tokens: tuple[int, ...]) -> str:
+        return " ".join(map(str, tokens))
 
 
 class ScriptedModels(ModelService):

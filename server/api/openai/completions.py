@@ -7,19 +7,22 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+import msgspec
+
 from server.api.endpoint import Call, Endpoint
 from server.api.errors import JSON, OPENAI
+from server.api.openai.choices import answers, seeded, together
 from server.api.replies import SSE, Reply, StreamReply
 from server.api.routing import Route
 from server.errors import ModelNotFound
 from server.services.protocols import Services
-from server.types.generation import Chunk, Completed
-from server.wire.folding import fold
+from server.types.generation import Completed, GenerateRequest, Rendered
+from server.wire.headers import ignored_headers
 from server.wire.openai.completions import (
     CompletionCall,
+    TextWriter,
     completion,
     completion_from_body,
-    text_piece,
     usage_piece,
 )
 from server.wire.openai.options import DONE
@@ -35,26 +38,42 @@ def _decode(call: Call) -> CompletionCall:
 
 
 async def _complete(call: Call, decoded: CompletionCall) -> Reply | StreamReply:
-    request = decoded.request
-    if not request.model:
+    model = decoded.requests[0].model
+    if not model:
         raise ModelNotFound("")
+    requests = list(decoded.requests)
+    for index, tokens in decoded.tokens.items():
+        text = await call.services.inference.detokenize(model, tokens)
+        requests[index] = msgspec.structs.replace(requests[index], prompt=text)
+    requests = [one for request in requests for one in seeded(request, decoded.n)]
+    prompts = [request.prompt if decoded.echo else "" for request in requests]
+    headers = ignored_headers(decoded.ignored)
     id_ = f"cmpl-{secrets.token_hex(12)}"
-    if decoded.stream and not request.render_only:
-        return StreamReply(_stream(call.services, decoded, id_), SSE)
-    async with aclosing(call.services.inference.generate(request)) as events:
-        answer = await fold(events)
-    return Reply.of(completion(id_, request.model, answer, int(time.time())), content_type=JSON)
+    if decoded.stream and not requests[0].render_only:
+        pieces = _stream(call.services, requests, prompts, id_, with_usage=decoded.include_usage)
+        return StreamReply(pieces, SSE, headers=headers)
+    made = await answers(call.services.inference.generate, requests)
+    body = completion(id_, model, made, prompts, int(time.time()))
+    return Reply.of(body, content_type=JSON, headers=headers)
 
 
-async def _stream(services: Services, decoded: CompletionCall, id_: str) -> AsyncGenerator[bytes, None]:
-    created_s = int(time.time())
-    model, with_usage = decoded.request.model, decoded.include_usage
-    async with aclosing(services.inference.generate(decoded.request)) as events:
-        async for event in events:
-            if isinstance(event, Chunk) and event.content:
-                yield text_piece(id_, model, created_s, event.content, with_usage=with_usage)
-            elif isinstance(event, Completed):
-                yield text_piece(id_, model, created_s, "", reason=event.reason, with_usage=with_usage)
-                if with_usage:
-                    yield usage_piece(id_, model, created_s, event)
+async def _stream(
+    services: Services, requests: list[GenerateRequest], prompts: list[str], id_: str, *, with_usage: bool
+) -> AsyncGenerator[bytes, None]:
+    created_s, model = int(time.time()), requests[0].model
+    writers = [
+        TextWriter(id_, model, created_s, index=index, prompt=prompt, with_usage=with_usage)
+        for index, prompt in enumerate(prompts)
+    ]
+    ends: list[Completed] = []
+    async with aclosing(together(services.inference.generate, requests)) as events:
+        async for index, event in events:
+            if isinstance(event, Rendered):
+                continue
+            if isinstance(event, Completed):
+                ends.append(event)
+            for piece in writers[index].pieces(event):
+                yield piece
+    if with_usage:
+        yield usage_piece(id_, model, created_s, ends)
     yield DONE

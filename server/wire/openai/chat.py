@@ -14,10 +14,17 @@ from server.wire.ollama.inference import (
     top_logprobs,
 )
 from server.wire.ollama.messages import tool_from_body
-from server.wire.openai.options import sampling_options, stop_texts, think_from_effort, wants_usage
+from server.wire.openai.options import (
+    ignored_fields,
+    n_choices,
+    sampling_options,
+    stop_texts,
+    think_from_effort,
+    wants_usage,
+)
 
-MAX_CHOICES = 16
-"""Most answers to one request; each takes a slot of its own."""
+_IGNORED = ("functions", "function_call", "prediction", "audio", "web_search_options", "verbosity")
+"""Fields that would change the answer elsewhere."""
 
 _IMAGE_PREFIXES = (
     "data:;base64,",
@@ -29,6 +36,7 @@ class ChatCall(NamedTuple):
     """A chat request with what concerns only its transport; `n`: answers wanted.
 
     `late_error` is a fault that Ollama reports only when it has found the model.
+    `ignored`: names of fields that have no effect here.
     """
 
     request: ChatRequest
@@ -36,6 +44,7 @@ class ChatCall(NamedTuple):
     include_usage: bool = False
     n: int = 1
     late_error: OllaError | None = None
+    ignored: tuple[str, ...] = ()
 
 
 def chat_from_body(body: bytes, origin: Origin) -> ChatCall:
@@ -68,14 +77,14 @@ def chat_from_body(body: bytes, origin: Origin) -> ChatCall:
         render_only=fields.flag("_debug_render_only"),
         origin=origin,
     )
-    return ChatCall(request, fields.flag("stream"), wants_usage(fields), _n_choices(fields), late_error)
-
-
-def _n_choices(fields: GoObject) -> int:
-    n = fields.integer("n")
-    if n is not None and not 1 <= n <= MAX_CHOICES:
-        raise InvalidRequest(f"n must be between 1 and {MAX_CHOICES}")
-    return n or 1
+    return ChatCall(
+        request,
+        fields.flag("stream"),
+        wants_usage(fields),
+        n_choices(fields),
+        late_error,
+        ignored_fields(fields, _IGNORED),
+    )
 
 
 def _effort(fields: GoObject) -> str:

@@ -71,14 +71,15 @@ def _inputs(value: object) -> tuple[str | tuple[int, ...], ...]:
         raise InvalidRequest("invalid input type")
     if all(isinstance(item, str) for item in value):
         return tuple(value)
-    if _are_tokens(value):
+    if is_tokens(value):
         return (tuple(value),)
-    if all(isinstance(item, list) and item and _are_tokens(item) for item in value):
+    if all(isinstance(item, list) and item and is_tokens(item) for item in value):
         return tuple(tuple(item) for item in value)
     raise InvalidRequest("invalid input type")
 
 
-def _are_tokens(items: list[object]) -> bool:
+def is_tokens(items: list[object]) -> bool:
+    """Whether these are token ids."""
     return all(isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 2**31 for item in items)
 
 

@@ -11,6 +11,9 @@ from server.types.generation import Think, Timings
 from server.types.quoting import go_quote
 from server.wire.codec import GoObject, go_type_of
 
+MAX_CHOICES = 16
+"""Most answers to one request; each takes a slot of its own."""
+
 FINGERPRINT = "fp_ollama"
 DONE = b"data: [DONE]\n\n"
 
@@ -32,6 +35,8 @@ def usage(timings: Timings, n_output_tokens: int | None = None) -> Usage:
 def sampling_options(fields: GoObject) -> dict[str, Any]:
     """Options from the fields that both routes have. Temperature and top_p are 1 unless given, as at OpenAI.
 
+    Those that only llama.cpp's server and others have count as well.
+
     Raises: InvalidRequest.
     """
     options: dict[str, Any] = {}
@@ -45,11 +50,28 @@ def sampling_options(fields: GoObject) -> dict[str, Any]:
         options["seed"] = seed
     top_p = fields.number("top_p")
     options["top_p"] = 1.0 if top_p is None else top_p
-    for name in ("frequency_penalty", "presence_penalty"):
+    for name in ("frequency_penalty", "presence_penalty", "min_p", "typical_p", "repeat_penalty"):
         value = fields.number(name)
         if value is not None:
             options[name] = value
+    if (top_k := fields.integer("top_k")) is not None:
+        options["top_k"] = top_k
+    if "ignore_eos" in fields:
+        options["ignore_eos"] = fields.flag("ignore_eos")
     return options
+
+
+def n_choices(fields: GoObject) -> int:
+    """`n`, 1 unless given. Raises: InvalidRequest outside 1 to `MAX_CHOICES`."""
+    n = fields.integer("n")
+    if n is not None and not 1 <= n <= MAX_CHOICES:
+        raise InvalidRequest(f"n must be between 1 and {MAX_CHOICES}")
+    return n or 1
+
+
+def ignored_fields(fields: GoObject, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the names that are given, with whatever would have an effect."""
+    return tuple(name for name in names if fields.raw(name) not in (None, False, [], {}, "", "none"))
 
 
 def stop_texts(value: object, *, strict: bool) -> list[str] | None:

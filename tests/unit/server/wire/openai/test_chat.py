@@ -61,6 +61,19 @@ def test_the_newer_name_for_the_most_tokens_is_honoured() -> None:
     assert request(max_tokens=3, max_completion_tokens=5).options["num_predict"] == 5
 
 
+def test_sampling_that_only_other_servers_have() -> None:
+    given = {"top_k": 3, "min_p": 0.5, "typical_p": 0.9, "repeat_penalty": 1.1, "ignore_eos": True}
+    assert request(**given).options == {"temperature": 1.0, "top_p": 1.0, **given}
+
+
+def test_fields_without_effect_are_named() -> None:
+    assert call().ignored == ()
+    assert call(functions=[], function_call="none", verbosity="low", prediction={"x": 1}).ignored == (
+        "prediction",
+        "verbosity",
+    )
+
+
 def test_calls_are_parallel_unless_the_caller_wants_one() -> None:
     assert request().parallel_tool_calls
     assert not request(parallel_tool_calls=False).parallel_tool_calls

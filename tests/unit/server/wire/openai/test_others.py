@@ -12,11 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.errors import InvalidRequest
-from server.types.generation import Completed, EmbedResult, Origin, Timings
+from server.types.generation import (
+    Chunk,
+    Completed,
+    EmbedResult,
+    Origin,
+    Timings,
+    TokenLogprob,
+    TopLogprob,
+)
 from server.types.models import ModelDetails, ModelInfo, ModelSummary
 from server.wire.codec import encode
 from server.wire.folding import Answer
-from server.wire.openai.completions import completion, completion_from_body, text_piece, usage_piece
+from server.wire.openai.completions import TextWriter, completion, completion_from_body, usage_piece
 from server.wire.openai.embeddings import embeddings_from_body, embeddings_reply
 from server.wire.openai.models import model_reply, models_reply
 
@@ -33,22 +41,28 @@ def embed(**fields: Any) -> Any:
 
 def test_completions_have_penalties_and_top_p_always() -> None:
     call = complete(prompt="p", suffix="s", top_p=0, max_tokens=1)
-    assert call.request.options == {
+    (request,) = call.requests
+    assert request.options == {
         "num_predict": 1,
         "temperature": 1.0,
         "top_p": 1.0,
         "frequency_penalty": 0.0,
         "presence_penalty": 0.0,
     }
-    assert (call.request.prompt, call.request.suffix, call.stream) == ("p", "s", False)
+    assert (request.prompt, request.suffix, call.stream) == ("p", "s", False)
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"prompt": {}}, "prompt must be a string, an array of strings, or token ids"),
+        ({"prompt": []}, "prompt must be a string, an array of strings, or token ids"),
+        ({"prompt": ["a", 1]}, "prompt must be a string, an array of strings, or token ids"),
+        ({"prompt": ["a"] * 9, "n": 2}, "prompts times n must be at most 16"),
+        ({"n": 0}, "n must be between 1 and 16"),
         (
-            {"prompt": ["a"]},
-            "json: cannot unmarshal array into Go struct field CompletionRequest.prompt of type string",
+            {"echo": True, "logprobs": 0},
+            "logprobs of the prompt are not computed; leave out echo or logprobs",
         ),
         ({"stop": [1]}, "invalid type for 'stop' field: float64"),
         ({"logprobs": 21}, "top_logprobs must be between 0 and 20"),
@@ -61,7 +75,7 @@ def test_completions_that_are_refused(fields: dict[str, Any], message: str) -> N
 
 
 def test_a_completion_in_ollamas_order() -> None:
-    body = encode(completion("cmpl-1", "m", Answer(completed=END, content="a", thinking="t"), 5))
+    body = encode(completion("cmpl-1", "m", [Answer(completed=END, content="a", thinking="t")], [""], 5))
     assert body.decode() == (
         '{"id":"cmpl-1","object":"text_completion","created":5,"model":"m","system_fingerprint":"fp_ollama",'
         '"choices":[{"text":"a","index":0,"finish_reason":"length"}],'
@@ -69,15 +83,69 @@ def test_a_completion_in_ollamas_order() -> None:
     )
 
 
+def test_prompts_as_lists_and_as_tokens() -> None:
+    def prompts(value: Any) -> Any:
+        call = complete(prompt=value, n=2, echo=True, best_of=3)
+        assert (call.n, call.echo, call.ignored) == (2, True, ("best_of",))
+        return [request.prompt for request in call.requests], call.tokens
+
+    assert prompts(None) == ([""], {})
+    assert prompts(["a", "b"]) == (["a", "b"], {})
+    assert prompts([1, 2]) == ([""], {0: (1, 2)})
+    assert prompts([[1, 2], [3]]) == (["", ""], {0: (1, 2), 1: (3,)})
+
+
+def writer(*, prompt: str = "", with_usage: bool = False) -> TextWriter:
+    return TextWriter("cmpl-1", "m", 5, index=0, prompt=prompt, with_usage=with_usage)
+
+
 def test_pieces_of_a_completion() -> None:
-    assert text_piece("cmpl-1", "m", 5, "a", with_usage=False) == (
+    assert writer().pieces(Chunk(content="a")) == [
         b'data: {"id":"cmpl-1","object":"text_completion","created":5,"choices":[{"text":"a","index":0,'
         b'"finish_reason":null}],"model":"m","system_fingerprint":"fp_ollama"}\n\n'
-    )
+    ]
     zeros = b'"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}'
-    assert zeros in text_piece("cmpl-1", "m", 5, "a", with_usage=True)
-    assert b'"choices":[]' in usage_piece("cmpl-1", "m", 5, END)
-    assert b'"total_tokens":5' in usage_piece("cmpl-1", "m", 5, END)
+    (piece,) = writer(with_usage=True).pieces(Chunk(content="a"))
+    assert zeros in piece
+    assert b'"choices":[]' in usage_piece("cmpl-1", "m", 5, [END])
+    assert b'"total_tokens":10' in usage_piece("cmpl-1", "m", 5, [END, END])
+
+
+def test_an_echo_comes_first_and_once() -> None:
+    echoing = writer(prompt="Once")
+    pieces = [
+        piece for event in (Chunk(content=" a"), Chunk(content=" b"), END) for piece in echoing.pieces(event)
+    ]
+    texts = [json.loads(piece.removeprefix(b"data: "))["choices"][0]["text"] for piece in pieces]
+    assert texts == ["Once", " a", " b", ""]
+    assert len(writer(prompt="Once").pieces(END)) == 2
+    whole = completion("i", "m", [Answer(completed=END, content=" a")], ["Once"], 5)
+    assert whole.choices[0].text == "Once a"
+
+
+def test_log_probabilities_in_the_older_form() -> None:
+    assert complete(logprobs=0).requests[0].logprobs
+    assert complete(logprobs=2).requests[0].n_top_logprobs == 2
+    assert not complete().requests[0].logprobs
+    top = (TopLogprob("a", -0.5, b"a"), TopLogprob("b", -1.5, b"b"))
+    logprobs = (TokenLogprob("a", -0.5, b"a", top), TokenLogprob("bc", -0.25, b"bc"))
+    whole = completion("i", "m", [Answer(completed=END, content="abc", logprobs=logprobs)], [""], 5)
+    expected = {
+        "tokens": ["a", "bc"],
+        "token_logprobs": [-0.5, -0.25],
+        "top_logprobs": [{"a": -0.5, "b": -1.5}, {}],
+        "text_offset": [0, 1],
+    }
+    assert json.loads(encode(whole.choices[0].logprobs)) == expected
+    streaming = writer()
+    pieces = [
+        *streaming.pieces(Chunk(content="a", logprobs=logprobs[:1])),
+        *streaming.pieces(Chunk(content="bc", logprobs=logprobs[1:])),
+    ]
+    offsets = [
+        json.loads(piece.removeprefix(b"data: "))["choices"][0]["logprobs"]["text_offset"] for piece in pieces
+    ]
+    assert offsets == [[0], [1]]
 
 
 @pytest.mark.parametrize(
