@@ -247,6 +247,7 @@ class GenerationRun:
         return self._text[: len(self._text) - n_answer]
 
     async def _deltas(self, job: GenerationJob) -> AsyncGenerator[TextDelta, None]:
+        n_before = self._tracked.n_output_tokens
         async with aclosing(self._backend.generate(job)) as stream:
             while True:
                 async with self._tracked.cancellable():
@@ -259,6 +260,8 @@ class GenerationRun:
                         n_prompt = max(0, event.n_prompt_tokens - self._n_thought_tokens)
                         self._done[0] = msgspec.structs.replace(self._done[0], n_prompt_tokens=n_prompt)
                     self._tracked.n_prompt_tokens = self._done[0].n_prompt_tokens
+                    # The token that ended it counts and is in no delta.
+                    self._tracked.n_output_tokens = n_before + event.n_output_tokens
                     if event.reason == "cancelled":
                         raise Cancelled("the request was cancelled")
                     return
@@ -325,9 +328,7 @@ class GenerationRun:
                 n_prompt_tokens=first.n_prompt_tokens,
                 n_cached_tokens=first.n_cached_tokens,
                 prompt_duration_ns=max(1, sum(done.prompt_duration_ns for done in self._done)),
-                n_output_tokens=self._tracked.n_output_tokens
-                if len(self._done) > 1
-                else last.n_output_tokens,
+                n_output_tokens=self._tracked.n_output_tokens,
                 output_duration_ns=max(1, sum(done.output_duration_ns for done in self._done)),
             ),
         )

@@ -84,7 +84,7 @@ async def test_a_new_store_has_spark_and_it_answers(services: ServerServices) ->
     assert isinstance(end, Completed)
     assert (end.reason, end.timings.n_prompt_tokens, end.timings.n_output_tokens) == ("stop", 15, 8)
     (request,) = (await services.status.snapshot()).requests
-    assert (request.state, request.n_prompt_tokens) == ("done", 15)
+    assert (request.state, request.n_prompt_tokens, request.n_output_tokens) == ("done", 15, 8)
     (running,) = await services.status.running()
     assert (running.name, running.n_slots) == ("spark:latest", 4)
 
