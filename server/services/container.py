@@ -16,11 +16,18 @@ from server.runners.pool import RunnerPool
 from server.services.inference import Inference
 from server.services.load_plan import LoadPlanner
 from server.services.models import Models
-from server.services.protocols import InferenceService, ModelService, ResponseArchive, StatusService
+from server.services.protocols import (
+    InferenceService,
+    ModelService,
+    ResponseArchive,
+    StatusService,
+    UpkeepService,
+)
 from server.services.requests import RequestLog
 from server.services.resolve import Resolver
 from server.services.responses import Responses
 from server.services.status import Status
+from server.services.upkeep import Upkeep
 from server.settings import Settings
 from server.storage.response_store import ResponseStore
 from server.storage.store import ModelStore
@@ -56,6 +63,7 @@ class ServerServices:
         planner = LoadPlanner(settings, self._devices.vram_bytes, total_memory)
         resolver = Resolver(self._store, settings, planner, models.install_bundled)
         self._models = models
+        self._upkeep = Upkeep(self._store)
         self._inference = Inference(resolver, self._pool, self._requests)
         self._responses = Responses(ResponseStore(settings.olla_dir / "responses.sqlite"))
         self._status = Status(
@@ -85,6 +93,11 @@ class ServerServices:
     def status(self) -> StatusService:
         """What runs, and the switches for it."""
         return self._status
+
+    @property
+    def upkeep(self) -> UpkeepService:
+        """Keeping the store clean and whole."""
+        return self._upkeep
 
     async def start(self) -> None:
         """Make a store that does not exist yet, with the bundled models in it, and say what was set wrong."""

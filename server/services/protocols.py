@@ -31,6 +31,7 @@ from server.types.models import (
 )
 from server.types.responses import KeptResponse
 from server.types.status import LogLine, StatusSnapshot
+from server.types.upkeep import CheckProgress, GarbageReport
 
 
 class InferenceService(Protocol):
@@ -148,6 +149,27 @@ class StatusService(Protocol):
         ...
 
 
+class UpkeepService(Protocol):
+    """Keeping the store clean and whole."""
+
+    async def collect_garbage(self, age_s: float | None = None, *, dry_run: bool = False) -> GarbageReport:
+        """Remove what no model needs and tell it; with `dry_run` only tell.
+
+        Args:
+            age_s: how old it must be; None: an hour, and for downloads a week.
+        Raises: StoreError.
+        """
+        ...
+
+    def check(self, *, quick: bool = False) -> AsyncGenerator[CheckProgress, None]:
+        """Check every manifest and blob; yields progress, and each fault as it is found.
+
+        Args:
+            quick: do not read the blobs to compare their bytes with their names.
+        """
+        ...
+
+
 class ResponseArchive(Protocol):
     """Responses that are kept for later ones to follow. All methods raise StoreError when that fails."""
 
@@ -179,6 +201,9 @@ class Services(Protocol):
 
     @property
     def status(self) -> StatusService: ...
+
+    @property
+    def upkeep(self) -> UpkeepService: ...
 
     async def aclose(self) -> None:
         """Release what the implementation holds; open streams end with `ShuttingDown` or `Cancelled`."""
