@@ -27,8 +27,8 @@ FILES = {
 }
 ADAPTER = gguf_bytes({"general.architecture": "llama", "general.type": "adapter"})
 
-# What the grammar of Modelfiles can hold: printable characters, tabs and line breaks, and no line that ends with
-# three quotes.
+# What the grammar of Modelfiles can hold: printable characters, tabs and line breaks, and no line that ends
+# with three quotes.
 TEXT = st.text(
     st.characters(codec="utf-8", exclude_categories=("C", "Z")) | st.sampled_from(" \t\n"), max_size=40
 )
