@@ -190,7 +190,7 @@ class _Parser:
         kept: list[str] = []
         while (c := self._peek()) is not None:
             self._next()
-            if c in "\r\n":
+            if c in "\r\n" and _may_be_whole(kept):
                 value = _unquoted("".join(kept).strip())
                 if value is not None:
                     return value
@@ -205,6 +205,16 @@ class _Parser:
 
     def _error(self, reason: str) -> InvalidModelfile:
         return InvalidModelfile(f"(line {self._line}): {reason}", line=self._line)
+
+
+def _may_be_whole(kept: list[str]) -> bool:
+    """Whether `_unquoted` may find a value. It looks at the whole text, which takes too long for each line."""
+    first = next((at for at, c in enumerate(kept) if not c.isspace()), None)
+    if first is None or kept[first] != '"':
+        return True
+    last = next(at for at in range(len(kept) - 1, -1, -1) if not kept[at].isspace())
+    is_triple = kept[first : first + 3] == list(_TRIPLE)
+    return kept[last - 2 : last + 1] == list(_TRIPLE) if is_triple else kept[last] == '"'
 
 
 def _is_letter(c: str) -> bool:

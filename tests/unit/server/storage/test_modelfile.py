@@ -115,6 +115,14 @@ def test_lines_of_commands() -> None:
     assert [c.line for c in parse_modelfile('FROM x\n\nSYSTEM "a\nb"\nLICENSE y')] == [1, 3, 5]
 
 
+@pytest.mark.parametrize("quotes", ['"', '"""'])
+def test_a_long_licence_is_read_in_a_time_that_grows_with_its_length(quotes: str) -> None:
+    """To look at each line together with all before it would take minutes."""
+    licence = "\n".join("The words of a licence, a line of them." for _ in range(40_000))
+    _, command = parse_modelfile(f"FROM x\nLICENSE {quotes}{licence}{quotes}\n")
+    assert command.value == licence
+
+
 @pytest.mark.parametrize(
     ("text", "quoted"),
     [
