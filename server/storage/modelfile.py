@@ -208,7 +208,7 @@ class _Parser:
 
 
 def _may_be_whole(kept: list[str]) -> bool:
-    """Whether `_unquoted` may find a value. It looks at the whole text, which takes too long for each line."""
+    """Whether `_unquoted` may find a value; it looks at the whole text, too slow for each of its lines."""
     first = next((at for at, c in enumerate(kept) if not c.isspace()), None)
     if first is None or kept[first] != '"':
         return True
