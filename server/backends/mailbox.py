@@ -78,7 +78,7 @@ class Mailbox:
         self._logprobs: list[TokenLogprob] = []
         self._end: End | None = None
         self._abandoned = False
-        self._wake = asyncio.Event()
+        self._waiting: asyncio.Future[None] | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -98,14 +98,14 @@ class Mailbox:
         if delta.begun is not None and self.begun is None:
             self.begun = delta.begun
             self._prompt = PromptUse(delta.begun.n_prompt_tokens, delta.begun.n_cached_tokens)
-        self._wake.set()
+        self._wake()
 
     def end(self, end: End, now_s: float = 0.0) -> None:
         """Close the box. The first end counts."""
         if self._end is None:
             self._end = end
             self.ended_s = now_s
-            self._wake.set()
+            self._wake()
 
     def abandon(self) -> None:
         """Nobody will take deltas any more; only the end matters."""
@@ -119,8 +119,7 @@ class Mailbox:
         while not self._n_tokens and not self._texts:
             if self._end is not None:
                 return self._end
-            self._wake.clear()
-            await self._wake.wait()
+            await self._arrival()
         delta = TextDelta(
             text="".join(self._texts),
             n_tokens=self._n_tokens,
@@ -137,6 +136,17 @@ class Mailbox:
         """Leave out what waits and wait for the end."""
         self.abandon()
         while self._end is None:
-            self._wake.clear()
-            await self._wake.wait()
+            await self._arrival()
         return self._end
+
+    async def _arrival(self) -> None:
+        """Wait until something is put. One waits at a time: a call takes, and then waits for the end."""
+        self._waiting = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)

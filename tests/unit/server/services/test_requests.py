@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -90,6 +91,57 @@ async def test_a_request_that_is_between_waits_is_cancelled_at_the_next() -> Non
     with pytest.raises(Cancelled):
         async with log.track("spark", ORIGIN) as request:
             log.cancel_all()
+            async with request.cancellable():
+                pytest.fail("the wait began")
+
+
+async def test_a_task_goes_on_after_its_wait_was_cancelled() -> None:
+    log = RequestLog()
+    waiting = asyncio.Event()
+
+    async def stand() -> int:
+        with contextlib.suppress(Cancelled):
+            async with log.track("spark", ORIGIN) as request, request.cancellable():
+                waiting.set()
+                await asyncio.Event().wait()
+        await asyncio.sleep(0)
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    task = asyncio.create_task(stand())
+    await waiting.wait()
+    log.cancel_all()
+    log.cancel_all()
+    assert await task == 0
+
+
+@pytest.mark.parametrize("task_first", [True, False])
+async def test_a_task_that_is_cancelled_beside_its_request_is_cancelled(task_first: bool) -> None:
+    log = RequestLog()
+    waiting = asyncio.Event()
+
+    async def stand() -> None:
+        async with log.track("spark", ORIGIN) as request, request.cancellable():
+            waiting.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(stand())
+    await waiting.wait()
+    for cancel in (task.cancel, log.cancel_all) if task_first else (log.cancel_all, task.cancel):
+        cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_a_wait_that_has_ended_is_not_cancelled_any_more() -> None:
+    log = RequestLog()
+    async with log.track("spark", ORIGIN) as request:
+        async with request.cancellable():
+            pass
+        log.cancel_all()
+        await asyncio.sleep(0)
+        with pytest.raises(Cancelled):
             async with request.cancellable():
                 pytest.fail("the wait began")
 
