@@ -71,6 +71,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         go_template: whether a Modelfile's TEMPLATE renders chats; None: as the model says.
         kv_host_bytes: memory for conversations without a slot, per model; None: chosen by memory.
         kv_disk_bytes: space for saved conversations, all models together; 0: none are saved.
+        transfer_limit_bytes_per_s: of all pulls and pushes together; 0: none.
+        key_file: by which registries know the user; None: there is no place for one.
         olla_dir: chats, logs and history of olla's own.
         cache_dir: what can be made again; None: nothing is cached on disk.
         sources: where each value comes from.
@@ -88,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     flash_attention: bool | None = None
     kv_host_bytes: int | None = None
     kv_disk_bytes: int = 4 << 30
+    transfer_limit_bytes_per_s: int = 0
+    key_file: Path | None = None
     origins: tuple[str, ...] = ()
     noprune: bool = False
     no_history: bool = False
@@ -139,6 +143,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         data_home = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
         values: dict[str, Any] = {
             "models_dir": home / ".ollama" / "models",
+            "key_file": home / ".ollama" / "id_ed25519",
             "olla_dir": data_home / "olla",
             "cache_dir": Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "olla",
             "config_file": Path(environ.get("OLLA_CONFIG") or config_home / "olla" / "config.toml"),
@@ -261,6 +266,19 @@ _NOT_IN_A_HOST = frozenset(' <>"\\^`{|}#?@')
 
 ADDRESS_HINT = "OLLAMA_HOST has the form [http://]HOST[:PORT], such as 127.0.0.1:11434."
 
+def parse_rate(text: str) -> int:
+    """Bytes a second, in the units of `parse_bytes` or in KB, MB or GB: "5MB/s". Raises: ValueError."""
+    plain = text.strip().lower().removesuffix("/s").strip()
+    for unit, factor in (("kb", 1000), ("mb", 1000**2), ("gb", 1000**3)):
+        digits = plain.removesuffix(unit).rstrip()
+        if digits != plain and digits.isascii() and digits.isdigit():
+            return int(digits) * factor
+    try:
+        return parse_bytes(plain)
+    except ValueError:
+        raise ValueError("bytes a second are needed, such as 500KB/s or 5MB/s") from None
+
+
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -303,6 +321,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("flash_attention", "OLLAMA_FLASH_ATTENTION", parse_bool, "Flash attention"),
     Setting("kv_host_bytes", "OLLA_KV_HOST_BYTES", parse_bytes, "Memory for conversations without a slot"),
     Setting("kv_disk_bytes", "OLLA_KV_DISK_BYTES", parse_bytes, "Space for saved conversations, 0 for none"),
+    Setting(
+        "transfer_limit_bytes_per_s", "OLLA_TRANSFER_LIMIT", parse_rate, "Bytes a second of pulls and pushes"
+    ),
     Setting("origins", "OLLAMA_ORIGINS", parse_origins, "Browser origins that may call"),
     Setting("noprune", "OLLAMA_NOPRUNE", parse_bool, "Keep blobs that no model refers to"),
     Setting("no_history", "OLLAMA_NOHISTORY", parse_bool, "Keep no history of lines typed"),
@@ -342,6 +363,7 @@ CONFIG_TABLES: dict[str, tuple[str, ...]] = {
         *(setting.field for setting in SETTINGS if not setting.variable.startswith("OLLA_")),
         "kv_host_bytes",
         "kv_disk_bytes",
+        "transfer_limit_bytes_per_s",
     ),
     "tui": ("theme", "mouse", "low_bandwidth", "olla_dir"),
 }

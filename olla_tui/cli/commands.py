@@ -33,6 +33,7 @@ NoWordWrap = Annotated[
     bool, typer.Option("--nowordwrap", help="Don't wrap words to the next line automatically")
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Use an insecure registry")]
+Limit = Annotated[str, typer.Option("--limit", help="Most bytes a second (e.g. 5MB/s)")]
 
 app = typer.Typer(
     name="olla",
@@ -182,6 +183,7 @@ def run(
         hide_thinking=hidethinking,
         truncate=truncate,
         n_dimensions=read_int("--dimensions", dimensions),
+        insecure=insecure,
     )
     run_model(model, prompts, flags)
 
@@ -195,18 +197,19 @@ def stop(model: str) -> None:
 
 
 @command(Usage("pull MODEL", 1, 1), "Pull a model from a registry")
-def pull(model: str, insecure: Insecure = False) -> None:
-    """Say that pulling is not there yet."""
-    raise InvalidRequest(
-        f"pulling {model} is not in this version of olla yet",
-        hint=f"Make it from a GGUF file instead: olla create {model} -f Modelfile, with FROM ./file.gguf.",
-    )
+def pull(model: str, insecure: Insecure = False, limit: Limit = "") -> None:
+    """Fetch a model."""
+    from olla_tui.cli.transfers import pull_model
+
+    pull_model(model, insecure=insecure, limit=limit)
 
 
 @command(Usage("push MODEL", 1, 1), "Push a model to a registry")
-def push(model: str, insecure: Insecure = False) -> None:
-    """Say that pushing is not there yet."""
-    raise InvalidRequest(f"pushing {model} is not in this version of olla yet")
+def push(model: str, insecure: Insecure = False, limit: Limit = "") -> None:
+    """Send a model."""
+    from olla_tui.cli.transfers import push_model
+
+    push_model(model, insecure=insecure, limit=limit)
 
 
 @command(Usage("signin", 0, 0, ()), "Sign in to ollama.com")

@@ -13,6 +13,7 @@ from olla_tui.cli.float32 import vector_text
 from olla_tui.cli.live_answer import new_printer, show_answer
 from olla_tui.cli.progress import Progress
 from olla_tui.cli.session import Session, parse_format, parse_think
+from olla_tui.cli.transfers import show_pull
 from olla_tui.client.launch import ensure_server
 from olla_tui.client.remote import RemoteServices
 from server.errors import InvalidRequest, ModelNotFound, OllaError
@@ -22,6 +23,7 @@ from server.types.durations import parse_keep_alive
 from server.types.generation import EmbedRequest
 from server.types.models import ModelInfo, ShowRequest
 from server.types.names import ModelName
+from server.types.transfers import TransferRequest
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class RunFlags:
     hide_thinking: bool = False
     truncate: bool | None = None
     n_dimensions: int = 0
+    insecure: bool = False
 
 
 def run_model(model: str, prompts: Sequence[str], flags: RunFlags) -> None:
@@ -69,7 +72,7 @@ async def _run(
 ) -> None:
     services = RemoteServices.at(settings.base_url)
     try:
-        info = await find_model(services, session.model)
+        info = await find_model(services, session.model, insecure=flags.insecure)
         session.adopt(info)
         if "embedding" in info.capabilities:
             await print_embedding(services, session, flags, prompt)
@@ -83,10 +86,10 @@ async def _run(
         await services.aclose()
 
 
-async def find_model(services: Services, model: str) -> ModelInfo:
-    """All about a model; one that ships with olla and is not in the store yet is put there first.
+async def find_model(services: Services, model: str, *, insecure: bool = False) -> ModelInfo:
+    """All about a model; one that is not in the store is put there first, or else pulled.
 
-    Raises: ModelNotFound with what to do.
+    Raises: what a pull raises.
     """
     try:
         return await services.models.show(ShowRequest(model=model))
@@ -95,16 +98,12 @@ async def find_model(services: Services, model: str) -> ModelInfo:
         bundled = [item.name for item in await services.models.bundled()]
         name = next((name for name in bundled if ModelName.parse(name).folded() == wanted.folded()), None)
         if name is None:
-            or_bundled = f", or run '{bundled[0]}', which ships with olla" if bundled else ""
-            raise ModelNotFound(
-                model,
-                hint="Pulling is not in this version of olla yet; make it from a GGUF file with "
-                f"'olla create {model}'{or_bundled}.",
-            ) from None
-        async with Progress(sys.stderr) as progress:
-            progress.step(f"installing {name}, which ships with olla")
-            await services.models.install_bundled(name)
-            progress.clear()
+            await show_pull(services, TransferRequest(model=model, insecure=insecure))
+        else:
+            async with Progress(sys.stderr) as progress:
+                progress.step(f"installing {name}, which ships with olla")
+                await services.models.install_bundled(name)
+                progress.clear()
         return await services.models.show(ShowRequest(model=model))
 
 

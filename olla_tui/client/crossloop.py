@@ -16,7 +16,14 @@ from typing import Any, Final, TypeVar
 
 from olla_tui.client.mailbox import Mailbox
 from server.errors import Cancelled, ShuttingDown
-from server.services.protocols import InferenceService, ModelService, Services, StatusService, UpkeepService
+from server.services.protocols import (
+    InferenceService,
+    ModelService,
+    Services,
+    StatusService,
+    TransferService,
+    UpkeepService,
+)
 from server.types.generation import (
     ChatRequest,
     EmbedRequest,
@@ -36,6 +43,7 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.status import LogLine, StatusSnapshot
+from server.types.transfers import TransferList, TransferProgress, TransferRequest
 from server.types.upkeep import CheckProgress, GarbageReport
 
 PULL_INTERVAL_S = 0.05
@@ -159,6 +167,7 @@ class CrossLoopServices:
         self.models: Final = CrossLoopModels(services.models, self._bridge)
         self.status: Final = CrossLoopStatus(services.status, self._bridge)
         self.upkeep: Final = CrossLoopUpkeep(services.upkeep, self._bridge)
+        self.transfers: Final = CrossLoopTransfers(services.transfers, self._bridge)
 
     async def aclose(self) -> None:
         """End the open streams with `Cancelled`."""
@@ -276,6 +285,38 @@ class CrossLoopStatus(StatusService):
 
     async def logs(self, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
         return await self._bridge.call(self._inner.logs(after, limit))
+
+
+class CrossLoopTransfers(TransferService):
+    """`TransferService` across loops."""
+
+    def __init__(self, inner: TransferService, bridge: Bridge) -> None:
+        self._inner = inner
+        self._bridge = bridge
+
+    def pull(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
+        return self._bridge.stream(lambda: self._inner.pull(request))
+
+    def push(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
+        return self._bridge.stream(lambda: self._inner.push(request))
+
+    async def transfers(self) -> TransferList:
+        return await self._bridge.call(self._inner.transfers())
+
+    async def pause_transfer(self, transfer_id: int) -> None:
+        await self._bridge.call(self._inner.pause_transfer(transfer_id))
+
+    async def resume_transfer(self, transfer_id: int) -> None:
+        await self._bridge.call(self._inner.resume_transfer(transfer_id))
+
+    async def cancel_transfer(self, transfer_id: int) -> None:
+        await self._bridge.call(self._inner.cancel_transfer(transfer_id))
+
+    async def move_transfer(self, transfer_id: int, position: int) -> None:
+        await self._bridge.call(self._inner.move_transfer(transfer_id, position))
+
+    async def limit_transfers(self, bytes_per_s: int, transfer_id: int | None = None) -> None:
+        await self._bridge.call(self._inner.limit_transfers(bytes_per_s, transfer_id))
 
 
 class CrossLoopUpkeep(UpkeepService):

@@ -22,7 +22,13 @@ from server.errors import (
     ModelNotFound,
     RequestNotFound,
 )
-from server.services.protocols import InferenceService, ModelService, StatusService, UpkeepService
+from server.services.protocols import (
+    InferenceService,
+    ModelService,
+    StatusService,
+    TransferService,
+    UpkeepService,
+)
 from server.types.generation import (
     ChatRequest,
     Completed,
@@ -44,12 +50,14 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.status import LogLine, StatusSnapshot
+from server.types.transfers import TransferList, TransferProgress, TransferRequest
 from server.types.upkeep import CheckProgress, GarbageReport
 from server.wire.headers import VERSION_HEADER
 from server.wire.ollama.create import create_body, create_progress
 from server.wire.ollama.inference import chat_body, embed_body, generate_body, keep_alive_value
 from server.wire.ollama.models import model_info, model_summaries, running_models, show_body
 from server.wire.ollama.replies import chat_events, embed_result, generate_events
+from server.wire.ollama.transfers import transfer_body, transfer_progress
 from server.wire.rerank import rerank_body, rerank_result
 
 T = TypeVar("T")
@@ -65,6 +73,7 @@ class RemoteServices:
         self.models: Final = RemoteModels(server)
         self.status: Final = RemoteStatus(server)
         self.upkeep: Final = RemoteUpkeep(server)
+        self.transfers: Final = RemoteTransfers(server)
 
     @classmethod
     def at(cls, base_url: str) -> RemoteServices:
@@ -284,6 +293,52 @@ class RemoteUpkeep(UpkeepService):
                 "this server is an Ollama, which neither checks nor cleans its store on request",
                 hint="Stop it and start `olla serve` on the same store.",
             )
+
+
+class RemoteTransfers(TransferService):
+    """`TransferService` over HTTP. A real Ollama pulls and pushes, and lists nothing."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def pull(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
+        return self._lines("/api/pull", request)
+
+    def push(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
+        return self._lines("/api/push", request)
+
+    async def transfers(self) -> TransferList:
+        if not await self._server.is_olla():
+            return TransferList()
+        return convert(await self._server.api.json("GET", "/olla/transfers"), TransferList)
+
+    async def pause_transfer(self, transfer_id: int) -> None:
+        await self._switch(f"{transfer_id}/pause")
+
+    async def resume_transfer(self, transfer_id: int) -> None:
+        await self._switch(f"{transfer_id}/resume")
+
+    async def cancel_transfer(self, transfer_id: int) -> None:
+        await self._switch(f"{transfer_id}/cancel")
+
+    async def move_transfer(self, transfer_id: int, position: int) -> None:
+        await self._switch(f"{transfer_id}/move", msgspec.json.encode({"position": position}))
+
+    async def limit_transfers(self, bytes_per_s: int, transfer_id: int | None = None) -> None:
+        body = {"limit_bytes_per_s": bytes_per_s, "id": transfer_id}
+        await self._switch("limit", msgspec.json.encode(body))
+
+    async def _lines(self, path: str, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
+        async with aclosing(
+            self._server.api.lines(path, transfer_body(request), model=request.model)
+        ) as lines:
+            async for line in lines:
+                yield transfer_progress(line)
+
+    async def _switch(self, path: str, body: bytes = b"{}") -> None:
+        if not await self._server.is_olla():
+            raise CapabilityMissing("this server is an Ollama, which has no switches for transfers")
+        await self._server.api.json("POST", f"/olla/transfers/{path}", body)
 
 
 def status_snapshot(reply: Any) -> StatusSnapshot:

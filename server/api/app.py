@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 from starlette.types import ASGIApp
 
-from server.api import olla, rerank, tokens
+from server.api import olla, openapi, rerank, tokens
 from server.api.anthropic import messages
 from server.api.middleware import HostGuard, OriginGuard
-from server.api.ollama import blobs, general, inference, models
+from server.api.ollama import blobs, general, inference, models, transfers
 from server.api.openai import chat, completions, embeddings, responses, transcriptions
 from server.api.openai import models as openai_models
-from server.api.routing import Router
+from server.api.routing import Route, Router
 from server.services.protocols import ResponseArchive, Services
 from server.version import OLLAMA_VERSION
 
@@ -35,22 +35,29 @@ def create_app(services: Services, settings: ApiSettings, archive: ResponseArchi
 
     `archive`: where responses are kept; without it none is.
     """
-    router = Router(
-        [
-            *general.routes(services, settings.ollama_version),
-            *inference.routes(services),
-            *models.routes(services),
-            *blobs.routes(services),
-            *chat.routes(services),
-            *completions.routes(services),
-            *embeddings.routes(services),
-            *rerank.routes(services),
-            *tokens.routes(services),
-            *openai_models.routes(services),
-            *responses.routes(services, archive),
-            *messages.routes(services),
-            *transcriptions.routes(services),
-            *olla.routes(services),
-        ]
-    )
+    router = Router(all_routes(services, settings, archive))
     return OriginGuard(HostGuard(router, settings.bound_host), router, settings.origins)
+
+
+def all_routes(
+    services: Services, settings: ApiSettings, archive: ResponseArchive | None = None
+) -> list[Route]:
+    """Every route of the application."""
+    return [
+        *general.routes(services, settings.ollama_version),
+        *inference.routes(services),
+        *models.routes(services),
+        *blobs.routes(services),
+        *transfers.routes(services),
+        *chat.routes(services),
+        *completions.routes(services),
+        *embeddings.routes(services),
+        *rerank.routes(services),
+        *tokens.routes(services),
+        *openai_models.routes(services),
+        *responses.routes(services, archive),
+        *messages.routes(services),
+        *transcriptions.routes(services),
+        *olla.routes(services),
+        *openapi.routes(services),
+    ]

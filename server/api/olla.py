@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs
 
-from server.api import upkeep
+from server.api import transfers, upkeep
 from server.api.endpoint import Call, Endpoint, no_body
 from server.api.ollama.inference import require_model
 from server.api.replies import Reply
@@ -30,6 +30,7 @@ def routes(services: Services) -> list[Route]:
         Route("GET", "/olla/bundled", Endpoint(services, no_body, _bundled)),
         Route("POST", "/olla/bundled/{name}", Endpoint(services, _decode_bundled, _install)),
         *upkeep.routes(services),
+        *transfers.routes(services),
     ]
 
 

@@ -127,7 +127,7 @@ class RegistryClient:
                 with response:
                     challenge = response.header("WWW-Authenticate")
                 if n_tokens:
-                    raise RegistryError("unauthorized: access denied", status=401)
+                    raise _denied()
                 n_tokens += 1
                 self._renew(token, challenge)
                 if body is not None and not isinstance(body, bytes):
@@ -175,8 +175,13 @@ def require(response: Response, *allowed: int) -> None:
     if response.status == 404:
         raise RegistryError("file does not exist", status=404)
     if response.status == 401:
-        raise RegistryError("unauthorized: access denied", status=401)
+        raise _denied()
     raise RegistryError(f"{response.status}: {response.text()}", status=response.status)
+
+
+def _denied() -> RegistryError:
+    hint = "A registry knows you by your key; a model can be pushed to a namespace of your own alone."
+    return RegistryError("unauthorized: access denied", hint=hint, status=401)
 
 
 def _next_url(url: SplitResult, location: str) -> SplitResult:

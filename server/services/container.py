@@ -21,12 +21,14 @@ from server.services.protocols import (
     ModelService,
     ResponseArchive,
     StatusService,
+    TransferService,
     UpkeepService,
 )
 from server.services.requests import RequestLog
 from server.services.resolve import Resolver
 from server.services.responses import Responses
 from server.services.status import Status
+from server.services.transfers import Transfers
 from server.services.upkeep import Upkeep
 from server.settings import Settings
 from server.storage.response_store import ResponseStore
@@ -64,6 +66,7 @@ class ServerServices:
         resolver = Resolver(self._store, settings, planner, models.install_bundled)
         self._models = models
         self._upkeep = Upkeep(self._store)
+        self._transfers = Transfers(self._store, settings, self._retire)
         self._inference = Inference(resolver, self._pool, self._requests)
         self._responses = Responses(ResponseStore(settings.olla_dir / "responses.sqlite"))
         self._status = Status(
@@ -99,6 +102,11 @@ class ServerServices:
         """Keeping the store clean and whole."""
         return self._upkeep
 
+    @property
+    def transfers(self) -> TransferService:
+        """Pulls and pushes."""
+        return self._transfers
+
     async def start(self) -> None:
         """Make a store that does not exist yet, with the bundled models in it, and say what was set wrong."""
         for warning in self.settings.warnings:
@@ -111,6 +119,7 @@ class ServerServices:
     async def aclose(self) -> None:
         """End every request and every worker."""
         self._requests.cancel_all()
+        await self._transfers.aclose()
         await self._pool.close()
         await self._spare.close()
         self._devices.close()

@@ -31,6 +31,7 @@ from server.types.models import (
 )
 from server.types.responses import KeptResponse
 from server.types.status import LogLine, StatusSnapshot
+from server.types.transfers import TransferList, TransferProgress, TransferRequest
 from server.types.upkeep import CheckProgress, GarbageReport
 
 
@@ -149,6 +150,48 @@ class StatusService(Protocol):
         ...
 
 
+class TransferService(Protocol):
+    """Pulls and pushes. A transfer goes on as long as somebody follows it; the same one twice is joined."""
+
+    def pull(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
+        """Fetch a model from its registry, with Ollama's status lines; numbers never go back.
+
+        What has come stays when it ends early, and is gone on with the next time.
+
+        Raises: InvalidModelName, InvalidRequest, TransferFailed and its kinds, StoreError and its kinds,
+            Cancelled when somebody else has cancelled it.
+        """
+        ...
+
+    def push(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
+        """Send a model to its registry. Raises: ModelNotFound, and as `pull`."""
+        ...
+
+    async def transfers(self) -> TransferList:
+        """All transfers."""
+        ...
+
+    async def pause_transfer(self, transfer_id: int) -> None:
+        """Stop fetching for now; those who follow wait. Raises: NotFound, as all methods below."""
+        ...
+
+    async def resume_transfer(self, transfer_id: int) -> None:
+        """Go on with a transfer that was paused."""
+        ...
+
+    async def cancel_transfer(self, transfer_id: int) -> None:
+        """End a transfer; those who follow get `Cancelled`."""
+        ...
+
+    async def move_transfer(self, transfer_id: int, position: int) -> None:
+        """Give a transfer another place among those that wait, 0 for the first."""
+        ...
+
+    async def limit_transfers(self, bytes_per_s: int, transfer_id: int | None = None) -> None:
+        """Limit one transfer, or all together, from now on; 0: no limit."""
+        ...
+
+
 class UpkeepService(Protocol):
     """Keeping the store clean and whole."""
 
@@ -204,6 +247,9 @@ class Services(Protocol):
 
     @property
     def upkeep(self) -> UpkeepService: ...
+
+    @property
+    def transfers(self) -> TransferService: ...
 
     async def aclose(self) -> None:
         """Release what the implementation holds; open streams end with `ShuttingDown` or `Cancelled`."""

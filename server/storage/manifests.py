@@ -75,6 +75,11 @@ def read_manifest(path: Path) -> Manifest:
     with path.open("rb") as file:
         raw = file.read(MAX_MANIFEST_BYTES + 1)
         modified_at = os.fstat(file.fileno()).st_mtime
+    return parse_manifest(raw, modified_at)
+
+
+def parse_manifest(raw: bytes, modified_at: float = 0.0) -> Manifest:
+    """The manifest in these bytes. Raises: ValueError when they are none."""
     if len(raw) > MAX_MANIFEST_BYTES:
         raise ValueError("too large")
     value, n_bytes = gojson.decode_first(raw)

@@ -23,8 +23,10 @@ from server.errors import (
     EngineError,
     InvalidRequest,
     ModelNotFound,
+    NotFound,
     OllaError,
     QueueFull,
+    RegistryError,
     RequestNotFound,
     ShuttingDown,
 )
@@ -46,6 +48,7 @@ from server.types.generation import (
 )
 from server.types.messages import Message, Tool, ToolCall
 from server.types.models import CreateProgress, CreateRequest, ShowRequest
+from server.types.transfers import TransferProgress, TransferRequest
 from tests.support.scripted_services import ScriptedServices, ScriptedUpkeep
 from tests.support.served_app import served
 
@@ -320,6 +323,50 @@ async def test_bundled_models(door: Services, scripted: ScriptedServices) -> Non
     assert [model.name for model in await door.models.bundled()] == ["spark:latest"]
     await door.models.install_bundled("spark")
     assert "spark" in scripted.scripted_models.names
+
+
+async def test_transfers(door: Services, scripted: ScriptedServices) -> None:
+    request = TransferRequest(model="m", insecure=True, limit_bytes_per_s=5)
+    async with aclosing(door.transfers.pull(request)) as stream:
+        lines = [line async for line in stream]
+    assert lines == [
+        TransferProgress("pulling manifest"),
+        TransferProgress("pulling 000000000000", "sha256:" + "0" * 64, 9, 4),
+        TransferProgress("success"),
+    ]
+    scripted.scripted_models.add("m")
+    async with aclosing(door.transfers.push(TransferRequest(model="m"))) as stream:
+        assert [line.status async for line in stream] == ["retrieving manifest", "success"]
+    listed = await door.transfers.transfers()
+    assert [(item.id, item.state, item.remaining_s) for item in listed.transfers] == [(7, "running", 1.5)]
+    assert listed.limit_bytes_per_s == 3
+    await door.transfers.pause_transfer(7)
+    await door.transfers.resume_transfer(7)
+    await door.transfers.move_transfer(7, 2)
+    await door.transfers.limit_transfers(9)
+    await door.transfers.limit_transfers(8, 7)
+    await door.transfers.cancel_transfer(7)
+    assert scripted.scripted_transfers.used == [
+        ("pull", request),
+        ("push", TransferRequest(model="m")),
+        ("pause", 7),
+        ("resume", 7),
+        ("move", 7, 2),
+        ("limit", 7, 9),
+        ("limit", 7, 8),
+        ("cancel", 7),
+    ]
+    with pytest.raises(NotFound):
+        await door.transfers.pause_transfer(8)
+
+
+async def test_a_pull_that_fails_on_its_way(door: Services, scripted: ScriptedServices) -> None:
+    scripted.scripted_transfers.failure = RegistryError("pull model manifest: file does not exist", hint="h")
+    async with aclosing(door.transfers.pull(TransferRequest(model="m"))) as stream:
+        assert (await anext(stream)).status == "pulling manifest"
+        with pytest.raises(OllaError) as caught:
+            await anext(stream)
+    assert (caught.value.message, caught.value.hint) == ("pull model manifest: file does not exist", "h")
 
 
 async def test_upkeep(door: Services, scripted: ScriptedServices) -> None:

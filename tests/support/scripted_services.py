@@ -6,8 +6,15 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Any
 
-from server.errors import BlobNotFound, InvalidRequest, ModelNotFound, RequestNotFound
-from server.services.protocols import InferenceService, ModelService, Services, StatusService, UpkeepService
+from server.errors import BlobNotFound, InvalidRequest, ModelNotFound, NotFound, RequestNotFound
+from server.services.protocols import (
+    InferenceService,
+    ModelService,
+    Services,
+    StatusService,
+    TransferService,
+    UpkeepService,
+)
 from server.types.generation import (
     ChatRequest,
     Completed,
@@ -29,6 +36,7 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.status import LogLine, StatusSnapshot
+from server.types.transfers import TransferInfo, TransferList, TransferProgress, TransferRequest
 from server.types.upkeep import CheckProgress, Fault, GarbageItem, GarbageReport
 
 Step = GenerationEvent | Exception | asyncio.Event
@@ -230,6 +238,51 @@ class ScriptedUpkeep(UpkeepService):
         yield CheckProgress(status="reading blobs", total_bytes=9, completed_bytes=4, fault=fault)
 
 
+class ScriptedTransfers(TransferService):
+    """One blob in two lines, and a note of every switch that was used."""
+
+    def __init__(self) -> None:
+        self.used: list[tuple[Any, ...]] = []
+        self.failure: Exception | None = None
+
+    async def pull(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
+        self.used.append(("pull", request))
+        yield TransferProgress("pulling manifest")
+        if self.failure is not None:
+            raise self.failure
+        yield TransferProgress("pulling 000000000000", "sha256:" + "0" * 64, 9, 4)
+        yield TransferProgress("success")
+
+    async def push(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
+        self.used.append(("push", request))
+        yield TransferProgress("retrieving manifest")
+        yield TransferProgress("success")
+
+    async def transfers(self) -> TransferList:
+        info = TransferInfo(id=7, kind="pull", model="m:latest", state="running", remaining_s=1.5)
+        return TransferList(transfers=(info,), limit_bytes_per_s=3)
+
+    async def pause_transfer(self, transfer_id: int) -> None:
+        self._note("pause", transfer_id)
+
+    async def resume_transfer(self, transfer_id: int) -> None:
+        self._note("resume", transfer_id)
+
+    async def cancel_transfer(self, transfer_id: int) -> None:
+        self._note("cancel", transfer_id)
+
+    async def move_transfer(self, transfer_id: int, position: int) -> None:
+        self._note("move", transfer_id, position)
+
+    async def limit_transfers(self, bytes_per_s: int, transfer_id: int | None = None) -> None:
+        self._note("limit", transfer_id or 7, bytes_per_s)
+
+    def _note(self, what: str, transfer_id: int, *more: int) -> None:
+        if transfer_id != 7:
+            raise NotFound(f"no transfer {transfer_id} is under way")
+        self.used.append((what, transfer_id, *more))
+
+
 class ScriptedServices(Services):
     """All four."""
 
@@ -238,6 +291,7 @@ class ScriptedServices(Services):
         self.scripted_models = ScriptedModels()
         self.scripted_status = ScriptedStatus()
         self.scripted_upkeep = ScriptedUpkeep()
+        self.scripted_transfers = ScriptedTransfers()
 
     @property
     def inference(self) -> InferenceService:
@@ -254,6 +308,10 @@ class ScriptedServices(Services):
     @property
     def upkeep(self) -> UpkeepService:
         return self.scripted_upkeep
+
+    @property
+    def transfers(self) -> TransferService:
+        return self.scripted_transfers
 
     async def aclose(self) -> None:
         """Hold nothing."""

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 import msgspec
 
 from server.errors import Cancelled, ModelNotFound, OllaError, RequestNotFound
-from server.services.protocols import InferenceService, ModelService, Services, StatusService, UpkeepService
+from server.services.protocols import (
+    InferenceService,
+    ModelService,
+    Services,
+    StatusService,
+    TransferService,
+    UpkeepService,
+)
 from server.types.generation import (
     ChatRequest,
     Chunk,
@@ -37,6 +44,7 @@ from server.types.models import (
 )
 from server.types.status import DeviceSnapshot, LogLine, RequestSnapshot, StatusSnapshot
 from server.types.upkeep import CheckProgress, GarbageReport
+from tests.support.scripted_services import ScriptedTransfers
 
 START = 1_790_000_000.0
 """Unix time at which every script begins."""
@@ -446,6 +454,7 @@ class ScriptedServices(Services):
         self._models = ScriptedModels(self.script)
         self._status = ScriptedStatus(self.script)
         self._upkeep = ScriptedUpkeep()
+        self._transfers = ScriptedTransfers()
 
     @property
     def inference(self) -> InferenceService:
@@ -462,6 +471,10 @@ class ScriptedServices(Services):
     @property
     def upkeep(self) -> UpkeepService:
         return self._upkeep
+
+    @property
+    def transfers(self) -> TransferService:
+        return self._transfers
 
     async def aclose(self) -> None:
         if self.script.hold is not None:

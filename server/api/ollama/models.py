@@ -1,21 +1,20 @@
-"""Routes about models: tags, ps, show, copy, delete, create, pull and push."""
+"""Routes about models: tags, ps, show, copy, delete and create."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from pathlib import PurePosixPath
 
 from server.api.endpoint import Call, Endpoint, no_body
-from server.api.errors import JOB, JSON, row_of
+from server.api.errors import JOB, JSON
 from server.api.ollama.inference import require_model
 from server.api.replies import EMPTY, NDJSON, Reply, StreamReply
 from server.api.routing import Route
-from server.errors import InvalidModelName, InvalidRequest, ModelNotFound, OllaError
+from server.errors import ModelNotFound, OllaError
 from server.services.protocols import Services
+from server.types.create_checks import check_form
 from server.types.models import CreateRequest, ShowRequest
-from server.types.names import ModelName
 from server.wire.codec import encode
 from server.wire.ollama.create import CreateCall, create_from_body, progress_body
 from server.wire.ollama.models import (
@@ -42,8 +41,6 @@ def routes(services: Services) -> list[Route]:
         Route("POST", "/api/copy", Endpoint(services, _decode_copy, _copy, reword=_quoted)),
         Route("DELETE", "/api/delete", Endpoint(services, _decode_delete, _delete)),
         Route("POST", "/api/create", Endpoint(services, _decode_create, _create, faults=JOB)),
-        Route("POST", "/api/pull", Endpoint(services, _decode_pull, _pull)),
-        Route("POST", "/api/push", Endpoint(services, _decode_push, _push)),
     ]
 
 
@@ -97,21 +94,8 @@ async def _delete(call: Call, name: str) -> Reply:
 
 def _decode_create(call: Call) -> CreateCall:
     decoded = create_from_body(call.body)
-    request = decoded.request
-    _require_relative(request.files)
-    _require_relative(request.draft_files)
-    if "" in (*request.files.values(), *request.draft_files.values(), *request.adapters.values()):
-        raise InvalidRequest("invalid digest format")
-    ModelName.parse(request.model)
+    check_form(decoded.request)
     return decoded
-
-
-def _require_relative(file_names: Iterable[str]) -> None:
-    """Raises: InvalidRequest for a file that would lie outside a model's folder."""
-    for name in file_names:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or not path.parts:
-            raise InvalidRequest("file path must be relative")
 
 
 async def _create(call: Call, decoded: CreateCall) -> Reply | StreamReply:
@@ -126,41 +110,3 @@ async def _progress_lines(services: Services, request: CreateRequest) -> AsyncGe
     async with aclosing(services.models.create(request)) as steps:
         async for progress in steps:
             yield encode(progress_body(progress)) + b"\n"
-
-
-def _decode_pull(call: Call) -> str:
-    name, _ = name_from_body(call.body, "PullRequest")
-    ModelName.parse(name)
-    return name
-
-
-async def _pull(call: Call, name: str) -> Reply:
-    return _unsupported(f"pulling {name} is not supported by this version of olla yet")
-
-
-def _decode_push(call: Call) -> str:
-    name, _ = name_from_body(call.body, "PushRequest")
-    require_model(name)
-    return name
-
-
-async def _push(call: Call, name: str) -> Reply:
-    try:
-        await call.services.models.show(ShowRequest(model=name))
-    except (ModelNotFound, InvalidModelName) as error:
-        return _no_manifest(name, error)
-    return _unsupported(f"pushing {name} is not supported by this version of olla yet")
-
-
-def _no_manifest(name: str, error: OllaError) -> Reply:
-    """The reply for a model that cannot be pushed because it is not here, in Ollama's words."""
-    if isinstance(error, InvalidModelName):
-        text, status = error.message, row_of(error).status
-    else:
-        path = ModelName.parse(name).relative_path()
-        text, status = f"open $OLLAMA_MODELS/manifests/{path}: no such file or directory", 500
-    return Reply(encode({"error": text}), status=status, content_type=JSON)
-
-
-def _unsupported(text: str) -> Reply:
-    return Reply(encode({"error": text}), status=501)

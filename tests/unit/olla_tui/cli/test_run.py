@@ -129,13 +129,24 @@ def test_a_model_that_ships_with_olla_is_installed_on_the_way(server: JsonServer
     assert (done.returncode, done.stdout) == (0, "Hello there.\n\n")
 
 
-def test_any_other_model_is_missing_with_what_to_do(server: JsonServer, tmp_path: Path) -> None:
+def test_any_other_model_is_pulled_on_the_way(server: JsonServer, tmp_path: Path) -> None:
+    missing = Reply(404, {"error": "model 'x:latest' not found"})
+    server.replies["POST /api/show"] = [missing, Reply(body=SHOW)]
+    server.replies["POST /api/pull"] = Reply(lines=({"status": "pulling manifest"}, {"status": "success"}))
+    done = run(server, tmp_path, "--insecure", "x", "Hi")
+    assert (done.returncode, done.stdout) == (0, "Hello there.\n\n")
+    assert done.stderr == "pulling manifest\nsuccess\n"
+    (pulled,) = [asked.body for asked in server.asked if asked.path == "/api/pull"]
+    assert pulled == {"model": "x", "insecure": True}
+
+
+def test_a_model_that_cannot_be_pulled_says_so_in_one_line(server: JsonServer, tmp_path: Path) -> None:
     server.replies["POST /api/show"] = Reply(404, {"error": "model 'x:latest' not found"})
+    failure = {"error": "pull model manifest: file does not exist"}
+    server.replies["POST /api/pull"] = Reply(lines=({"status": "pulling manifest"}, failure))
     done = run(server, tmp_path, "x", "Hi")
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("Error: model 'x' not found. Pulling is not in this version of olla yet")
-    assert "olla create x" in done.stderr
+    assert done.stderr == "pulling manifest\nError: pull model manifest: file does not exist\n"
 
 
 def test_errors_carry_the_status_before_the_first_line_and_not_after(

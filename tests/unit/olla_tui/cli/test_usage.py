@@ -152,7 +152,7 @@ def test_errors_are_one_message_on_stderr(
     assert (captured.out, captured.err) == ("", f"Error: {message}\n")
 
 
-@pytest.mark.parametrize("words", [["pull", "m"], ["push", "m"], ["signin"], ["signout"]])
+@pytest.mark.parametrize("words", [["signin"], ["signout"], ["pull", "m", "--limit", "much"]])
 def test_what_is_not_there_says_so_in_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(words) == 1
     captured = capsys.readouterr()

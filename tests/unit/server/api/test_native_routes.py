@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import struct
 from typing import Any
 
@@ -11,11 +12,13 @@ import httpx
 import pytest
 
 from server.api import disconnect
-from server.errors import DigestMismatch, EngineError, InvalidTemplate, ModelNotFound
+from server.errors import DigestMismatch, EngineError, InvalidTemplate, ModelNotFound, RegistryError
 from server.types.generation import Chunk, Completed, EmbedResult, Rendered
 from server.types.models import CreateProgress
+from server.types.transfers import TransferRequest
 from tests.support.scripted_services import ScriptedServices
 
+LIMIT_WORDS = "limit_bytes_per_s must be a number of bytes a second, 0 for no limit"
 DIGEST = "sha256:" + hashlib.sha256(b"abc").hexdigest()
 
 
@@ -68,7 +71,7 @@ async def error(client: httpx.AsyncClient, path: str, body: Any, method: str = "
             500,
             "open $OLLAMA_MODELS/manifests/registry.ollama.ai/nope/nope/latest: no such file or directory",
         ),
-        ("POST", "/api/pull", {"model": "m"}, 501, "pulling m is not supported by this version of olla yet"),
+        ("POST", "/api/pull", {"model": "m", "limit_bytes_per_s": -1}, 400, LIMIT_WORDS),
     ],
 )
 async def test_words_of_each_route(
@@ -269,11 +272,58 @@ async def test_encoded_bodies_are_refused(client: httpx.AsyncClient) -> None:
     assert (reply.status_code, reply.json()["error"]) == (400, "Content-Encoding gzip is not supported")
 
 
-async def test_pushing_a_model_comes_later(client: httpx.AsyncClient, services: ScriptedServices) -> None:
-    services.scripted_models.add("m")
-    expected = (501, "pushing m is not supported by this version of olla yet")
-    assert await error(client, "/api/push", {"model": "m"}) == expected
+async def test_a_pull_tells_lines_in_a_stream_and_the_last_one_without(
+    client: httpx.AsyncClient, services: ScriptedServices
+) -> None:
+    reply = await client.post("/api/pull", json={"name": "m", "insecure": True})
+    assert reply.headers["content-type"] == "application/x-ndjson"
+    assert reply.text == (
+        '{"status":"pulling manifest"}\n'
+        f'{{"status":"pulling 000000000000","digest":"sha256:{"0" * 64}","total":9,"completed":4}}\n'
+        '{"status":"success"}\n'
+    )
+    assert services.scripted_transfers.used == [("pull", TransferRequest(model="m", insecure=True))]
+    reply = await client.post("/api/pull", json={"model": "m", "stream": False})
+    assert (reply.headers["content-type"], reply.text) == ("application/json", '{"status":"success"}')
+
+
+async def test_a_pull_that_fails_tells_it_in_its_stream_or_by_its_status(
+    client: httpx.AsyncClient, services: ScriptedServices
+) -> None:
+    services.scripted_transfers.failure = RegistryError("pull model manifest: file does not exist")
+    reply = await client.post("/api/pull", json={"model": "m"})
+    assert reply.status_code == 200
+    assert [json.loads(line).get("error") for line in reply.text.splitlines()] == [
+        None,
+        "pull model manifest: file does not exist",
+    ]
+    message = (500, "pull model manifest: file does not exist")
+    assert await error(client, "/api/pull", {"model": "m", "stream": False}) == message
+
+
+async def test_a_push_looks_for_the_model_first(
+    client: httpx.AsyncClient, services: ScriptedServices
+) -> None:
     assert await error(client, "/api/push", {"model": "a b"}) == (400, "invalid model name")
+    services.scripted_models.add("m")
+    reply = await client.post("/api/push", json={"model": "m"})
+    assert reply.text == '{"status":"retrieving manifest"}\n{"status":"success"}\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("x/pause", {}, 400, "id must be a number"),
+        ("8/pause", {}, 404, "no transfer 8 is under way"),
+        ("7/move", {}, 400, "position is required"),
+        ("limit", {}, 400, "limit_bytes_per_s is required"),
+        ("limit", {"limit_bytes_per_s": -1}, 400, LIMIT_WORDS),
+    ],
+)
+async def test_words_of_the_switches_of_transfers(
+    client: httpx.AsyncClient, path: str, body: Any, status: int, message: str
+) -> None:
+    assert await error(client, f"/olla/transfers/{path}", body) == (status, message)
 
 
 async def test_bodies_in_memory_are_bounded(
