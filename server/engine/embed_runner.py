@@ -68,11 +68,14 @@ class EmbedRunner:
             batches: at most `n_parallel`; only the first may have a part of a split input.
             keep_split: sequence `_SPLIT_SEQ` holds the beginning of an input.
 
-        Raises: NoMemory or LoadRefused for the second context, InvalidBatch.
+        Raises: InvalidBatch.
         """
         contexts = [self.context]
         if len(batches) > 1:
-            contexts.append(self._second_context())
+            second = self._second_context()
+            if second is None:
+                return [*self.run(batches[:1], keep_split=keep_split), *[None] * (len(batches) - 1)]
+            contexts.append(second)
         n_threads = max(1, self._n_threads // len(batches))
         ends: list[list[int]] = []
         for context, pieces in zip(contexts, batches, strict=True):
@@ -107,11 +110,14 @@ class EmbedRunner:
         """An abort of this request has been carried out."""
         self._inbox.forget(request_id)
 
-    def _second_context(self) -> Context:
-        if self._second is None:
-            if self._open_second is None:
-                raise DecodeFailed("there is no context for a second batch")
-            self._second = self._open_second()
+    def _second_context(self) -> Context | None:
+        """The context for second batches; None when there is no memory for it, now and from then on."""
+        if self._second is None and self._open_second is not None:
+            try:
+                self._second = self._open_second()
+            except (EngineFailure, MemoryError) as error:
+                self.context.log.write("warn", f"batches run one after the other: {error}")
+                self._open_second, self.n_parallel = None, 1
         return self._second
 
     def _clear(self, context: Context, *, keep_split: bool) -> None:

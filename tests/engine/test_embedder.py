@@ -11,11 +11,12 @@ import pytest
 
 from server.engine import embedder as embedder_module
 from server.engine.context import Context, Decoded
-from server.engine.embed_inputs import TOO_LONG, TOO_LONG_CUT
+from server.engine.embed_inputs import TOO_LONG, TOO_LONG_CUT, InputReader
 from server.engine.embed_loading import CPU_BATCH_TOKENS
 from server.engine.embed_queue import OLDEST_SHARE
+from server.engine.embed_runner import EmbedRunner
 from server.engine.embedder import Embedder, normalised
-from server.engine.failures import BadRequest, ContextFull, DecodeFailed, EngineBusy
+from server.engine.failures import BadRequest, ContextFull, DecodeFailed, EngineBusy, NoMemory
 from server.engine.inbox import Inbox
 from server.engine.loading import Engine, open_engine
 from server.engine.logs import LogSink
@@ -131,6 +132,27 @@ def test_a_long_input_waits_for_short_ones_but_not_for_ever(embedder: Embedder) 
         n_steps += 1
     assert 2 <= n_steps <= 2 + 302 / (OLDEST_SHARE * CPU_BATCH_TOKENS)
     embedder.abort_all()
+
+
+def test_without_memory_for_a_second_context_batches_run_one_after_the_other(
+    make_engine: MakeEngine, minilm: Model
+) -> None:
+    context = make_engine(minilm, embedding=True).context
+    n_tries = 0
+
+    def refuse() -> Context:
+        nonlocal n_tries
+        n_tries += 1
+        raise NoMemory("there is not enough memory for the model's context")
+
+    runner = EmbedRunner(context, Inbox(-1), n_threads=2, open_second=refuse)
+    reader = InputReader(minilm, 256)
+    embedder = Embedder(runner, reader, n_batch_tokens=CPU_BATCH_TOKENS, n_split_tokens=None)
+    assert runner.n_parallel == 2
+    answer = run(embedder, *(f"number {n}" for n in range(100)))
+    assert len(answer.vectors) == 100
+    assert (n_tries, runner.n_parallel) == (1, 1)
+    embedder.close()
 
 
 def test_more_inputs_than_a_batch_holds(embedder: Embedder) -> None:
