@@ -71,6 +71,7 @@ class OllaApp(App[QuitChoice]):
         hang_up: Callable[[], None] | None = None,
         watch: Callable[[Callable[[], object]], None] | None = None,
         notes: Sequence[str] = (),
+        settled: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = random_id,
     ) -> None:
@@ -86,6 +87,7 @@ class OllaApp(App[QuitChoice]):
             hang_up: lets go of the terminal once it is gone; the server then goes on without a screen.
             watch: calls what it is given, from a thread, when the terminal hangs up without a signal.
             notes: sentences to begin with.
+            settled: called once all that a start does is done.
             clock: Unix time in seconds.
         """
         self.settings = settings
@@ -96,23 +98,18 @@ class OllaApp(App[QuitChoice]):
             address=address, attached=attached, glyphs=ASCII if settings.ascii_only else UNICODE
         )
         self.failure: BaseException | None = None
-        self._open_services = open_services
-        self._serving = serving
+        self._open_services, self._serving = open_services, serving
         self._starting: asyncio.Task[None] | None = None
+        poll_s, frames_per_s = settings.poll_s, settings.frames_per_s
         self.bridge = Bridge(
-            None,
-            self.state,
-            poll_s=settings.poll_s,
-            frames_per_s=settings.frames_per_s,
-            clock=clock,
-            link=link,
+            None, self.state, poll_s=poll_s, frames_per_s=frames_per_s, clock=clock, link=link
         )
         self.desk = ChatDesk(self.bridge, history, new_id=new_id)
         self.keys, self._key_problems = merge_keys(DEFAULT_KEYS, settings.keys)
-        self._hang_up = hang_up
+        self._hang_up, self._watch = hang_up, watch
         self._without_color = WithoutColor()
-        self._watch = watch
         self._notes = tuple(notes)
+        self._settled = settled
         self._interrupted_at = float("-inf")
         self._mouse = settings.mouse
         self.main = MainScreen(self.bridge, self.desk, settings, self.keys)
@@ -214,6 +211,7 @@ class OllaApp(App[QuitChoice]):
             self.notice(note, "information", "")
         self.main.chat_pane.composer.set_history(await self.desk.prompts())
         await asyncio.to_thread(markdown.warm_up)
+        self._settled()
 
     async def on_unmount(self) -> None:
         if self._starting is not None:

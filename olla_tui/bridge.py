@@ -295,7 +295,11 @@ class Bridge:
         return self._flush_handle is not None or len(self._tasks) > 1
 
     def touch(self, *parts: Part) -> None:
-        """Say that parts of the state changed by the user's own hand."""
+        """Say that parts of the state changed by the user's own hand; it is told at once."""
+        self._told_at = float("-inf")
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+            self._flush_handle = None
         self._touch(*parts)
 
     def _touch_if(self, changed: bool, part: Part) -> None:

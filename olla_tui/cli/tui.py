@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -60,6 +61,7 @@ def run_workstation(settings: Settings) -> int:
     if not (sys.stdin.isatty() and (sys.stdout.isatty() or sys.stderr.isatty())):
         return fail(OllaError("the workstation needs a terminal", hint="`olla serve` serves without one."))
     guard = TerminalGuard(settings.olla_dir / "logs" / LOG_NAME)
+    gc.disable()  # until the screen is there: what is made on the way stays, and is much to look through
     try:
         with guard, log_to_file():
             connection = connect(settings)
@@ -70,6 +72,8 @@ def run_workstation(settings: Settings) -> int:
                 raise
     except OllaError as error:
         return fail(error)
+    finally:
+        gc.enable()
     if choice == "keep" and connection.own is not None:
         serve_on(connection.own)
     connection.close()
@@ -186,7 +190,18 @@ def make_app(connection: Connection, guard: TerminalGuard, *, restarted: bool = 
         hang_up=guard.hang_up,
         watch=guard.watch,
         notes=notes,
+        settled=keep_what_is_there,
     )
+
+
+def keep_what_is_there() -> None:
+    """Collect garbage from now on, but never look again through what the start has made.
+
+    That is modules, classes and style sheets, some hundred thousand objects; to go through them stops the
+    screen for the time of several frames.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 def serve_on(own: OwnServer) -> None:

@@ -40,6 +40,7 @@ def workstation(
     history: HistoryStore | None = None,
     settings: TuiSettings | None = None,
     first_id: int = 1,
+    settled: Callable[[], None] = lambda: None,
 ) -> OllaApp:
     """A workstation on scripted services, with ids that count from `first_id` for its chats."""
     script = script or (services.script if services else Script())
@@ -56,6 +57,7 @@ def workstation(
         history=history,
         clock=script.clock,
         new_id=lambda: str(next(ids)),
+        settled=settled,
     )
 
 

@@ -70,6 +70,16 @@ async def test_text_that_is_written_before_the_models_are_known_waits_and_is_sen
         assert app.desk.current.turns[0].content == "bye"
 
 
+async def test_a_start_is_over_once_and_after_the_models_are_known():
+    known = []
+    app = workstation(settled=lambda: known.append(app.state.models is not None))
+    async with driven(app, (80, 24)) as pilot:
+        await wait_until(pilot, lambda: known)
+        await app.bridge.poll_once()
+        await settled(pilot)
+    assert known == [True]
+
+
 async def test_a_chat_that_has_not_begun_loses_a_model_that_is_deleted():
     script = empty_script()
     script.models = [Script().models[-1]]

@@ -116,6 +116,19 @@ async def test_however_many_tokens_come_the_screen_hears_few_times():
     await bridge.close()
 
 
+async def test_what_the_user_changes_is_told_at_once():
+    script = Script()
+    bridge = Bridge(
+        ScriptedServices(script), Workstation(), poll_s=60, frames_per_s=0.001, clock=script.clock
+    )
+    ear = Ear()
+    bridge.start(ear)
+    await until(lambda: ear.changes)
+    bridge.touch("chat")
+    await until(lambda: frozenset(("chat",)) in ear.changes)
+    await bridge.close()
+
+
 async def test_stopping_closes_the_stream_and_keeps_what_came(desk):
     bridge, script, ear = desk
     script.hold = asyncio.Event()
