@@ -44,9 +44,15 @@ _CLASSES: dict[FailureKind, type[OllaError]] = {
 def request_error(failed: Failed) -> OllaError:
     """The error for a request that the worker refused or could not finish."""
     if failed.kind == "context_exceeded":
+        advice = "shorten it, or raise num_ctx"
+        if str(failed.n_prompt_tokens) in failed.message:
+            message, hint = f"{failed.message}; {advice}", advice
+        else:  # Ollama's words, which tell no numbers
+            message = failed.message
+            hint = f"it has {failed.n_prompt_tokens} tokens, and {failed.n_ctx} fit; {advice}"
         return ContextExceeded(
-            failed.message,
-            hint="shorten the prompt or raise num_ctx",
+            message,
+            hint=hint,
             n_prompt_tokens=failed.n_prompt_tokens,
             n_ctx=failed.n_ctx,
         )

@@ -19,12 +19,14 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
         messages: what was kept, in order.
         n_dropped: how many messages were left out.
         n_tokens: tokens of the prompt, images included; 0 when they were not counted.
+        n_dropped_tokens: by how many the prompt is shorter than that of all messages.
     """
 
     prompt: str
     messages: tuple[Message, ...]
     n_dropped: int = 0
     n_tokens: int = 0
+    n_dropped_tokens: int = 0
 
 
 async def fit(
@@ -62,21 +64,19 @@ async def fit(
             n_tokens=n_text_tokens + n_images * n_tokens_per_image,
         )
 
-    best = await attempt(0)
+    best = whole = await attempt(0)
     if best.n_tokens <= n_ctx or len(messages) == 1:
         return best
     too_many, fits = 0, len(messages) - 1
     best = await attempt(fits)
-    if best.n_tokens > n_ctx:
-        return best
-    while fits - too_many > 1:
+    while best.n_tokens <= n_ctx and fits - too_many > 1:
         middle = (too_many + fits) // 2
         tried = await attempt(middle)
         if tried.n_tokens <= n_ctx:
             fits, best = middle, tried
         else:
             too_many = middle
-    return best
+    return msgspec.structs.replace(best, n_dropped_tokens=max(0, whole.n_tokens - best.n_tokens))
 
 
 def _kept(messages: tuple[Message, ...], n_skipped: int) -> tuple[Message, ...]:

@@ -320,6 +320,7 @@ class GenerationRun:
             stop_text=last.stop_text,
             n_dropped_messages=self._prompt.n_dropped_messages,
             n_dropped_tokens=self._prompt.n_dropped_tokens,
+            n_ctx=self._prompt.n_ctx,
             n_thinking_tokens=self._n_thinking_tokens,
             timings=Timings(
                 total_duration_ns=time.perf_counter_ns() - self._started_ns,

@@ -20,10 +20,8 @@ from server.types.messages import Message
 N_TOKENS_PER_IMAGE = 768
 """What an image counts for while history is dropped; Ollama's figure."""
 
-_TOO_LONG = (
-    "the prompt is longer than the context length currently available to the model; shorten the prompt, "
-    "adjust the context length in settings, or use a model with a longer context length"
-)
+_MOST_ADDED = 4
+"""Tokens that a tokenizer adds to a text at most: a blank in front, BOS, EOS, and one to spare."""
 
 
 class PreparedPrompt(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +30,8 @@ class PreparedPrompt(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         text: the prompt as rendered, before any token was cut.
         pieces: what the backend gets.
-        n_dropped_messages, n_dropped_tokens: what truncation left out.
+        n_dropped_messages, n_dropped_tokens: what truncation left out; the tokens include the messages'.
+        n_ctx: tokens that the context holds.
     """
 
     text: str
@@ -40,6 +39,7 @@ class PreparedPrompt(msgspec.Struct, frozen=True, kw_only=True):
     n_images: int = 0
     n_dropped_messages: int = 0
     n_dropped_tokens: int = 0
+    n_ctx: int = 0
 
 
 class _Pictures(msgspec.Struct):
@@ -154,7 +154,7 @@ async def _fitted(
         messages,
         render,
         count_tokens,
-        lease.info.n_ctx,
+        lease.info.n_ctx - 1,  # the engine needs room for a token
         truncate=request.truncate,
         n_tokens_per_image=N_TOKENS_PER_IMAGE if "vision" in model.capabilities else 0,
     )
@@ -172,7 +172,8 @@ async def _fitted(
             pieces=pieces,
             n_images=n_images,
             n_dropped_messages=fitted.n_dropped,
-            n_dropped_tokens=n_cut,
+            n_dropped_tokens=fitted.n_dropped_tokens + n_cut,
+            n_ctx=lease.info.n_ctx,
         )
     )
 
@@ -190,7 +191,9 @@ async def _uncut(
     request: GenerateRequest, model: ResolvedModel, lease: Lease, text: str, n_images: int
 ) -> PreparedPrompt:
     pieces, n_cut = await _cut(request, model, lease.backend, text, lease.info.n_ctx, n_images)
-    return PreparedPrompt(text=text, pieces=pieces, n_images=n_images, n_dropped_tokens=n_cut)
+    return PreparedPrompt(
+        text=text, pieces=pieces, n_images=n_images, n_dropped_tokens=n_cut, n_ctx=lease.info.n_ctx
+    )
 
 
 async def _cut(
@@ -206,13 +209,19 @@ async def _cut(
     Ollama's rule: the first num_keep tokens stay (and BOS), and of the end as many as leave half of what
     remains of the context free. A text of fewer bytes than tokens fit cannot be too long.
     """
-    if not request.truncate or n_images or len(text.encode()) < n_ctx:
+    if not request.truncate or n_images or len(text.encode()) + _MOST_ADDED < n_ctx:
         return (text,), 0
     (tokens,) = await backend.tokenize((text,))
     if len(tokens) <= n_ctx - 1:
         return (tokens,), 0
     if not model.sampling.context_shift:
-        raise ContextExceeded(_TOO_LONG, n_prompt_tokens=len(tokens), n_ctx=n_ctx)
+        raise ContextExceeded(
+            f"the prompt has {len(tokens)} tokens and the context holds {n_ctx}; shorten the prompt, or "
+            "raise num_ctx",
+            hint="Without shift a prompt is never cut.",
+            n_prompt_tokens=len(tokens),
+            n_ctx=n_ctx,
+        )
     n_keep = kept_tokens(model.sampling.n_keep, len(tokens), n_ctx, has_bos=model.adds_bos)
     n_left = n_ctx - max((n_ctx - n_keep) // 2, 1)
     n_tail = n_left - n_keep

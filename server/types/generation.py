@@ -342,7 +342,9 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
         context: token ids of prompt and answer, for `GenerateRequest.context`; empty unless asked for.
         tool_calls: calls that are reported with the end (models rendered by their own Jinja template).
         stop_text: the stop text that ended the answer, "" otherwise.
-        n_dropped_messages, n_dropped_tokens: what truncation left out of the prompt.
+        n_dropped_messages, n_dropped_tokens: what truncation left out of the prompt; the tokens include those
+            of the messages.
+        n_ctx: tokens that the context holds, 0 when nothing was generated.
         n_thinking_tokens: output tokens that were reasoning.
     """
 
@@ -353,6 +355,7 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
     stop_text: str = ""
     n_dropped_messages: int = 0
     n_dropped_tokens: int = 0
+    n_ctx: int = 0
     n_thinking_tokens: int = 0
 
 

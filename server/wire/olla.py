@@ -1,4 +1,4 @@
-"""Bodies of olla's own: `/olla/status`, and what stands under `olla` in an error line."""
+"""Bodies of olla's own: `/olla/status`, and what stands under `olla` in replies and error lines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from server.errors import OllaError
+from server.types.generation import Completed
 from server.types.status import StatusSnapshot
 
 
@@ -18,6 +19,44 @@ def status_body(snapshot: StatusSnapshot) -> dict[str, Any]:
         if math.isinf(model["expires_at"]):
             model["expires_at"] = None
     return body
+
+
+class ContextBody(msgspec.Struct, frozen=True):
+    """`context`: what was left out of a prompt, in messages and in all in tokens.
+
+    Attributes:
+        limit: tokens that the context holds.
+        used: tokens of the prompt as it was decoded.
+    """
+
+    limit: int
+    used: int
+    dropped_messages: int
+    dropped_tokens: int
+
+
+class Told(msgspec.Struct, frozen=True):
+    """`olla` in a reply that is of another's API."""
+
+    context: ContextBody
+
+
+def context_of(completed: Completed) -> ContextBody | None:
+    """What is told, unasked, of a prompt that was shortened; None for one that was used whole."""
+    if not (completed.n_dropped_messages or completed.n_dropped_tokens):
+        return None
+    return ContextBody(
+        completed.n_ctx,
+        completed.timings.n_prompt_tokens,
+        completed.n_dropped_messages,
+        completed.n_dropped_tokens,
+    )
+
+
+def told(completed: Completed) -> Told | msgspec.UnsetType:
+    """`olla` for replies of OpenAI's and Anthropic's APIs; not set for a prompt that was used whole."""
+    context = context_of(completed)
+    return msgspec.UNSET if context is None else Told(context)
 
 
 class Fault(NamedTuple):

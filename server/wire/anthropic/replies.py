@@ -13,6 +13,7 @@ from server.types.generation import Chunk, Completed, PromptUse
 from server.types.messages import JsonObject, ToolCall
 from server.wire.codec import encode
 from server.wire.folding import Answer
+from server.wire.olla import Told, told
 
 
 class TextBlock(msgspec.Struct, frozen=True, tag="text"):
@@ -56,6 +57,7 @@ class MessageBody(msgspec.Struct, frozen=True, kw_only=True):
     stop_reason: str | None
     stop_sequence: str | None
     usage: Usage
+    olla: Told | msgspec.UnsetType = msgspec.UNSET
 
 
 class TokenCount(msgspec.Struct, frozen=True):
@@ -109,6 +111,7 @@ def message(id: str, model: str, answer: Answer, stop_sequences: tuple[str, ...]
         stop_reason=reason,
         stop_sequence=text,
         usage=_final_usage(completed),
+        olla=told(completed),
     )
 
 
@@ -143,7 +146,9 @@ class MessageWriter:
         events += [*self._calls(event.tool_calls), *self._close()]
         reason, text = _stop(_shown(event, self._stop_sequences), called=self._has_called)
         delta = {"stop_reason": reason, "stop_sequence": text}
-        events.append(_event("message_delta", delta=delta, usage=_final_usage(event)))
+        said = told(event)
+        more = {} if said is msgspec.UNSET else {"olla": said}
+        events.append(_event("message_delta", delta=delta, usage=_final_usage(event), **more))
         events.append(_event("message_stop"))
         return events
 

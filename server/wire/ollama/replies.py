@@ -27,6 +27,7 @@ from server.types.messages import ToolCall
 from server.types.vectors import floats, packed
 from server.wire.codec import GoObject
 from server.wire.folding import Answer
+from server.wire.olla import ContextBody, context_of
 from server.wire.ollama.messages import (
     LogprobBody,
     MessageBody,
@@ -48,13 +49,15 @@ class DebugInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What olla knows of an answer beyond Ollama's fields; sent when asked for."""
+    """What olla knows of an answer beyond Ollama's fields; sent when asked for, but `context` always."""
 
     n_cached_tokens: int = 0
     queue_duration: int = 0
     stop_text: str = ""
     n_dropped_messages: int = 0
     n_dropped_tokens: int = 0
+    n_ctx: int = 0
+    context: ContextBody | None = None
 
 
 class ChatReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -152,7 +155,7 @@ def whole_chat_reply(model: str, answer: Answer, time_ns: int, *, details: bool 
         logprobs=logprob_bodies(answer.logprobs),
         done=True,
         done_reason=completed.reason,
-        olla=_details(completed) if details else None,
+        olla=_details(completed) if details else _told(completed),
         **_metrics(completed.timings),
     )
 
@@ -198,7 +201,7 @@ def whole_generate_reply(model: str, answer: Answer, time_ns: int, *, details: b
         context=completed.context,
         tool_calls=tool_call_bodies(answer.tool_calls),
         logprobs=logprob_bodies(answer.logprobs),
-        olla=_details(completed) if details else None,
+        olla=_details(completed) if details else _told(completed),
         **_metrics(completed.timings),
     )
 
@@ -221,7 +224,15 @@ def _details(completed: Completed) -> Details:
         stop_text=completed.stop_text,
         n_dropped_messages=completed.n_dropped_messages,
         n_dropped_tokens=completed.n_dropped_tokens,
+        n_ctx=completed.n_ctx,
+        context=context_of(completed),
     )
+
+
+def _told(completed: Completed) -> Details | None:
+    """Nothing is dropped in silence."""
+    context = context_of(completed)
+    return None if context is None else Details(context=context)
 
 
 def embed_reply(model: str, result: EmbedResult) -> EmbedReply:
@@ -317,6 +328,7 @@ def _completed(fields: GoObject, tool_calls: tuple[ToolCall, ...]) -> Completed:
         stop_text=extra.text("stop_text"),
         n_dropped_messages=extra.integer("n_dropped_messages") or 0,
         n_dropped_tokens=extra.integer("n_dropped_tokens") or 0,
+        n_ctx=extra.integer("n_ctx") or 0,
     )
 
 

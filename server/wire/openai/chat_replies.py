@@ -10,6 +10,7 @@ from server.types.generation import Chunk, Completed, TokenLogprob
 from server.types.messages import ToolCall
 from server.wire.codec import encode
 from server.wire.folding import Answer
+from server.wire.olla import Told, told
 from server.wire.ollama.messages import LogprobBody, logprob_bodies
 from server.wire.ollama.replies import DebugInfo
 from server.wire.openai.options import FINGERPRINT, Usage, usage
@@ -65,6 +66,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     system_fingerprint: str = FINGERPRINT
     choices: list[Choice]
     usage: Usage
+    olla: Told | msgspec.UnsetType = msgspec.UNSET
     debug_info: DebugInfo | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="_debug_info")
 
 
@@ -96,6 +98,7 @@ class ChunkBody(msgspec.Struct, frozen=True, kw_only=True):
     system_fingerprint: str = FINGERPRINT
     choices: list[ChunkChoice]
     usage: Usage | msgspec.UnsetType = msgspec.UNSET
+    olla: Told | msgspec.UnsetType = msgspec.UNSET
 
 
 def completion(id: str, model: str, answers: list[Answer], created_s: int) -> Completion:
@@ -108,6 +111,7 @@ def completion(id: str, model: str, answers: list[Answer], created_s: int) -> Co
         model=model,
         choices=[_choice(index, answer) for index, answer in enumerate(answers)],
         usage=usage(first.completed.timings, n_output),
+        olla=told(first.completed),
         debug_info=msgspec.UNSET
         if first.rendered is None
         else DebugInfo(first.rendered.prompt, first.rendered.n_images),
@@ -170,7 +174,7 @@ class ChunkWriter:
         if event.tool_calls or not self._has_begun:
             frames = self._content(Chunk(tool_calls=event.tool_calls))
         reason = _finish_reason(event, called=self._has_called)
-        return [*frames, self._frame(Delta(), finish_reason=reason)]
+        return [*frames, self._frame(Delta(), finish_reason=reason, olla=told(event))]
 
     def usage_piece(self, total: Usage) -> bytes:
         """The event with the usage, which belongs to no choice."""
@@ -192,12 +196,18 @@ class ChunkWriter:
         return [self._frame(delta, logprobs=chunk.logprobs)]
 
     def _frame(
-        self, delta: Delta, *, finish_reason: str | None = None, logprobs: tuple[TokenLogprob, ...] = ()
+        self,
+        delta: Delta,
+        *,
+        finish_reason: str | None = None,
+        logprobs: tuple[TokenLogprob, ...] = (),
+        olla: Told | msgspec.UnsetType = msgspec.UNSET,
     ) -> bytes:
         choice = ChunkChoice(
             index=self._index, delta=delta, finish_reason=finish_reason, logprobs=_logprobs(logprobs)
         )
-        return _sse(ChunkBody(id=self._id, created=self._created_s, model=self._model, choices=[choice]))
+        body = ChunkBody(id=self._id, created=self._created_s, model=self._model, choices=[choice], olla=olla)
+        return _sse(body)
 
 
 def _sse(body: ChunkBody) -> bytes:

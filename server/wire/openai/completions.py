@@ -11,6 +11,7 @@ from server.errors import InvalidRequest
 from server.types.generation import Chunk, Completed, GenerateRequest, Origin, TokenLogprob
 from server.wire.codec import EOF, GoObject, decode, encode
 from server.wire.folding import Answer
+from server.wire.olla import Told, told
 from server.wire.ollama.inference import MAX_TOP_LOGPROBS, logit_bias_from_body
 from server.wire.openai.embeddings import is_tokens
 from server.wire.openai.options import (
@@ -78,6 +79,7 @@ class CompletionBody(msgspec.Struct, frozen=True, kw_only=True):
     system_fingerprint: str = FINGERPRINT
     choices: list[TextChoice]
     usage: Usage
+    olla: Told | msgspec.UnsetType = msgspec.UNSET
 
 
 class CompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +92,7 @@ class CompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     system_fingerprint: str = FINGERPRINT
     usage: Usage | msgspec.UnsetType = msgspec.UNSET
+    olla: Told | msgspec.UnsetType = msgspec.UNSET
 
 
 def completion_from_body(body: bytes, origin: Origin) -> CompletionCall:
@@ -173,6 +176,7 @@ def completion(
             for index, (answer, prompt) in enumerate(zip(answers, prompts, strict=True))
         ],
         usage=Usage(n_prompt, n_output, n_prompt + n_output),
+        olla=next((said for answer in answers if (said := told(answer.completed))), msgspec.UNSET),
     )
 
 
@@ -216,7 +220,7 @@ class TextWriter:
     def pieces(self, event: Chunk | Completed) -> list[bytes]:
         """Events for a piece of the text, or for its end."""
         if isinstance(event, Completed):
-            return [*self._echo(), self._frame("", reason=event.reason)]
+            return [*self._echo(), self._frame("", reason=event.reason, olla=told(event))]
         if not (event.content or event.logprobs):
             return []
         logprobs, self._offset = logprobs_body(event.logprobs, self._offset)
@@ -232,6 +236,7 @@ class TextWriter:
         *,
         reason: str | None = None,
         logprobs: LogprobsBody | msgspec.UnsetType = msgspec.UNSET,
+        olla: Told | msgspec.UnsetType = msgspec.UNSET,
     ) -> bytes:
         choice = TextChoice(text=text, index=self._index, finish_reason=reason, logprobs=logprobs)
         return _sse(
@@ -241,6 +246,7 @@ class TextWriter:
                 choices=[choice],
                 model=self._model,
                 usage=Usage() if self._with_usage else msgspec.UNSET,
+                olla=olla,
             )
         )
 

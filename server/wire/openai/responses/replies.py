@@ -9,6 +9,7 @@ from server.types.generation import Chunk, Completed, TokenLogprob
 from server.types.messages import JsonObject, ToolCall
 from server.wire.codec import encode
 from server.wire.folding import Answer
+from server.wire.olla import told
 from server.wire.ollama.messages import logprob_bodies
 from server.wire.openai.responses.items import Item, new_id
 
@@ -34,6 +35,7 @@ def response_body(
 ) -> JsonObject:
     """A response object, its keys in Ollama's order."""
     echo = head.echo
+    said = msgspec.UNSET if completed is None else told(completed)
     return {
         "id": head.id,
         "object": "response",
@@ -60,6 +62,7 @@ def response_body(
             for key in ("max_output_tokens", "max_tool_calls", "store", "background", "service_tier")
         },
         **{key: echo[key] for key in ("metadata", "safety_identifier", "prompt_cache_key")},
+        **({} if said is msgspec.UNSET else {"olla": msgspec.to_builtins(said)}),
     }
 
 

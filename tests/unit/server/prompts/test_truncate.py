@@ -48,6 +48,7 @@ CHAT = (system("s"), user("a b c"), assistant("d e f"), system("t"), user("g h")
 async def test_oldest_messages_go_system_and_last_stay(n_ctx: int, prompt: str, n_dropped: int) -> None:
     result = await fitted(CHAT, n_ctx)
     assert (result.prompt, result.n_dropped) == (prompt, n_dropped)
+    assert result.n_dropped_tokens == 10 - len(prompt.split())
     assert result.n_tokens == len(prompt.split())
 
 
