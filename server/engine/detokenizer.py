@@ -80,6 +80,12 @@ class Detokenizer:
 
     def feed(self, token: int, piece: bytes, logprob: TokenLogprob | None = None) -> Released:
         """Add a token with its bytes; returns what may be shown now."""
+        if (
+            not (self._stops or self._text or self._held or self._open_bytes or self._n_shown)
+            and piece.isascii()
+        ):
+            # As nearly always: nothing waits, and nothing can keep the token.
+            return Released((token,), piece.decode("ascii"), () if logprob is None else (logprob,))
         start = len(self._text)
         if self._open_bytes or not piece.isascii():
             self._text += self._decoder.decode(piece)

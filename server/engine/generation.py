@@ -36,7 +36,7 @@ class Generation(msgspec.Struct, eq=False):
         last_token: chosen but not yet decoded.
         stop_tokens: control tokens whose name is one of the stop texts.
         shown: control tokens that are part of the text.
-        never: ids that are not chosen, whatever the model thinks of them.
+        never: ids that are not chosen, whatever the model thinks of them; `never_set`: the same.
         n_drafted, n_accepted: tokens that were guessed, and those of them that came true.
         has_begun: the server has been told of its first token.
         refused: for each token that the server has not been told of, whether it was drawn twice.
@@ -53,6 +53,7 @@ class Generation(msgspec.Struct, eq=False):
     stop_tokens: dict[int, str]
     shown: frozenset[int]
     never: TokenArray
+    never_set: frozenset[int]
     admitted_ns: int = 0
     first_token_ns: int = 0
     last_token: int = -1
@@ -133,6 +134,7 @@ def begin_generation(
     if len(tokens) > n_ctx:
         tokens, n_output_max = tokens[:n_ctx], len(emitted)
     shown = frozenset(control_tokens(model, params.preserved_tokens))
+    never = np.union1d(model.suppressed, model.ends()) if params.ignore_eos else model.suppressed
     return Generation(
         sequence=Sequence(
             message.request_id,
@@ -150,7 +152,8 @@ def begin_generation(
         submitted_ns=time.monotonic_ns(),
         stop_tokens=control_tokens(model, params.stop),
         shown=shown,
-        never=np.union1d(model.suppressed, model.ends()) if params.ignore_eos else model.suppressed,
+        never=never,
+        never_set=frozenset(never.tolist()),
     )
 
 
@@ -202,13 +205,11 @@ def choose_next(generation: Generation, model: Model, row: Row, guess: int) -> R
         # Nothing was asked for beyond the prompt, or an earlier worker had come to the end.
         generation.end = "stop" if generation.text.stop_text else "length"
         return generation.text.finish()
-    never = generation.never
-    raw = row.copy() if len(never) and generation.params.logprobs else row
-    if len(never):
-        row[never] = -np.inf
-        if guess in never:
-            guess = -1
-    if guess < 0 or row[guess] != row[guess]:
+    raw = row
+    if guess < 0 or guess in generation.never_set or row[guess] != row[guess]:
+        if generation.never_set:
+            raw = row.copy() if generation.params.logprobs else row
+            row[generation.never] = -np.inf
         guess = best_id(row) if generation.sampler.is_greedy else generation.sampler.sample(row)
     generation.refused.append(generation.sampler.was_refused)
     generation.last_token = guess
