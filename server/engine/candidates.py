@@ -58,9 +58,10 @@ def top_ids(row: Row, k: int) -> TokenArray | None:
     folded = row[:n_folded].reshape(n_rows, _N_BLOCKS)
     maxima = folded.max(0)
     bound = np.partition(maxima, _N_BLOCKS - k)[_N_BLOCKS - k]
-    columns = (maxima >= bound).nonzero()[0]
+    columns: npt.NDArray[np.intp] = (maxima >= bound).nonzero()[0]
     # `take` and one dimension: half the time of an index and of nonzero in two.
-    found = (folded.take(columns, 1) >= bound).ravel().nonzero()[0]
+    reaching: npt.NDArray[np.bool_] = folded.take(columns, 1) >= bound
+    found: npt.NDArray[np.intp] = reaching.ravel().nonzero()[0]
     row_of, column_of = np.divmod(found, len(columns))
     ids = row_of * _N_BLOCKS + columns[column_of]
     if n_folded < len(row):
