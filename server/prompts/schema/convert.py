@@ -31,6 +31,7 @@ from server.prompts.schema.reading import (
     resolve_pointer,
     types_of,
 )
+from server.prompts.schema.shapes import check_shapes
 from server.prompts.schema.strings import ONE_CHAR, key_piece, matches_any, other_key, string_piece
 from server.types.messages import JsonObject
 
@@ -54,11 +55,13 @@ class _Converter:
         self._rules: dict[str, str] = {}
         self._json_rules: set[str] = {"ws"}
         self._ref_rules: dict[str, str] = {}
+        self._checked_refs: set[str] = set()
         self._left_refs: dict[str, set[str]] = {}  # references that another one may begin with
         self._open_ref = ""  # the reference being written, while nothing of it was written yet
         self._depth = 0
 
     def convert(self) -> str:
+        check_shapes(self._root, "#")
         body = self._visit(self._root, "#")
         self._check_loops()
         rules = {"root": body, **self._rules, **with_dependencies(self._json_rules)}
@@ -166,7 +169,7 @@ class _Converter:
 
     def _reference(self, schema: JsonObject, path: str) -> str:
         reference = schema["$ref"]
-        target = resolve_pointer(self._root, reference, path)
+        target = self._target(reference, path)
         others = {key: value for key, value in schema.items() if key != "$ref" and key not in ANNOTATIONS}
         if others:
             return self._instead(merged([target, others], path, self._resolved), path)
@@ -177,6 +180,14 @@ class _Converter:
             with self._deeper(path, reference):
                 self._set_rule(name, self._visit(target, reference))
         return self._ref_rules[reference]
+
+    def _target(self, reference: str, path: str) -> Schema:
+        """What a reference refers to."""
+        target: Schema = resolve_pointer(self._root, reference, path)
+        if reference not in self._checked_refs:
+            self._checked_refs.add(reference)
+            check_shapes(target, reference)
+        return target
 
     def _check_loops(self) -> None:
         """A reference that may begin with itself says nothing."""
@@ -195,7 +206,7 @@ class _Converter:
         for _ in range(MAX_DEPTH):
             if not isinstance(schema, dict) or "$ref" not in schema:
                 return schema
-            target = resolve_pointer(self._root, schema["$ref"], path)
+            target = self._target(schema["$ref"], path)
             others = {key: value for key, value in schema.items() if key != "$ref"}
             schema = {"allOf": [target, others]} if others.keys() - ANNOTATIONS else target
         raise refused("$ref", path, "it refers to itself")

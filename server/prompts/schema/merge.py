@@ -21,6 +21,8 @@ def merged(parts: Sequence[Any], path: str, resolve: Resolve) -> Schema:
     made: JsonObject = {}
     for part in _flat(parts, path, resolve):
         for keyword, value in part.items():
+            if value is None and keyword != "const":
+                continue
             if keyword not in made or keyword in ANNOTATIONS:
                 made[keyword] = value
             elif not same(made[keyword], value):

@@ -120,7 +120,11 @@ def count(schema: JsonObject, keyword: str, path: str) -> int | None:
     value = schema.get(keyword)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != int(value):
+    if isinstance(value, bool) or not (
+        isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    ):
+        raise refused(keyword, path, "it must be a whole number from 0 on")
+    if value < 0:
         raise refused(keyword, path, "it must be a whole number from 0 on")
     if value > _MAX_COUNT:
         raise refused(keyword, path, f"it is more than {_MAX_COUNT}")
