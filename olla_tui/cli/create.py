@@ -93,7 +93,8 @@ async def _create(base_url: str, request: CreateRequest, files: FileSet) -> None
             async with aclosing(services.models.create(request)) as lines:
                 async for line in lines:
                     if line.digest and line.total_bytes:
-                        progress.item(line.digest, line.status, line.completed_bytes, line.total_bytes)
+                        key = f"{line.status} {line.digest}"
+                        progress.item(key, line.status, line.completed_bytes, line.total_bytes)
                     elif line.status:
                         progress.step(line.status)
     finally:

@@ -86,6 +86,9 @@ def plan(paths: Mapping[str, Path]) -> Conversion:
         raise BadModelFile("the model has no token embedding")
     metadata = _metadata(architecture, config, files, outputs)
     metadata |= tokenizer_metadata(files, embedding.shape[-1])
+    if architecture.name.startswith("gemma") and metadata["tokenizer.ggml.model"].value == "llama":
+        # Its SentencePiece model says so, and nothing of the small files does.
+        metadata["tokenizer.ggml.add_space_prefix"] = Value("bool", False)
     return Conversion(encode_header(records(metadata), [output.info for output in outputs]), outputs)
 
 
@@ -183,10 +186,11 @@ def _metadata(
     if name:
         found["general.name"] = Value("str", name)
     own = architecture.metadata(config)
-    if architecture.name in ("bert", "nomic-bert"):
+    is_encoder = architecture.name in ("bert", "nomic-bert")
+    if is_encoder or _pooling_file(files):
         own["pooling_type"] = Value("u32", _pooling(files))
     found |= {f"{architecture.name}.{key}": value for key, value in own.items()}
-    if architecture.name in ("bert", "nomic-bert"):
+    if is_encoder:
         n_types = config.integer("type_vocab_size", default=1)
         found["tokenizer.ggml.token_type_count"] = Value("u32", n_types)
     return found | {
@@ -195,10 +199,14 @@ def _metadata(
     }
 
 
+def _pooling_file(files: Files) -> str:
+    """Name of the file by which sentence-transformers knows an embedding model, "" when there is none."""
+    return next((name for name in sorted(files.paths) if name.endswith("_Pooling/config.json")), "")
+
+
 def _pooling(files: Files) -> int:
     """How token vectors become one, from the file of sentence-transformers; the mean where there is none."""
-    names = [name for name in sorted(files.paths) if name.endswith("_Pooling/config.json")]
-    pooling = files.json(names[0]) if names else {}
+    pooling = files.json(_pooling_file(files))
     if pooling.get("pooling_mode_cls_token"):
         return _FIRST
     return _LAST if pooling.get("pooling_mode_lasttoken") else _MEAN

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from server.errors import Forbidden, InvalidRequest, InvalidTemplate, StoreError
+from server.errors import InvalidRequest, InvalidTemplate, StoreError
 from server.prompts.template import go_template
 from server.services.create_config import (
     inherited_config,
@@ -30,38 +30,12 @@ from server.storage.config import ModelConfig
 from server.storage.manifests import Layer
 from server.storage.store import ModelStore, StoredModel
 from server.storage.texts import encode_messages, encode_params, read_params
+from server.types.create_checks import check_form, check_source
 from server.types.models import CreateProgress, CreateRequest
-from server.types.names import ModelName, split_source
+from server.types.names import ModelName
 from server.types.options import parse_options
 
 _MAX_PARAMS_BYTES = 1 << 24
-
-
-def check_create(request: CreateRequest) -> ModelName:
-    """Check what can be checked before the store is looked at; returns the new model's name.
-
-    Raises: InvalidRequest and InvalidModelName in Ollama's words and order.
-    """
-    for files in (request.files, request.draft_files):
-        for file_name, digest in files.items():
-            if not _is_relative(file_name):
-                raise InvalidRequest("file path must be relative")
-            _require_digest(digest)
-    if request.draft_quantize and not request.draft_files:
-        raise InvalidRequest("--draft-quantize requires a DRAFT model")
-    for digest in request.adapters.values():
-        _require_digest(digest)
-    name = ModelName.parse(request.model)
-    if request.base:
-        _, source = split_source(request.base)
-        if source == "cloud" or request.remote_host:
-            raise Forbidden("ollama cloud is disabled: remote model is unavailable")
-    elif not request.files:
-        raise InvalidRequest(
-            "neither 'from' or 'files' was specified",
-            hint="Name a model in `from`, or upload a GGUF file and name it in `files`.",
-        )
-    return name
 
 
 class Creation:
@@ -73,12 +47,13 @@ class Creation:
         Args:
             base: the model that the request starts from, None when it starts from files.
 
-        Raises: as `check_create`.
+        Raises: as `check_form` and `check_source`.
         """
         self._store = store
         self._request = request
         self._base = base
-        self.name = check_create(request)
+        self.name = check_form(request)
+        check_source(request)
         self._replaced: ModelName | None = None
 
     def steps(self) -> Generator[CreateProgress, None, None]:
@@ -110,6 +85,10 @@ class Creation:
                 yield CreateProgress("verifying conversion")
         for status in self._write(with_weights(told, sources), sources, parameters):
             yield CreateProgress(status)
+        # What was merged or converted is of no use any more as it came.
+        self._store.unpin(
+            [*request.files.values(), *request.adapters.values(), *request.draft_files.values()]
+        )
         yield CreateProgress("success")
 
     def take_replaced(self) -> ModelName | None:
@@ -162,16 +141,6 @@ class Creation:
         blob = self._store.put_bytes(data)
         what = "creating new layer" if blob.created else "using existing layer"
         return SourceLayer(Layer(kind, blob.digest, blob.size_bytes), status=f"{what} {blob.digest}")
-
-
-def _is_relative(path: str) -> bool:
-    """Whether a path is relative, slash-separated and goes nowhere but down."""
-    return path == "." or all(part not in ("", ".", "..") for part in path.split("/"))
-
-
-def _require_digest(digest: str) -> None:
-    if not digest:
-        raise InvalidRequest("invalid digest format")
 
 
 def _check_template(template: str) -> None:

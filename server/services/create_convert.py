@@ -27,7 +27,6 @@ def converted(
         )
     paths = {name: store.blob_path(digest) for name, digest in files.items()}
     total = sum(path.stat().st_size for name, path in paths.items() if name.endswith(".safetensors"))
-    yield CreateProgress("converting model")
     with store.new_file("convert-") as file:
         with closing(convert(paths, file.path)) as shares:
             for share in shares:

@@ -9,13 +9,16 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
+from typing import NamedTuple
 
 from server.errors import Forbidden, InvalidModelName, ModelNotFound, OllaError
 from server.services.bundled import BUNDLES, Bundle, find_bundle
-from server.services.create import Creation, check_create
+from server.services.create import Creation
 from server.services.show import show
 from server.services.stepping import stepped
 from server.storage.store import ModelStore, StoredModel
+from server.types.create_checks import check_form, check_source
 from server.types.models import (
     BundledModel,
     CreateProgress,
@@ -33,6 +36,17 @@ _log = logging.getLogger("olla")
 _PIECE_BYTES = 1 << 20
 
 
+class _Listed(NamedTuple):
+    """A line of the list as it was made last, for reading the headers of many weights takes its time.
+
+    `weights`: length and number of their file.
+    """
+
+    stored: StoredModel
+    weights: tuple[int, int]
+    summary: ModelSummary
+
+
 class Models:
     """Lists, shows, makes and removes models."""
 
@@ -45,6 +59,7 @@ class Models:
         self._store = store
         self._on_removed = on_removed
         self._installing = asyncio.Lock()
+        self._listed: dict[str, _Listed] = {}
 
     async def list_models(self) -> tuple[ModelSummary, ...]:
         """All models, newest first; those that do not read are logged and left out."""
@@ -85,7 +100,8 @@ class Models:
 
         Raises: InvalidRequest and its kinds, ModelNotFound, Forbidden, StoreError.
         """
-        check_create(request)
+        check_form(request)
+        check_source(request)
         base = await self._base(request.base) if request.base else None
         creation = Creation(self._store, request, base)
         async with aclosing(stepped(creation.steps())) as steps:
@@ -169,13 +185,20 @@ class Models:
             await self._on_removed(name.display())
 
     def _summaries(self) -> tuple[ModelSummary, ...]:
-        found: list[ModelSummary] = []
+        found: dict[str, _Listed] = {}
         for stored in self._store.list_models():
+            name = stored.name.full()
+            known = self._listed.get(name)
+            weights = _signature(stored.weights_path)
+            if known is not None and known.stored is stored and known.weights == weights:
+                found[name] = known
+                continue
             try:
-                found.append(_summary(stored))
+                found[name] = _Listed(stored, weights, _summary(stored))
             except OllaError as error:
                 _log.warning("model %s is left out of the list: %s", stored.name.display(), error)
-        return tuple(found)
+        self._listed = found
+        return tuple(listed.summary for listed in found.values())
 
     def _bundled(self) -> tuple[BundledModel, ...]:
         return tuple(
@@ -210,6 +233,15 @@ class Models:
 async def _drain(pieces: AsyncIterable[bytes]) -> None:
     async for _ in pieces:
         pass
+
+
+def _signature(path: Path | None) -> tuple[int, int]:
+    """Length and number of a file, whose time changes whenever it is used; zeros when it is not there."""
+    try:
+        status = path.stat() if path is not None else None
+    except OSError:
+        status = None
+    return (status.st_size, status.st_ino) if status is not None else (0, 0)
 
 
 def _summary(stored: StoredModel) -> ModelSummary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import msgspec
 
@@ -127,11 +127,10 @@ def manifest_files(paths: StorePaths) -> Iterator[tuple[ModelName, Path]]:
         for namespace in _subfolders(host):
             for model in _subfolders(namespace):
                 for entry in _entries(model):
-                    path = Path(entry.path)
                     try:
-                        name = ModelName.from_path(PurePosixPath(path.relative_to(paths.manifests)))
+                        name = ModelName(host.name, namespace.name, model.name, entry.name)
                         if entry.is_file():
-                            yield name, path
+                            yield name, Path(entry.path)
                     except (InvalidModelName, OSError):
                         continue
 
@@ -170,7 +169,7 @@ def _media_type(kind: str) -> str:
     return kind if "/" in kind or not kind else LAYER_PREFIX + kind
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: os.PathLike[str]) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -178,8 +177,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return [Path(entry.path) for entry in _entries(folder) if _is_folder(entry)]
+def _subfolders(folder: os.PathLike[str]) -> list[os.DirEntry[str]]:
+    return [entry for entry in _entries(folder) if _is_folder(entry)]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -240,6 +240,10 @@ class ModelStore:
         with disk_errors(self.root):
             self._pin(normal_digest(digest))
 
+    def unpin(self, digests: Iterable[str]) -> None:
+        """Spare these blobs no longer than any other. Raises: InvalidRequest for a digest of a wrong form."""
+        self._pins.release(map(normal_digest, digests))
+
     def prune(self, now_s: float | None = None) -> int:
         """Remove blobs older than an hour that nothing needs, and what dead writers left; returns how many.
 

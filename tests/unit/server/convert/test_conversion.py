@@ -105,6 +105,29 @@ def test_types_of_the_result(tmp_path: Path, kind: str, file_type: int) -> None:
     assert kinds["blk.0.attn_norm.weight"] == "F32"
 
 
+def metadata_of(files: dict[str, Path], target: Path) -> dict[str, object]:
+    with target.open("wb") as file:
+        list(plan(files).write(file))
+    return read_header(target).metadata
+
+
+def test_gemma_puts_no_blank_before_a_text(tmp_path: Path) -> None:
+    files = Checkpoint("GemmaForCausalLM", head_dim=16).write(tmp_path / "hf")
+    vocab = {f"<0x{byte:02X}>": byte for byte in range(256)}
+    edit(files["tokenizer.json"], model={"type": "BPE", "byte_fallback": True, "vocab": vocab, "merges": []})
+    metadata = metadata_of(files, tmp_path / "x.gguf")
+    assert metadata["tokenizer.ggml.model"] == "llama"
+    assert metadata["tokenizer.ggml.add_space_prefix"] is False
+
+
+def test_a_decoder_with_a_pooling_file_embeds(tmp_path: Path) -> None:
+    files = Checkpoint("Qwen3ForCausalLM", head_dim=32).write(tmp_path / "hf")
+    assert "qwen3.pooling_type" not in metadata_of(files, tmp_path / "x.gguf")
+    files["1_Pooling/config.json"] = tmp_path / "pooling.json"
+    files["1_Pooling/config.json"].write_text(json.dumps({"pooling_mode_lasttoken": True}))
+    assert metadata_of(files, tmp_path / "y.gguf")["qwen3.pooling_type"] == 3
+
+
 @pytest.mark.parametrize(
     ("table", "name", "new"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,19 @@ async def test_parts_become_the_file_that_was_split(models: Models, store: Model
     model = found(store, "m")
     assert model.model_path.read_bytes() == WHOLE
     assert [layer.kind for layer in model.manifest.layers] == ["model"]
+
+
+async def test_parts_that_were_merged_are_garbage_afterwards(models: Models, store: ModelStore) -> None:
+    for part in PARTS:
+        store.pin(digest_of(part))
+    await from_files(models, store, named(*PARTS))
+    for path in store.paths.blobs.iterdir():
+        os.utime(path, (1, 1))
+    report = store.collect_garbage()
+    assert {item.name for item in report.items} == {
+        f"blobs/{digest_of(part).replace(':', '-')}" for part in PARTS
+    }
+    assert found(store, "m").is_complete
 
 
 async def test_parts_in_a_folder_and_quantized(models: Models, store: ModelStore) -> None:

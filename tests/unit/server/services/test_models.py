@@ -426,3 +426,26 @@ async def test_uploads_of_one_blob_side_by_side(models: Models) -> None:
     results = await asyncio.gather(*(models.put_blob(digest_of(TINY), body(TINY)) for _ in range(4)))
     assert results.count(True) >= 1
     assert await models.has_blob(digest_of(TINY))
+
+
+async def test_a_line_of_the_list_is_made_once_and_again_when_something_changes(
+    models: Models, store: ModelStore
+) -> None:
+    await tiny(models)
+    await create(models, model="other", base="tiny", system="Hi")
+    first = {model.name: model for model in await models.list_models()}
+    second = {model.name: model for model in await models.list_models()}
+    assert all(second[name] is first[name] for name in first)
+    await create(models, model="other", base="tiny", system="Hello")
+    third = {model.name: model for model in await models.list_models()}
+    assert third["tiny:latest"] is first["tiny:latest"]
+    assert third["other:latest"].digest != first["other:latest"].digest
+    weights = store.blob_path(digest_of(TINY))
+    weights.rename(weights.with_name("away"))
+    gone = {model.name: model for model in await models.list_models()}
+    assert gone["tiny:latest"].details.context_length == 0
+    weights.with_name("away").rename(weights)
+    back = {model.name: model for model in await models.list_models()}
+    assert back["tiny:latest"] == first["tiny:latest"]
+    await models.delete("other")
+    assert [model.name for model in await models.list_models()] == ["tiny:latest"]
