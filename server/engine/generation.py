@@ -107,12 +107,8 @@ def begin_generation(
 
     Raises: ContextFull, BadRequest, BadGrammar, NoMemory.
     """
-    params = message.sampling
-    if params.deterministic and params.seed == -1:
-        params = msgspec.structs.replace(params, seed=0)
     prompt, spans = msgspec.structs.astuple(prompt_tokens(model, message.prompt, media))
-    if spans and params.context_shift:
-        params = msgspec.structs.replace(params, context_shift=False)  # half a picture is of no use
+    params = _settled(message.sampling, has_media=bool(spans))
     emitted = token_array(model, message.emitted)
     if len(prompt) >= n_ctx:
         raise ContextFull(
@@ -155,6 +151,15 @@ def begin_generation(
         never=never,
         never_set=frozenset(never.tolist()),
     )
+
+
+def _settled(params: SamplingParams, *, has_media: bool) -> SamplingParams:
+    """The parameters with what follows from others."""
+    if params.deterministic and params.seed == -1:
+        params = msgspec.structs.replace(params, seed=0)
+    if has_media and params.context_shift:
+        params = msgspec.structs.replace(params, context_shift=False)  # half a picture is of no use
+    return params
 
 
 def _catch_up(sampler: Sampler, message: Submit, prompt: TokenArray) -> None:
