@@ -250,14 +250,18 @@ class LlamaCppBackend:
             raise EngineError(f"the model '{self._name}' is not loaded")
         paths, params = self._load_of
         worker = await self._new_worker()
-        session = await EngineSession.open(
-            worker,
-            paths,
-            params,
-            on_progress=on_progress,
-            hang_timeout_s=self._hang_timeout_s,
-            on_end=self._note_end,
-        )
+        try:
+            session = await EngineSession.open(
+                worker,
+                paths,
+                params,
+                on_progress=on_progress,
+                hang_timeout_s=self._hang_timeout_s,
+                on_end=self._note_end,
+            )
+        finally:
+            if self._spare is not None:
+                self._spare.restock()
         if self._closed:
             await session.close(0.0)
             raise self._closed_error()

@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 
 from server.backends.process import DEFAULT_COMMAND, WorkerProcess
 
-READY_AFTER_S = 2.0
-"""How long after a worker was taken the next is started: until then the load of the first needs the cores."""
+READY_AFTER_S = 0.25
+"""How long after a load the next worker is started: until then the first answer needs the processors."""
 
 
 class SpareWorker:
-    """Hands out workers that have said Hello; keeps at most one ready, from the first use until `close`."""
+    """Hands out workers that have said Hello; keeps at most one ready, until `close`.
+
+    Whoever takes one says with `restock` when its model is loaded: until then the load needs the processors.
+    """
 
     def __init__(
         self, command: Sequence[str] = DEFAULT_COMMAND, *, ready_after_s: float = READY_AFTER_S
@@ -42,12 +45,16 @@ class SpareWorker:
         """A worker that is the caller's from now on, its log lines going to `on_line`. Raises: LoadFailed."""
         worker = await self._take_ready()
         self._cancel_timer()
-        if not self._closed:
-            self._timer = asyncio.get_running_loop().call_later(self._ready_after_s, self.prepare)
         if worker is None:
             return await WorkerProcess.spawn(self._command, on_line)
         worker.log.forward_to(on_line)
         return worker
+
+    def restock(self) -> None:
+        """Start the next spare worker in a moment."""
+        self._cancel_timer()
+        if not self._closed:
+            self._timer = asyncio.get_running_loop().call_later(self._ready_after_s, self.prepare)
 
     async def close(self) -> None:
         """End the spare worker, if there is one."""

@@ -1,12 +1,11 @@
 """Frames on a byte stream: a little-endian u32 length, then one msgpack message of that many bytes.
 
-The worker's end is synchronous and works on file descriptors; the server's end works on asyncio streams.
+The worker's end reads and writes whole frames; the server's end takes bytes as they come.
 Both share `encode` and the decoders, so neither can drift from the other.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import struct
 from typing import Final, TypeVar
@@ -73,21 +72,6 @@ class FrameDecoder:
         """The stream has ended. Raises `BrokenFrame` when it ended in the middle of a frame."""
         if self._buffer:
             raise _ended_early()
-
-
-async def read_message(reader: asyncio.StreamReader, decoder: msgspec.msgpack.Decoder[T]) -> T | None:
-    """The next message, or None at the end of the stream. Raises `BrokenFrame`."""
-    try:
-        header = await reader.readexactly(_HEADER.size)
-    except asyncio.IncompleteReadError as error:
-        if error.partial:
-            raise _ended_early() from error
-        return None
-    try:
-        payload = await reader.readexactly(_checked_length(_HEADER.unpack(header)[0]))
-    except asyncio.IncompleteReadError as error:
-        raise _ended_early() from error
-    return decode(payload, decoder)
 
 
 def read_frame(fd: int) -> bytes | None:

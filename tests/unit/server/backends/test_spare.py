@@ -32,12 +32,15 @@ async def test_close_ends_the_spare() -> None:
     worker = await spare.take(ignore)
     worker.kill()
     await worker.reap()
+    assert spare.pid == 0
+    spare.restock()
     await until(lambda: spare.pid > 0)
     pid = spare.pid
     await spare.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     spare.prepare()
+    spare.restock()
     assert spare.pid == 0
 
 

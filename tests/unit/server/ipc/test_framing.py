@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import struct
 import threading
@@ -62,24 +61,9 @@ def test_messages_from_the_engine_come_back_equal(message: Bye) -> None:
     assert framing.decode(payload, framing.FROM_ENGINE) == message
 
 
-async def test_the_stream_reader_gives_each_message_and_then_none() -> None:
-    reader = asyncio.StreamReader()
-    for message in FROM_ENGINE:
-        reader.feed_data(framing.encode(message))
-    reader.feed_eof()
-    read = [await framing.read_message(reader, framing.FROM_ENGINE) for _ in range(len(FROM_ENGINE) + 1)]
-    assert read == [*FROM_ENGINE, None]
-
-
 @pytest.mark.parametrize("n_kept", [1, 3, 4, 5])
-async def test_a_stream_that_ends_in_a_frame_is_broken(n_kept: int) -> None:
+def test_a_stream_that_ends_in_a_frame_is_broken(n_kept: int) -> None:
     frame = framing.encode(Text(request_id=3, text="x"))
-    reader = asyncio.StreamReader()
-    reader.feed_data(frame[:n_kept])
-    reader.feed_eof()
-    with pytest.raises(framing.BrokenFrame, match="middle of a frame"):
-        await framing.read_message(reader, framing.FROM_ENGINE)
-
     decoder = framing.FrameDecoder()
     assert decoder.feed(frame[:n_kept]) == []
     with pytest.raises(framing.BrokenFrame, match="middle of a frame"):
@@ -95,22 +79,17 @@ async def test_a_stream_that_ends_in_a_frame_is_broken(n_kept: int) -> None:
         os.close(read_fd)
 
 
-async def test_a_payload_of_header_size_that_is_missing_is_broken() -> None:
-    reader = asyncio.StreamReader()
-    reader.feed_data(struct.pack("<I", 4))
-    reader.feed_eof()
+def test_a_payload_of_header_size_that_is_missing_is_broken() -> None:
+    decoder = framing.FrameDecoder()
+    assert decoder.feed(struct.pack("<I", 4)) == []
     with pytest.raises(framing.BrokenFrame, match="middle of a frame"):
-        await framing.read_message(reader, framing.FROM_ENGINE)
+        decoder.finish()
 
 
-async def test_a_length_out_of_bounds_is_refused_at_once() -> None:
+def test_a_length_out_of_bounds_is_refused_at_once() -> None:
     header = struct.pack("<I", framing.MAX_FRAME_BYTES + 1)
     with pytest.raises(framing.BrokenFrame, match="longer than the bound"):
         framing.FrameDecoder().feed(header)
-    reader = asyncio.StreamReader()
-    reader.feed_data(header)
-    with pytest.raises(framing.BrokenFrame, match="longer than the bound"):
-        await framing.read_message(reader, framing.FROM_ENGINE)
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x81\xa4type\xa7Unknown", b"\x93\x01\x02\x03"])
