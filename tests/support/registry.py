@@ -10,13 +10,16 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 _BLOB = re.compile(r"/v2/(.+)/blobs/(sha256:[0-9a-f]{64})")
 _UPLOAD = re.compile(r"/v2/(.+)/blobs/uploads/(.*)")
 _MANIFEST = re.compile(r"/v2/(.+)/manifests/([^/]+)")
+
+
+UploadFault = Literal["", "busy", "half", "lost"]
 
 
 class TestRegistry:
@@ -32,6 +35,7 @@ class TestRegistry:
         has_ranges: False: every blob is sent whole, whatever was asked for.
         redirect: prefix of the URLs to which requests for blobs are redirected.
         redirect_uploads: parts of uploads are sent to another path without a token.
+        upload_faults: what becomes of the next parts: refused, taken half, or their upload forgotten.
         headers: added to every reply with a blob or manifest.
     """
 
@@ -48,6 +52,7 @@ class TestRegistry:
         self.has_ranges = True
         self.redirect = ""
         self.redirect_uploads = False
+        self.upload_faults: list[UploadFault] = []
         self.headers: dict[str, str] = {}
         self.host = ""
         self.lock = threading.Lock()
@@ -123,6 +128,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(401, b"{}", WWW_Authenticate=challenge)
         return False
 
+    def _own(self, path: str) -> str:
+        """A whole URL: Ollama takes no other for uploads."""
+        return f"http://{self.registry.host}{path}"
+
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length", "0")))
 
@@ -184,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         upload = uuid.uuid4().hex
         self.registry.uploads[upload] = bytearray()
-        self._answer(202, Location=f"/v2/{match[1]}/blobs/uploads/{upload}?state=1")
+        self._answer(202, Location=self._own(f"/v2/{match[1]}/blobs/uploads/{upload}?state=1"))
 
     def do_PATCH(self) -> None:
         if not self._begin():
@@ -198,16 +207,25 @@ class _Handler(BaseHTTPRequestHandler):
         start = int(self.headers["Content-Range"].split("-")[0])
         if self.registry.redirect_uploads:
             assert match
-            place = f"/part/{match[2]}/{start}"
-            self._answer(307, Location=place, Docker_Upload_Location=self.path, Connection="close")
+            place, following = self._own(f"/part/{match[2]}/{start}"), self._own(self.path)
+            self._answer(307, Location=place, Docker_Upload_Location=following, Connection="close")
             self.close_connection = True
             return
         body = self._body()
+        fault = self.registry.upload_faults.pop(0) if self.registry.upload_faults else ""
+        if fault:
+            if fault == "half":
+                upload += body[: len(body) // 2]
+            elif fault == "lost":
+                assert match
+                del self.registry.uploads[match[2]]
+            self._answer(429, b"")
+            return
         if start != len(upload):
             self._answer(416)
             return
         upload += body
-        self._answer(202, Location=self.path, Range=f"0-{len(upload) - 1}")
+        self._answer(202, Location=self._own(self.path), Range=f"0-{len(upload) - 1}")
 
     def do_PUT(self) -> None:
         if not self._begin():
