@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from server.backends.base import Backend
 from server.backends.fake import FakeBackend, FakeScript
+from server.errors import OllaError
 from server.runners.pool import RunnerPool
 from server.runners.runner import LoadTarget
 from server.types.generation import LoadParams, ModelPaths
 from server.types.models import ModelDetails
+from tests.support.clock import run_virtual
 
 UNIX_TIME_AT_START = 1_700_000_000.0
 
@@ -104,3 +108,27 @@ class Bench:
         backend = FakeBackend(name, self.scripts.get(name, self.script))
         self.made.append((name, backend))
         return backend
+
+
+def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test in virtual time."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        run_virtual(test(*args, **kwargs))
+
+    del run.__wrapped__  # else pytest sees a coroutine function
+    return run
+
+
+def start(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    return asyncio.get_running_loop().create_task(coroutine)
+
+
+async def failure(awaitable: Awaitable[Any]) -> type[BaseException]:
+    """The class of the error that something ends with."""
+    try:
+        await awaitable
+    except (OllaError, asyncio.CancelledError) as error:
+        return type(error)
+    raise AssertionError("it succeeded")
