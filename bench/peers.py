@@ -265,6 +265,10 @@ class Olla(OllamaApi):
         defaults = {"ignore_eos": True, **plain, **more.pop("defaults", {})}
         super().__init__(OLLA, model, defaults=defaults, **more)
 
+    def body(self, prompt: str, n_tokens: int, options: Mapping[str, Any], schema: object) -> dict[str, Any]:
+        # It then tells in the last line how many tokens of the prompt it had in memory.
+        return {**super().body(prompt, n_tokens, options, schema), "olla": {"details": True}}
+
 
 class Ollama(OllamaApi):
     """A real Ollama. It knows no `ignore_eos`."""
