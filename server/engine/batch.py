@@ -121,10 +121,14 @@ class Batch:
             raise BadRequest("a token id is not in the model's vocabulary")
         if max(seq_ids) >= self._n_seq_max or min(seq_ids) < 0 or min(positions) < 0:
             raise InvalidBatch("a sequence or position is out of bounds")
-        self._token[start:end] = tokens
-        self._pos[start:end] = positions
-        self._seq[start:end] = seq_ids
-        self._output[start:end] = 1
+        if n == 1:  # much faster than slices of one
+            self._token[start], self._pos[start], self._seq[start] = tokens[0], positions[0], seq_ids[0]
+            self._output[start] = 1
+        else:
+            self._token[start:end] = tokens
+            self._pos[start:end] = positions
+            self._seq[start:end] = seq_ids
+            self._output[start:end] = 1
         self.n_tokens = end
         self.n_outputs += n
 

@@ -105,6 +105,8 @@ class Context:
             n_vocab=model.n_vocab,
         )
         self._n_outputs = 0
+        self._rows: Rows = np.empty((0, model.n_vocab), np.float32)  # as of the last logits, at an address
+        self._rows_at = 0
         self._n_threads = params.n_threads
         self._unsettled: set[int] = set()  # sequences whose copy or shift llama.cpp has only queued
         self._abort_flag = _install_abort_flag(self._address)
@@ -265,10 +267,12 @@ class Context:
         address = native.get_logits(self._address)
         if not address:
             raise DecodeFailed("llama.cpp has no logits for the batch")
-        n_floats = self._n_outputs * self.model.n_vocab
-        floats: Any = (ctypes.c_float * n_floats).from_address(address)
-        rows: Rows = np.frombuffer(floats, np.float32).reshape(self._n_outputs, self.model.n_vocab)
-        return rows
+        if self._rows_at != address or len(self._rows) < self._n_outputs:
+            n_floats = self._n_outputs * self.model.n_vocab
+            floats: Any = (ctypes.c_float * n_floats).from_address(address)
+            self._rows = np.frombuffer(floats, np.float32).reshape(self._n_outputs, self.model.n_vocab)
+            self._rows_at = address
+        return self._rows[: self._n_outputs]
 
     def pooled(self, seq_ids: Sequence[int]) -> Rows:
         """The results of some sequences of the batch, copied: vectors, or what a model that ranks says.

@@ -228,7 +228,10 @@ class SlotCache:
         end = start + (1 if isinstance(tokens, int) else len(tokens))
         if end > self._tokens.shape[1]:
             raise IndexError(f"slot {slot} has room for {self._tokens.shape[1]} tokens, not for {end}")
-        self._tokens[slot, start:end] = tokens
+        if isinstance(tokens, int):  # a slice of one takes ten times as long
+            self._tokens[slot, start] = tokens
+        else:
+            self._tokens[slot, start:end] = tokens
         if self._positions is not None:
             if positions is None:
                 positions = self._positions[slot, start] + np.arange(end - start + 1, dtype=np.int32)

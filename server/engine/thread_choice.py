@@ -132,7 +132,10 @@ class ThreadChoice:
     def _learn(self, key: Hashable, cost: float) -> None:
         known = self._costs.get(key)
         self._costs[key] = cost if known is None else known + _SMOOTHING * (cost - known)
-        self._recent.setdefault(key, collections.deque(maxlen=_N_RECENT)).append(cost)
+        recent = self._recent.get(key)
+        if recent is None:
+            recent = self._recent[key] = collections.deque(maxlen=_N_RECENT)
+        recent.append(cost)
 
     def _next_trial(self, key: Hashable, now_s: float, is_steady: bool) -> _Trial | None:
         """A trial when one is due."""
