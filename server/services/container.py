@@ -61,12 +61,12 @@ class ServerServices:
             n_gpus=self._devices.n_gpus,
             on_unload=self._circuits.forget,
         )
-        models = Models(self._store, on_removed=self._retire)
+        self._transfers = Transfers(self._store, settings, self._retire)
+        models = Models(self._store, on_removed=self._retire, pull=self._transfers.pull)
         planner = LoadPlanner(settings, self._devices.vram_bytes, total_memory)
         resolver = Resolver(self._store, settings, planner, models.install_bundled)
         self._models = models
         self._upkeep = Upkeep(self._store)
-        self._transfers = Transfers(self._store, settings, self._retire)
         self._inference = Inference(resolver, self._pool, self._requests)
         self._responses = Responses(ResponseStore(settings.olla_dir / "responses.sqlite"))
         self._status = Status(

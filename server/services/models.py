@@ -29,6 +29,7 @@ from server.types.models import (
 )
 from server.types.names import ModelName, split_source
 from server.types.quoting import go_quote
+from server.types.transfers import TransferProgress, TransferRequest
 
 _log = logging.getLogger("olla")
 
@@ -50,13 +51,20 @@ class _Listed(NamedTuple):
 class Models:
     """Lists, shows, makes and removes models."""
 
-    def __init__(self, store: ModelStore, on_removed: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        store: ModelStore,
+        on_removed: Callable[[str], Awaitable[None]],
+        pull: Callable[[TransferRequest], AsyncGenerator[TransferProgress, None]] | None = None,
+    ) -> None:
         """Nothing is read yet.
 
         Args:
             on_removed: awaited with the display name of a model that was deleted or replaced.
+            pull: fetches a model that another is made from; None: such a model must be there.
         """
         self._store = store
+        self._pull = pull
         self._on_removed = on_removed
         self._installing = asyncio.Lock()
         self._listed: dict[str, _Listed] = {}
@@ -98,10 +106,16 @@ class Models:
     async def create(self, request: CreateRequest) -> AsyncGenerator[CreateProgress, None]:
         """Make a model, with Ollama's status lines.
 
-        Raises: InvalidRequest and its kinds, ModelNotFound, Forbidden, StoreError.
+        A model to start from that is not there is pulled first.
+
+        Raises: InvalidRequest and its kinds, ModelNotFound, Forbidden, StoreError, what a pull raises.
         """
         check_form(request)
         check_source(request)
+        if request.base and self._pull is not None and not await self._has_base(request.base):
+            async with aclosing(self._pull(TransferRequest(model=request.base))) as lines:
+                async for line in lines:
+                    yield CreateProgress(line.status, line.digest, line.total_bytes, line.completed_bytes)
         base = await self._base(request.base) if request.base else None
         creation = Creation(self._store, request, base)
         async with aclosing(stepped(creation.steps())) as steps:
@@ -149,6 +163,17 @@ class Models:
             raise ModelNotFound(name)
         async with self._installing:
             await asyncio.to_thread(self._install, bundle)
+
+    async def _has_base(self, text: str) -> bool:
+        """Whether a model to start from is in the store or ships with olla. Raises: InvalidModelName."""
+        name = ModelName.parse(split_source(text)[0])
+        if find_bundle(name) is not None:
+            return True
+        try:
+            await asyncio.to_thread(self._store.find, name)
+        except ModelNotFound:
+            return False
+        return True
 
     async def _base(self, text: str) -> StoredModel:
         """The model that a create starts from. Raises: InvalidModelName, ModelNotFound, StoreError."""

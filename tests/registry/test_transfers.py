@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from server.errors import (
@@ -26,15 +27,18 @@ from server.registry.connections import Timeouts
 from server.registry.download import Policy
 from server.registry.upload import UploadPolicy
 from server.services import pull as pull_module
+from server.services.models import Models
 from server.services.transfers import Transfers, TransferTuning, user_agent
 from server.settings import Settings
 from server.storage.partials import list_partials
 from server.storage.store import ModelStore
+from server.types.models import CreateRequest
 from server.types.names import ModelName
 from server.types.transfers import TransferInfo, TransferProgress, TransferRequest
 from server.version import OLLAMA_VERSION
 from tests.support.registry import TestRegistry
 from tests.support.stores import Recorder, digest_of
+from tests.support.tiny_gguf import tiny_llama_bytes
 from tests.support.until import until
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "registry"
@@ -406,6 +410,29 @@ async def test_a_blob_of_another_repository_is_mounted(fixture: Fixture, registr
 async def test_a_model_that_is_not_here_cannot_be_pushed(fixture: Fixture) -> None:
     with pytest.raises(ModelNotFound):
         await fixture.push("127.0.0.1:1/me/nope")
+
+
+async def test_a_model_to_start_from_that_is_not_there_is_pulled(
+    fixture: Fixture, registry: TestRegistry
+) -> None:
+    registry.add_model(REPOSITORY, {**LAYERS, "model": tiny_llama_bytes()})
+    base = f"{registry.host}/{REPOSITORY}"
+
+    def pull(request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
+        return fixture.transfers.pull(msgspec.structs.replace(request, insecure=True))
+
+    models = Models(fixture.store, fixture.retired, pull=pull)
+    request = CreateRequest(model="mine", base=base, system="Be kind.")
+    async with aclosing(models.create(request)) as lines:
+        statuses = [line.status async for line in lines]
+    assert statuses[0] == "pulling manifest"
+    assert statuses[-2:] == ["writing manifest", "success"]
+    assert {model.name.model for model in fixture.store.list_models()} == {"mine", "spark"}
+    absent = CreateRequest(model="other", base=f"{registry.host}/me/nope")
+    with pytest.raises(RegistryError, match="pull model manifest: file does not exist"):
+        async with aclosing(models.create(absent)) as lines:
+            async for _ in lines:
+                pass
 
 
 async def test_plain_http_by_the_name_alone_is_refused(fixture: Fixture) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import ssl
 import threading
 import uuid
 from collections.abc import Iterator
@@ -252,18 +253,20 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served_registry() -> Iterator[TestRegistry]:
+def served_registry(tls: ssl.SSLContext | None = None) -> Iterator[TestRegistry]:
     """A registry that answers on a port of its own until the end of the block."""
     registry = TestRegistry()
-    with served_handler(type("Handler", (_Handler,), {"registry": registry})) as host:
+    with served_handler(type("Handler", (_Handler,), {"registry": registry}), tls) as host:
         registry.host = host
         yield registry
 
 
 @contextmanager
-def served_handler(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+def served_handler(handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Answers on a port of its own until the end of the block; gives host and port."""
     server = _Server(("127.0.0.1", 0), handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
