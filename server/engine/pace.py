@@ -21,8 +21,7 @@ MIN_CHUNK_TOKENS: Final = 32
 """Smaller chunks waste more time than they save: 32-token chunks doubled the time of a long prompt."""
 
 SHARED_CHUNK_TOKENS: Final = TILE_ROWS
-"""Beside others, parts of prompts are multiples of so many tokens, and one more, which llama.cpp computes
-with the rows of the others."""
+"""Beside others, parts of prompts are multiples of so many tokens."""
 
 _CPU_FLOPS_PER_THREAD: Final = 2e10
 """A cautious guess, used until the first prompt was measured."""
@@ -51,7 +50,7 @@ class Pace:
         unit = SHARED_CHUNK_TOKENS if someone_decodes else MIN_CHUNK_TOKENS
         seconds = SHARED_STEP_S if someone_decodes else LONE_STEP_S
         n_units = int(self.tokens_per_s * seconds / unit + (0.5 if someone_decodes else 0.0))
-        return min(max(n_units, 1) * unit + someone_decodes, n_batch)
+        return min(max(n_units, 1) * unit, n_batch)
 
     def measured(self, n_tokens: int, seconds: float, *, someone_decodes: bool = False) -> None:
         """A step decoded `n_tokens` prompt tokens. Steps of a few tokens say nothing about speed.

@@ -18,7 +18,7 @@ from server.engine.batch import TokenArray
 from server.engine.kv_cache import Placement, SlotCache, common_prefix
 from server.engine.memory_policy import PoolPolicy
 from server.engine.sequence import Chunk, Phase, Plan, Sequence
-from server.engine.tiles import TILE_ROWS, n_in_step, n_to_keep
+from server.engine.tiles import MIN_DEPTH, TILE_ROWS, n_beside, n_in_step, n_to_keep
 
 AGEING_TOKENS: Final = 64
 """Tokens that a prompt seems shorter by for each step in which it was passed over."""
@@ -54,7 +54,6 @@ class Scheduler:
         `in_tiles`: parts of prompts below `TILE_ROWS` are slow.
         """
         self._in_tiles = in_tiles
-        self._n_slots = n_slots
         self._n_batch = n_batch
         self._pool = pool
         self._n_added = 0
@@ -192,7 +191,7 @@ class Scheduler:
                 return self._plan_alone(alone[self._turn])
         together = [sequence for sequence in self._running if not sequence.is_alone]
         decoding = [sequence for sequence in together if sequence.phase is Phase.DECODE]
-        room = min(n_prompt_tokens, self._n_batch - len(decoding))
+        room = n_prompt_tokens
         chunks: list[Chunk] = []
         waiting = sorted((sequence for sequence in together if sequence.phase is Phase.PREFILL), key=_urgency)
         if waiting and waiting[0].next_span is not None and not (decoding and self._was_media):
@@ -203,25 +202,36 @@ class Scheduler:
             # Going first once makes up for being passed over once, so a long prompt that many short ones
             # overtake ends up with about half of the steps.
             sequence.n_passed_over = max(0, sequence.n_passed_over + (1 if index else -1))
-            n = 0 if sequence.next_span is not None else self._n_in_step(sequence, room, is_first=not chunks)
+            n = 0 if sequence.next_span is not None else self._n_in_step(sequence, room, decoding, chunks)
             if n > 0:
                 chunks.append(Chunk(sequence, n, n == sequence.n_remaining))
-                room -= n
+                room -= n - (self._n_tile - TILE_ROWS)
         return Plan(tuple(decoding), tuple(chunks))
 
     @property
     def _n_tile(self) -> int:
         """Rows that make a tile: the first one of each stream is computed with those that decode."""
-        return TILE_ROWS + (self._pool is None and self.someone_decodes)
+        return TILE_ROWS + (self._in_tiles and self._pool is None and self.someone_decodes)
 
-    def _n_in_step(self, sequence: Sequence, room: int, *, is_first: bool) -> int:
+    def _n_in_step(
+        self, sequence: Sequence, room: int, decoding: Collection[Sequence], chunks: Collection[Chunk]
+    ) -> int:
+        """Tokens of a prompt for a step in which there is time for `room`, beside what it has already."""
+        most = self._n_batch - len(decoding) - sum(chunk.n_tokens for chunk in chunks)
         n = sequence.n_until_stop
-        if not self._in_tiles or n < sequence.n_remaining:
-            return min(room, n)
-        most = self._n_batch - self._n_slots if is_first else room
-        n_fitting = n_in_step(room, most, n, sequence.n_prefilled, self._n_tile)
-        # What the others of the step have left is no part worth having.
-        return 0 if not is_first and n_fitting < min(n, self._n_tile) else n_fitting
+        if room <= 0 or not self._in_tiles or n < sequence.n_remaining:
+            return max(0, min(room, most, n))
+        fitting = min(room + self._n_tile - TILE_ROWS, most)
+        n = n_in_step(fitting, fitting if chunks else most, n, sequence.n_prefilled, self._n_tile)
+        if not chunks:
+            return n
+        if n < min(sequence.n_remaining, self._n_tile):
+            return 0  # what the others have left of the step is no part worth having
+        if self._pool is not None:
+            return n
+        is_deep = _is_deep(sequence, n)
+        others = [chunk.n_tokens for chunk in chunks if is_deep or _is_deep(chunk.sequence, chunk.n_tokens)]
+        return n_beside(n, sequence.n_remaining, others, self._n_tile)
 
     def _plan_alone(self, sequence: Sequence) -> Plan:
         if sequence.phase is Phase.DECODE:
@@ -314,6 +324,11 @@ def _media_chunk(sequence: Sequence, room: int) -> Chunk:
     if placed.span.is_causal:
         n = min(n, max(room, 1))
     return Chunk(sequence, n, n == sequence.n_remaining, placed)
+
+
+def _is_deep(sequence: Sequence, n: int) -> bool:
+    """Whether attention takes so long for `n` more tokens of a sequence that tiles matter."""
+    return sequence.n_prefilled + n >= MIN_DEPTH
 
 
 def _urgency(sequence: Sequence) -> int:

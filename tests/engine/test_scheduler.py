@@ -60,7 +60,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert sequence.n_cached < len(sequence.tokens)
             assert not sequence.is_alone or sequence.n_cached == 0
         plan = self.scheduler.plan(n_prompt_tokens)
-        assert plan.is_alone or plan.n_prompt_tokens <= n_prompt_tokens
+        assert plan.is_alone or plan.n_prompt_tokens <= n_prompt_tokens + len(plan.chunks)
         assert not plan.is_alone or len(list(plan.sequences())) == 1
         assert plan.n_prompt_tokens + len(plan.decoding) <= N_BATCH
         if self.scheduler.running:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from server.engine.kv_cache import Placement, SlotCache
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import Phase, Sequence
-from server.engine.tiles import TILE_ROWS, has_tiles, n_in_step, n_to_keep
+from server.engine.tiles import TILE_ROWS, has_tiles, n_beside, n_in_step, n_to_keep
 
 
 def prompt(n: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
@@ -28,7 +28,7 @@ def test_less_is_kept_only_to_make_a_tile(n_kept: int, n_new: int, n_more: int) 
 
 @pytest.mark.parametrize(
     ("n_kept", "n_new", "n_rows"),
-    [(8000, 33, 64), (8000, 15, 15), (1000, 32, 64), (1000, 31, 31), (300, 48, 64), (200, 48, 48)],
+    [(8000, 33, 64), (8000, 15, 15), (1000, 28, 64), (1000, 27, 27), (300, 48, 64), (200, 48, 48)],
 )
 def test_a_few_rows_are_worth_a_tile_from_some_depth_on(n_kept: int, n_new: int, n_rows: int) -> None:
     assert n_kept + n_new - n_to_keep(prompt(n_kept + n_new), n_kept) == n_rows
@@ -38,7 +38,6 @@ def test_a_picture_is_not_decoded_once_more() -> None:
     tokens = prompt(1040)
     tokens[990:1000] = -3
     assert n_to_keep(tokens, 1000) == 1000
-    assert n_to_keep(tokens[:1036], 996) == 996
     tokens[990:1000] = 3
     assert n_to_keep(tokens, 1000) == 976
 
@@ -107,9 +106,29 @@ def test_beside_others_that_decode_a_part_has_one_more() -> None:
     second = add(2, np.append(prompt(1000) + 5000, prompt(32)))
     assert second.n_remaining == TILE_ROWS + 1
     third = add(3, prompt(3000) + 9000)
-    plan = scheduler.plan(129)
-    # The rest of the step is no tile: it is left out.
+    plan = scheduler.plan(TILE_ROWS)
     assert [(chunk.sequence, chunk.n_tokens) for chunk in plan.chunks] == [(second, 65)]
-    plan = scheduler.plan(65 + 70)
-    assert {chunk.sequence: chunk.n_tokens for chunk in plan.chunks} == {second: 65, third: 70}
-    assert [sequence.slot for sequence, _ in plan.rows()] == [0, 1, 2]
+    # What is left of the step is no tile.
+    assert len(scheduler.plan(TILE_ROWS + 60).chunks) == 1
+    # Of 101 more rows, 36 would be left alone once the other stream is done.
+    for n_prompt_tokens in (2 * TILE_ROWS, TILE_ROWS + 100):
+        plan = scheduler.plan(n_prompt_tokens)
+        assert {chunk.sequence: chunk.n_tokens for chunk in plan.chunks} == {second: 65, third: 65}
+        assert [sequence.slot for sequence, _ in plan.rows()] == [0, 1, 2]
+    plan = scheduler.plan(3 * TILE_ROWS)
+    assert {chunk.sequence: chunk.n_tokens for chunk in plan.chunks} == {second: 65, third: 129}
+
+
+@given(
+    n=st.integers(1, 600),
+    n_more=st.integers(0, 300),
+    others=st.lists(st.integers(1, 600), min_size=1, max_size=4),
+)
+def test_streams_of_a_step_leave_tiles_or_nothing(n: int, n_more: int, others: list[int]) -> None:
+    taken = n_beside(n, n + n_more, others)
+    assert 0 <= taken <= n
+    if taken:
+        assert all(taken == other or abs(taken - other) >= TILE_ROWS for other in others)
+        assert taken == n or n + n_more - taken >= TILE_ROWS
+    if n in others and len(set(others)) == 1:
+        assert taken == n
