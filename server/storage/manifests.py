@@ -123,16 +123,22 @@ def manifest_files(paths: StorePaths) -> Iterator[tuple[ModelName, Path]]:
 
     What vanishes while it is looked at is skipped.
     """
+    for parts, entry in manifest_entries(paths):
+        try:
+            name = ModelName(*parts)
+            if entry.is_file():
+                yield name, Path(entry.path)
+        except (InvalidModelName, OSError):
+            continue
+
+
+def manifest_entries(paths: StorePaths) -> Iterator[tuple[tuple[str, str, str, str], os.DirEntry[str]]]:
+    """Everything that stands where manifests do, with the four parts of what would be its name."""
     for host in _subfolders(paths.manifests):
         for namespace in _subfolders(host):
             for model in _subfolders(namespace):
                 for entry in _entries(model):
-                    try:
-                        name = ModelName(host.name, namespace.name, model.name, entry.name)
-                        if entry.is_file():
-                            yield name, Path(entry.path)
-                    except (InvalidModelName, OSError):
-                        continue
+                    yield (host.name, namespace.name, model.name, entry.name), entry
 
 
 def _read_layer(value: object) -> Layer:

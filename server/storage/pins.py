@@ -47,15 +47,15 @@ class Pins:
         for digest in digests:
             self._remove(self._path(digest).name)
 
-    def held(self) -> frozenset[str]:
-        """Digests to spare now."""
+    def held(self, *, is_busy: bool = False) -> frozenset[str]:
+        """Digests to spare now; with `is_busy`, while something is downloaded, however long ago that was."""
         oldest = self._clock() - _PIN_S
         held = set()
         for name, since in self._pins():
-            if since < oldest:
-                self._remove(name)
-            else:
+            if since >= oldest or is_busy:
                 held.add(name.replace(_PREFIX, "sha256:", 1))
+            else:
+                self._remove(name)
         return frozenset(held)
 
     def _pins(self) -> list[tuple[str, float]]:

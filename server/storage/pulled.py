@@ -12,7 +12,6 @@ from server.storage.blobs import touch
 from server.storage.disk import disk_errors, write_atomically
 from server.storage.manifests import Manifest, parse_manifest, read_manifest
 from server.storage.partials import PartialFile
-from server.storage.pins import Pins
 from server.storage.references import find_references
 from server.storage.store import ModelStore
 from server.types.names import ModelName
@@ -61,7 +60,7 @@ def write_manifest(store: ModelStore, name: ModelName, raw: bytes) -> Pulled:
             touch(store.blob_path(digest))
         old = _manifest_or_none(store, stored)
         write_atomically(path, raw, store.paths.temporary)
-        Pins(store.paths.pins).release(manifest.digests)
+        store.unpin(manifest.digests)
     is_other = old is not None and old.digest != manifest.digest
     return Pulled(stored if is_other else None, old.digests - manifest.digests if old else frozenset())
 
@@ -75,7 +74,7 @@ def remove_unused(store: ModelStore, digests: Iterable[str]) -> None:
                 "no blobs are removed: %s cannot be read and may need them", references.unreadable[0]
             )
             return
-        for digest in set(digests) - references.digests - Pins(store.paths.pins).held():
+        for digest in set(digests) - references.digests - store.held():
             store.paths.blob(digest).unlink(missing_ok=True)
 
 

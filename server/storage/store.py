@@ -7,15 +7,18 @@ they read is whole, and a blob goes only when no manifest names it.
 from __future__ import annotations
 
 import logging
+import os
+import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from server.errors import BlobNotFound, ModelNotFound, OllaError, StoreError
+from server.errors import BlobNotFound, InvalidModelName, ModelNotFound, OllaError, StoreError
 from server.gguf.metadata import GgufMetadata
 from server.storage.blobs import (
     BlobWriter,
@@ -35,10 +38,11 @@ from server.storage.manifests import (
     Layer,
     Manifest,
     encode_manifest,
-    manifest_files,
+    manifest_entries,
     read_manifest,
 )
 from server.storage.new_file import NewFile
+from server.storage.partials import list_partials
 from server.storage.paths import StorePaths, normal_digest
 from server.storage.pins import Pins
 from server.storage.references import find_references
@@ -50,6 +54,14 @@ from server.types.upkeep import GarbageItem, GarbageReport
 __all__ = ["ModelStore", "StoredModel"]
 
 _log = logging.getLogger("olla")
+
+
+class _Known(NamedTuple):
+    """A model that has been read, from which state of its manifest, and where its config is, "" for none."""
+
+    key: tuple[int, int, int]
+    model: StoredModel
+    config: str
 
 
 class ModelStore:
@@ -69,7 +81,7 @@ class ModelStore:
         self._headers = HeaderCache()
         self._pins = Pins(self.paths.pins)
         self._cache_lock = threading.Lock()
-        self._models: dict[Path, tuple[tuple[int, int, int], StoredModel]] = {}
+        self._models: dict[str, _Known] = {}
 
     @property
     def root(self) -> Path:
@@ -84,13 +96,22 @@ class ModelStore:
     def list_models(self) -> list[StoredModel]:
         """All models that read, newest first; what is broken is logged and left out."""
         models: list[StoredModel] = []
-        seen: set[Path] = set()
-        for name, path in manifest_files(self.paths):
-            seen.add(path)
+        seen: set[str] = set()
+        for parts, entry in manifest_entries(self.paths):
             try:
-                models.append(self._load(name, path))
+                status = entry.stat()
+                known = self._known_model(entry.path, status)
+                if known is None:
+                    if not stat.S_ISREG(status.st_mode):
+                        continue
+                    known = self._read(ModelName(*parts), Path(entry.path), status)
+                models.append(known)
+                seen.add(entry.path)
+            except InvalidModelName:
+                continue
             except (OSError, ValueError, OllaError) as error:
-                _log.warning("model %s is left out of the list: %s", name.display(), error)
+                name = f"{'/'.join(parts[:3])}:{parts[3]}"
+                _log.warning("model %s is left out of the list: %s", name, error)
         with self._cache_lock:
             for path in self._models.keys() - seen:
                 del self._models[path]
@@ -240,6 +261,11 @@ class ModelStore:
         with disk_errors(self.root):
             self._pin(normal_digest(digest))
 
+    def held(self) -> frozenset[str]:
+        """Blobs that are spared though no model needs them yet; while a download runs, however long."""
+        is_busy = any(partial.is_in_use for partial in list_partials(self.paths))
+        return self._pins.held(is_busy=is_busy)
+
     def unpin(self, digests: Iterable[str]) -> None:
         """Spare these blobs no longer than any other. Raises: InvalidRequest for a digest of a wrong form."""
         self._pins.release(map(normal_digest, digests))
@@ -280,7 +306,7 @@ class ModelStore:
                 return GarbageReport(is_dry_run=dry_run, note="the store has no manifests")
         with disk_errors(self.root) if dry_run else self._writing():
             references = find_references(self.paths)
-            found = find_garbage(self.paths, references.digests, self._pins.held(), now, Ages.of(age_s))
+            found = find_garbage(self.paths, references.digests, self.held(), now, Ages.of(age_s))
             note = ""
             if references.unreadable:
                 note = f"{references.unreadable[0]} cannot be read and may need any blob"
@@ -310,20 +336,28 @@ class ModelStore:
 
     def _load(self, name: ModelName, path: Path) -> StoredModel:
         status = path.stat()
-        key = (status.st_mtime_ns, status.st_size, status.st_ino)
+        return self._known_model(str(path), status) or self._read(name, path, status)
+
+    def _known_model(self, path: str, status: os.stat_result) -> StoredModel | None:
+        """The model of a manifest that has been read, if neither it nor its config has changed."""
         with self._cache_lock:
-            cached = self._models.get(path)
-        if cached is not None and cached[0] == key and self._config_is_there(cached[1]):
-            return cached[1]
+            known = self._models.get(path)
+        if known is None or known.key != (status.st_mtime_ns, status.st_size, status.st_ino):
+            return None
+        try:
+            is_whole = not known.config or stat.S_ISREG(os.lstat(known.config).st_mode)
+        except OSError:
+            return None
+        return known.model if is_whole else None
+
+    def _read(self, name: ModelName, path: Path, status: os.stat_result) -> StoredModel:
         manifest = read_manifest(path)
         model = read_stored_model(self.paths, name, manifest, self._headers, prefer_go=self._prefer_go)
+        key = (status.st_mtime_ns, status.st_size, status.st_ino)
+        config = str(self.paths.blob(manifest.config_digest)) if manifest.config_digest else ""
         with self._cache_lock:
-            self._models[path] = (key, model)
+            self._models[str(path)] = _Known(key, model, config)
         return model
-
-    def _config_is_there(self, model: StoredModel) -> bool:
-        digest = model.manifest.config_digest
-        return not digest or self.has_blob(digest)
 
     def _manifest_or_none(self, name: ModelName) -> Manifest | None:
         try:
@@ -348,7 +382,7 @@ class ModelStore:
                 "no blobs are removed: %s cannot be read and may need them", references.unreadable[0]
             )
             return
-        removable = wanted - references.digests - self._pins.held()
+        removable = wanted - references.digests - self.held()
         for digest in removable:
             self.paths.blob(digest).unlink(missing_ok=True)
 

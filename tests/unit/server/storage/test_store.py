@@ -17,6 +17,7 @@ import pytest
 from server.errors import BlobNotFound, DiskFull, ModelNotFound, StoreError
 from server.storage.config import ModelConfig
 from server.storage.manifests import Layer, read_manifest
+from server.storage.partials import open_partial
 from server.storage.store import ModelStore
 from server.types.names import ModelName
 from tests.support.stores import copy_of_ollama_store, digest_of, put
@@ -363,6 +364,25 @@ def test_an_upload_survives_until_its_model_is_made(tmp_path: Path) -> None:
     assert store.find(name("b"))
     store.delete(name("b"))
     assert blobs(store) == set()
+
+
+def test_a_layer_stays_for_the_whole_time_of_a_long_download(tmp_path: Path) -> None:
+    """A licence that many models share, fetched hours before the weights of its model are there."""
+    store = ModelStore(tmp_path)
+    make(store, "other", system="a licence")
+    digest = digest_of(b"a licence")
+    store.pin(digest)
+    for path in (store.blob_path(digest), *store.paths.pins.iterdir()):
+        os.utime(path, (time.time() - 7200, time.time() - 7200))
+    partial = open_partial(store.paths, f"sha256:{'d' * 64}", 1000, "big")
+    assert partial is not None
+    store.delete(name("other"))
+    assert store.has_blob(digest)
+    partial.close()
+    partial.remove()
+    make(store, "other", system="a licence")
+    store.delete(name("other"))
+    assert not store.has_blob(digest)
 
 
 def test_create_and_delete_in_many_threads_never_removes_a_referenced_blob(tmp_path: Path) -> None:
