@@ -33,8 +33,10 @@ _MAX_HEAD_CHARS = 500
 """A head is a role, a recipient and a channel. What is longer is none, and content."""
 
 
-def is_harmony(source: str) -> bool:
-    """Whether a template writes this form."""
+def is_harmony(source: str, parser_name: str = "") -> bool:
+    """Whether a model writes this form, by the built-in parser that it names, else by its template."""
+    if parser_name:
+        return parser_name == "harmony"
     return all(mark in source for mark in (START, CHANNEL, MESSAGE))
 
 

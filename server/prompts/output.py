@@ -17,7 +17,6 @@ __all__ = ["OutputParser", "Parsed", "output_parser", "parser_marks"]
 
 _PASS_THROUGH = "passthrough"
 """Ollama's name for the parser of a model whose answers are text alone."""
-_HARMONY = "harmony"
 _TOKEN_OF_TAG = re.compile(r"<[^<>]+>|\[[^\[\]]+\]")
 
 
@@ -81,7 +80,7 @@ def output_parser(
         new_call_id: makes the id of each call.
         tools: what may be called. Without them any name counts, and forms that need names find no calls.
     """
-    if _speaks_harmony(template, parser_name):
+    if harmony.is_harmony(template.source, parser_name):
         return harmony.HarmonyParser(
             prompt=prompt, think_on=think_on, has_tools=has_tools, new_call_id=new_call_id
         )
@@ -101,13 +100,9 @@ def output_parser(
     return _Parser(thinking, calls, think_on=think_on, new_call_id=new_call_id)
 
 
-def _speaks_harmony(template: PromptTemplate, parser_name: str) -> bool:
-    return parser_name == _HARMONY or (not parser_name and harmony.is_harmony(template.source))
-
-
 def parser_marks(template: PromptTemplate, parser_name: str, *, has_tools: bool) -> tuple[str, ...]:
     """The texts that `output_parser` looks for, which can be control tokens of the model."""
-    if _speaks_harmony(template, parser_name):
+    if harmony.is_harmony(template.source, parser_name):
         return harmony.MARKS
     marks = template.thinking_tags or ()
     # A tag can be a token and a word behind it.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from server.prompts import call_syntax as forms
 from server.prompts.call_block import BlockCalls, Call
 from server.prompts.call_gemma import QUOTE, read_gemma
 from server.prompts.call_glm import pairs_reader
@@ -15,6 +16,7 @@ from server.prompts.call_sections import DEEPSEEK, KIMI, SOLAR, Marks, sections_
 from server.prompts.call_text import TaggedCalls
 from server.prompts.call_values import Parameters
 from server.prompts.call_xml import ENDS, read_functions
+from server.prompts.harmony import is_harmony
 from server.types.messages import Tool
 
 
@@ -26,37 +28,20 @@ class CallParser(Protocol):
     def finish(self) -> tuple[str, list[Call]]: ...
 
 
-class CallSyntax(NamedTuple):
-    """The texts around the JSON objects of calls, as a model writes them and its parser reads them.
-
-    Attributes:
-        opening, closing: around each call, or around the whole list; `closing` may be "".
-        arguments_key: key of the arguments in a call's object, beside `name`.
-        is_list: all calls stand in one JSON list.
-        between: between two calls that are not in a list; "" where there can be only one.
-    """
-
-    opening: str
-    closing: str = ""
-    arguments_key: str = "arguments"
-    is_list: bool = False
-    between: str = ""
-
-
 class Form(NamedTuple):
     """How calls are written.
 
     Attributes:
         marks: texts that all stand in a template whose model writes calls so.
         make: the parser, from the template's tag for calls, the tools' names and their parameters.
-        syntax: for forms that are JSON.
+        syntax: for grammars that make the model call; None: there is none.
         texts: texts of the form beside `marks` that can be control tokens.
     """
 
     name: str
     marks: tuple[str, ...]
     make: Callable[[str, tuple[str, ...], Parameters], CallParser]
-    syntax: CallSyntax | None = None
+    syntax: forms.CallSyntax | None = None
     texts: tuple[str, ...] = ()
 
 
@@ -121,72 +106,144 @@ def _by_tag(tag: str, names: tuple[str, ...], _parameters: Parameters) -> CallPa
 
 
 _DSML = "｜DSML｜"
-_HERMES = CallSyntax("<tool_call>\n", "\n</tool_call>", between="\n")
 _DEEPSEEK_BLOCK = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
+_DEEPSEEK_TEXTS = (*_DEEPSEEK_BLOCK, *DEEPSEEK)
 _KIMI_BLOCK = ("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>")
+_XML_BLOCK = ("<tool_call>", "</tool_call>")
+_SEED_BLOCK = ("<seed:tool_call>", "</seed:tool_call>")
+_MINIMAX_BLOCK = ("<minimax:tool_call>", "</minimax:tool_call>")
+_DSML_BLOCK = (f"<{_DSML}function_calls>", f"</{_DSML}function_calls>")
+_DSML_V4_BLOCK = (f"<{_DSML}tool_calls>", f"</{_DSML}tool_calls>")
+_LFM2_SYNTAX = forms.CallSyntax("<|tool_call_start|>", "<|tool_call_end|>", is_list=True)
+_LFM2_TEXTS = ("<|tool_call_start|>", "<|tool_call_end|>")
 
 FORMS: tuple[Form, ...] = (
-    Form("seed", ("<seed:tool_call>", "<function="), _functions("<seed:tool_call>", "</seed:tool_call>")),
-    Form("xml", ("<tool_call>", "<function=", "<parameter="), _functions("<tool_call>", "</tool_call>")),
-    Form("glm", ("<tool_call>", "<arg_key>", "<arg_value>"), _pairs(), texts=("</arg_value>", "</arg_key>")),
-    Form("hunyuan", ("<tool_call:opensource>", "<arg_key:opensource>"), _pairs(":opensource")),
     Form(
-        "minimax", ("<minimax:tool_call>", "<invoke"), _invokes("<minimax:tool_call>", "</minimax:tool_call>")
+        "seed",
+        ("<seed:tool_call>", "<function="),
+        _functions(*_SEED_BLOCK),
+        forms.functions_syntax(*_SEED_BLOCK),
+    ),
+    Form(
+        "xml",
+        ("<tool_call>", "<function=", "<parameter="),
+        _functions(*_XML_BLOCK),
+        forms.functions_syntax(*_XML_BLOCK),
+    ),
+    Form("glm", ("<tool_call>", "<arg_key>", "<arg_value>"), _pairs(), forms.pairs_syntax()),
+    Form(
+        "hunyuan",
+        ("<tool_call:opensource>", "<arg_key:opensource>"),
+        _pairs(":opensource"),
+        forms.pairs_syntax(":opensource"),
+    ),
+    Form(
+        "minimax",
+        ("<minimax:tool_call>", "<invoke"),
+        _invokes(*_MINIMAX_BLOCK),
+        forms.invokes_syntax(*_MINIMAX_BLOCK),
     ),
     Form(
         "deepseek-dsml",
         (_DSML, "function_calls"),
-        _invokes(f"<{_DSML}function_calls>", f"</{_DSML}function_calls>", _DSML),
+        _invokes(*_DSML_BLOCK, _DSML),
+        forms.invokes_syntax(*_DSML_BLOCK, _DSML, tells_texts=True),
     ),
     Form(
-        "deepseek-v4", (_DSML, "tool_calls"), _invokes(f"<{_DSML}tool_calls>", f"</{_DSML}tool_calls>", _DSML)
+        "deepseek-v4",
+        (_DSML, "tool_calls"),
+        _invokes(*_DSML_V4_BLOCK, _DSML),
+        forms.invokes_syntax(*_DSML_V4_BLOCK, _DSML, tells_texts=True),
+    ),
+    Form(
+        "deepseek-r1",
+        ("<｜tool▁calls▁begin｜>", "<｜tool▁sep｜>", "```json"),
+        _sections(*_DEEPSEEK_BLOCK, DEEPSEEK),
+        forms.headed_syntax(
+            _DEEPSEEK_BLOCK[0],
+            (f"{DEEPSEEK.begin}function{DEEPSEEK.separator}", "\n```json\n"),
+            f"\n```{DEEPSEEK.end}",
+            _DEEPSEEK_BLOCK[1],
+            between="\n",
+        ),
+        _DEEPSEEK_TEXTS,
     ),
     Form(
         "deepseek",
         ("<｜tool▁calls▁begin｜>", "<｜tool▁sep｜>"),
         _sections(*_DEEPSEEK_BLOCK, DEEPSEEK),
-        texts=(*_DEEPSEEK_BLOCK, *DEEPSEEK),
+        forms.headed_syntax(
+            _DEEPSEEK_BLOCK[0], (DEEPSEEK.begin, DEEPSEEK.separator), DEEPSEEK.end, _DEEPSEEK_BLOCK[1]
+        ),
+        _DEEPSEEK_TEXTS,
     ),
     Form(
         "kimi",
         ("<|tool_calls_section_begin|>", "<|tool_call_argument_begin|>"),
         _sections(*_KIMI_BLOCK, KIMI),
-        texts=(*_KIMI_BLOCK, *KIMI),
+        forms.headed_syntax(
+            _KIMI_BLOCK[0], (f"{KIMI.begin}functions.", f":0{KIMI.separator}"), KIMI.end, _KIMI_BLOCK[1]
+        ),
+        (*_KIMI_BLOCK, *KIMI),
     ),
     Form(
         "solar",
         ("<|tool_calls|>", "<|tool_call:begin|>"),
         _sections("<|tool_calls|>", "<|calls|>", SOLAR),
-        texts=("<|calls|>", "<|tool_call:name|>", *SOLAR),
+        forms.headed_syntax(
+            "<|tool_calls|>",
+            (f"{SOLAR.begin}call<|tool_call:name|>", SOLAR.separator),
+            SOLAR.end,
+            "<|calls|>",
+        ),
+        ("<|calls|>", "<|tool_call:name|>", *SOLAR),
     ),
     Form("gemma", ("<|tool_call>", "<tool_call|>"), _gemma, texts=(QUOTE,)),
-    Form("lfm2", ("<|tool_call_start|>",), _python, texts=("<|tool_call_end|>",)),
-    Form(
-        "lfm2",
-        ("List of tools: <|tool_list_start|>",),
-        _python,
-        texts=("<|tool_call_start|>", "<|tool_call_end|>"),
-    ),
-    Form("minicpm", ("<function name=", "<param name="), _elements),
+    Form("lfm2", ("<|tool_call_start|>",), _python, _LFM2_SYNTAX, _LFM2_TEXTS),
+    Form("lfm2", ("List of tools: <|tool_list_start|>",), _python, _LFM2_SYNTAX, _LFM2_TEXTS),
+    Form("minicpm", ("<function name=", "<param name="), _elements, forms.ELEMENTS),
     Form(
         "cohere",
         ("<|START_ACTION|>",),
         _tagged("<|START_ACTION|>", "<|END_ACTION|>"),
-        texts=("<|END_ACTION|>",),
+        forms.COHERE,
+        ("<|END_ACTION|>",),
     ),
     Form(
         "apertus",
         ("<|tools_prefix|>",),
         _tagged("<|tools_prefix|>", "<|tools_suffix|>"),
-        texts=("<|tools_suffix|>",),
+        forms.APERTUS,
+        ("<|tools_suffix|>",),
     ),
-    Form("gigachat", ("<|function_call|>",), _tagged("<|function_call|>")),
-    Form("nemotron-v2", ("<TOOLCALL>",), _tagged("<TOOLCALL>", "</TOOLCALL>")),
-    Form("hermes", ("<tool_call>",), _tagged("<tool_call>", "</tool_call>"), _HERMES),
-    Form("plural", ("<tool_calls>",), _tagged("<tool_calls>", "</tool_calls>")),
-    Form("mistral-named", ("[TOOL_CALLS]", "[ARGS]"), _tagged("[TOOL_CALLS]"), texts=("[ARGS]", "[CALL_ID]")),
-    Form("mistral", ("[TOOL_CALLS]",), _tagged("[TOOL_CALLS]"), CallSyntax("[TOOL_CALLS]", is_list=True)),
-    Form("llama3", ("<|python_tag|>",), _llama3, CallSyntax("", arguments_key="parameters")),
+    Form(
+        "gigachat",
+        ("<|function_call|>",),
+        _tagged("<|function_call|>"),
+        forms.CallSyntax("<|function_call|>"),
+    ),
+    Form(
+        "nemotron-v2",
+        ("<TOOLCALL>",),
+        _tagged("<TOOLCALL>", "</TOOLCALL>"),
+        forms.CallSyntax("<TOOLCALL>", "</TOOLCALL>", is_list=True),
+    ),
+    Form("hermes", ("<tool_call>",), _tagged(*_XML_BLOCK), forms.HERMES),
+    Form(
+        "plural",
+        ("<tool_calls>",),
+        _tagged("<tool_calls>", "</tool_calls>"),
+        forms.CallSyntax("<tool_calls>", "</tool_calls>", is_list=True),
+    ),
+    Form(
+        "mistral-named",
+        ("[TOOL_CALLS]", "[ARGS]"),
+        _tagged("[TOOL_CALLS]"),
+        forms.headed_syntax("", ("[TOOL_CALLS]", "[ARGS]"), "", ""),
+        ("[ARGS]", "[CALL_ID]"),
+    ),
+    Form("mistral", ("[TOOL_CALLS]",), _tagged("[TOOL_CALLS]"), forms.MISTRAL),
+    Form("llama3", ("<|python_tag|>",), _llama3, forms.LLAMA3),
 )
 """The first form whose marks all stand in the template is the model's; else its own tag opens calls."""
 
@@ -233,16 +290,20 @@ def call_parser(source: str, tag: str, tools: tuple[Tool, ...], parser_name: str
     return (form.make if form else _by_tag)(tag, names, parameters)
 
 
-def call_syntax(source: str, tag: str, parser_name: str = "") -> CallSyntax | None:
-    """How the calls are written that `call_parser` reads; None for a form that is not JSON."""
+def call_syntax(source: str, tag: str, parser_name: str = "") -> forms.CallSyntax | None:
+    """How the calls are written that `call_parser` reads; None for a form without a grammar."""
+    if is_harmony(source, parser_name):
+        return forms.HARMONY
     form = _form(source, parser_name)
     if form is not None:
         return form.syntax
     if tag == "[":
-        return CallSyntax("", is_list=True)
+        return forms.CallSyntax(is_list=True)
     closing = "" if tag == "{" else _closing_of(tag)
     opening = "" if tag == "{" else f"{tag}\n"
-    return CallSyntax(opening, f"\n{closing}" if closing else "", between="\n" if closing else "")
+    if not closing:
+        return forms.CallSyntax(opening)
+    return forms.CallSyntax(opening, f"\n{closing}", between="\n", repeats=True)
 
 
 def call_marks(source: str, tag: str, parser_name: str = "") -> tuple[str, ...]:

@@ -89,7 +89,7 @@ def test_references_of_a_tools_own_are_kept() -> None:
 
 def test_a_form_without_a_grammar_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="tool_choice"):
-        call_grammar("<tool_call> <function= <parameter=", "<tool_call>", TOOLS)
+        call_grammar("<|tool_call>call:<tool_call|>", "{", TOOLS)
 
 
 def test_parameters_that_no_grammar_enforces_are_refused_by_name() -> None:

@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.errors import InvalidRequest
+from server.prompts.call_grammar import call_grammar
 from server.prompts.output import Parsed, output_parser
 from server.types.messages import Tool
 from tests.support.chat_templates import chat_template_of
+from tests.support.grammars import accepts
 from tests.support.pieces import cut
 
 WEATHER = Tool(
@@ -270,6 +273,124 @@ def test_ordinary_text_is_content(name: str, text: str) -> None:
     sample = SAMPLES[name]
     if not sample.prompt or sample.prompt.endswith("assistant"):
         assert parse(sample, list(text)).content == text
+
+
+REQUIRED = {
+    "hermes": f"<tool_call>\n{OBJECT}\n</tool_call>\n<tool_call>\n{OBJECT}\n</tool_call>",
+    "qwen3-coder": f"<tool_call>\n{XML}\n</tool_call>",
+    "qwen3-coder, two": SAMPLES["qwen3-coder, two"].text,
+    "seed": f"<seed:tool_call>\n{XML}\n</seed:tool_call>",
+    "mistral list": f"[TOOL_CALLS][{OBJECT}]",
+    "mistral named": f"[TOOL_CALLS]get_weather[ARGS]{ARGS}[TOOL_CALLS]now[ARGS]{{}}",
+    "llama 3": f'{{"name": "get_weather", "parameters": {ARGS}}}',
+    "deepseek r1": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n"
+    f"```json\n{ARGS}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    "deepseek v3.1": SAMPLES["deepseek v3.1"].text,
+    "deepseek v3.2": f"<｜DSML｜function_calls>\n{DSML}\n</｜DSML｜function_calls>",
+    "deepseek v4": SAMPLES["deepseek v4"].text,
+    "minimax": SAMPLES["minimax"].text,
+    "glm": f"<tool_call>get_weather\n{PAIRS}\n</tool_call>\n<tool_call>now\n</tool_call>",
+    "kimi": "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0"
+    f"<|tool_call_argument_begin|>{ARGS}<|tool_call_end|><|tool_calls_section_end|>",
+    "lfm2": f"<|tool_call_start|>[{OBJECT}]<|tool_call_end|>",
+    "solar": SAMPLES["solar"].text.replace("abc", "call"),
+    "cohere": f'<|START_ACTION|>[{{"tool_name": "get_weather", "parameters": {ARGS}}}]<|END_ACTION|>',
+    "apertus": f'<|tools_prefix|>[{{"get_weather": {ARGS}}}]<|tools_suffix|>',
+    "nemotron 2": SAMPLES["nemotron 2"].text,
+    "apriel": SAMPLES["apriel"].text,
+    "minicpm": SAMPLES["minicpm"].text,
+    "gigachat": SAMPLES["gigachat"].text,
+    "gpt-oss": f"<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{ARGS}",
+}
+"""Answers that are calls alone, as a model is made to write them."""
+
+
+def required(name: str, tools: tuple[Tool, ...] = (WEATHER, NOW), n_calls: int = 16) -> str:
+    template = chat_template_of(SAMPLES[name].template)
+    return call_grammar(template.source, template.tool_call_tag or "{", tools, n_calls=n_calls)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_call_that_is_required_has_the_form_that_is_read(name: str) -> None:
+    text = REQUIRED[name]
+    parsed = parse(SAMPLES[name]._replace(prompt=""), list(text))
+    assert parsed.content == ""
+    assert meaning(parsed)[2][0] == OSLO
+    assert accepts(required(name), text)
+    if len(parsed.tool_calls) == 1:
+        assert accepts(required(name, n_calls=1), text)
+    else:
+        assert not accepts(required(name, n_calls=1), text)
+    for wrong in ("", "Well.", text.replace("get_weather", "other"), text.replace("3", '"x"'), text + "x"):
+        assert not accepts(required(name), wrong)
+
+
+MARKED = {
+    "qwen3-coder": (
+        "<tool_call>\n<function=get>\n",
+        "<parameter={key}>\n{value}\n</parameter>\n",
+        "</function>\n</tool_call>",
+    ),
+    "glm": (
+        "<tool_call>get\n",
+        "<arg_key>{key}</arg_key>\n<arg_value>{value}</arg_value>\n",
+        "</tool_call>",
+    ),
+    "minimax": (
+        '<minimax:tool_call>\n<invoke name="get">\n',
+        '<parameter name="{key}">{value}</parameter>\n',
+        "</invoke>\n</minimax:tool_call>",
+    ),
+    "deepseek v4": (
+        '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="get">\n',
+        '<｜DSML｜parameter name="{key}" string="{is_text}">{value}</｜DSML｜parameter>\n',
+        "</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
+    ),
+    "minicpm": ('<function name="get">', '<param name="{key}">{value}</param>', "</function>"),
+}
+"""How a call begins, each of its arguments, and how it ends."""
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_values_between_tags_have_the_types_of_the_schema(name: str) -> None:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            "text": {"type": "string"},
+            "unit": {"type": "string", "enum": ["C", "F"]},
+            "n": {"type": "integer", "minimum": 1, "maximum": 9},
+            "on": {"type": "boolean"},
+            "list": {"type": "array", "items": {"$ref": "#/$defs/size"}},
+        },
+        "required": ["text", "unit", "n"],
+        "$defs": {"size": {"type": "number"}},
+    }
+    tool = Tool(name="get", parameters=schema)
+    grammar = required(name, (tool,), 1)
+    before, argument, after = MARKED[name]
+
+    def answer(**values: str) -> str:
+        texts = {"text": "two\nlines, 1 < 2", "unit": "C", "n": "5", **values}
+        made = (
+            argument.format(key=key, value=value, is_text=str(key in ("text", "unit")).lower())
+            for key, value in texts.items()
+        )
+        return before + "".join(made) + after
+
+    assert accepts(grammar, answer())
+    assert accepts(grammar, answer(on="true", list="[1, 2.5]"))
+    for wrong in (
+        {"unit": "K"},
+        {"n": "10"},
+        {"n": "five"},
+        {"on": "maybe"},
+        {"list": '["a"]'},
+        {"more": "1"},
+    ):
+        assert not accepts(grammar, answer(**wrong))
+    pattern = {**schema, "properties": {"text": {"type": "string", "pattern": "a"}}}
+    with pytest.raises(InvalidRequest, match="'pattern' of 'text'"):
+        required(name, (Tool(name="get", parameters=pattern),))
 
 
 @pytest.mark.parametrize("name", SAMPLES)

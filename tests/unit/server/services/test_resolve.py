@@ -64,7 +64,7 @@ async def test_a_required_call_outranks_a_format(tmp_path: Path) -> None:
 
 
 async def test_a_form_of_calls_that_cannot_be_required(tmp_path: Path) -> None:
-    resolve = resolver(tmp_path, "<tool_call><function=f><parameter=x>")
+    resolve = resolver(tmp_path, "<|tool_call>call:f<tool_call|>")
     stored = await resolve.find("m")
     with pytest.raises(InvalidRequest, match="tool_choice"):
         await resolve.resolve_chat(request(tools=(TOOL,), tool_choice="required"), stored)

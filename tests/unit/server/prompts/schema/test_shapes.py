@@ -15,15 +15,16 @@ from tests.support.grammars import accepts
 
 KEYWORDS = (
     "type properties required additionalProperties minProperties maxProperties patternProperties items "
-    "propertyNames prefixItems minItems maxItems pattern minLength maxLength format minimum maximum nullable not "
-    "exclusiveMinimum exclusiveMaximum multipleOf anyOf oneOf allOf enum const $ref $defs additionalItems "
-    "uniqueItems unevaluatedProperties definitions"
+    "propertyNames prefixItems minItems maxItems pattern minLength maxLength format minimum maximum nullable "
+    "not exclusiveMinimum exclusiveMaximum multipleOf anyOf oneOf allOf enum const $ref $defs uniqueItems "
+    "additionalItems unevaluatedProperties definitions"
 ).split()
 JUNK = st.sampled_from(
     [
-        None, True, False, 0, 1, -1, 1.5, 10**40, float("inf"), float("nan"), "", "a", "object", "string", "integer",
-        "#", "#/a", "#/$defs/a", [], {}, [1], ["a"], [None], [{}], {"a": 1}, {"a": {}}, {"a": {"type": "string"}},
-        ["string", "null"], [[]], {"type": "x"}, "[", "(a", "a{99999}", "\\", "^a$", "date", "null",
+        None, True, False, 0, 1, -1, 1.5, 10**40, float("inf"), float("nan"), "", "a", "object", "string",
+        "integer", "#", "#/a", "#/$defs/a", [], {}, [1], ["a"], [None], [{}], {"a": 1}, {"a": {}},
+        {"a": {"type": "string"}}, ["string", "null"], [[]], {"type": "x"}, "[", "(a",
+        "a{99999}", "\\", "^a$", "date", "null",
     ]
 )  # fmt: skip
 schemas = st.recursive(
