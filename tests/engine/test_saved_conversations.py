@@ -12,9 +12,9 @@ import pytest
 
 from server.ipc.messages import Bye, Finished, Shutdown, Submit, Tokenize, Tokens
 from server.types.generation import SamplingParams, StateCacheParams
-from tests.engine.test_state_store import TOPICS, conversation
 from tests.support.engine_worker import SPARK, SPARK_F16, Worker, worker_process
 from tests.support.generator_player import EOG
+from tests.support.states import TOPICS, conversation
 
 SAMPLING = SamplingParams(temperature=0.0, n_predict=24, logit_bias=EOG)
 
