@@ -28,7 +28,7 @@ MAX_RANGE: Final = 100_000
 MAX_ROUNDS: Final = 1_000_000
 """Rounds of all loops of one rendering together."""
 MAX_SECONDS = 5.0
-"""A rendering of a long conversation takes milliseconds."""
+"""Of the processor, for one rendering; that of a long conversation takes milliseconds."""
 MAX_PATTERN_CHARS: Final = 1_000
 
 _ROUNDS = "__rounds"
@@ -64,7 +64,7 @@ class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
     def begin(self, variables: dict[str, Any]) -> dict[str, Any]:
         """The variables, for a rendering that begins now. What they hold cannot be changed by it."""
-        self._until_s = time.monotonic() + MAX_SECONDS
+        self._until_s = time.thread_time() + MAX_SECONDS
         self._n_rounds = 0
         self._given = frozenset(_lists_in(variables))
         return variables
@@ -133,7 +133,7 @@ class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
             yield item
 
     def _tick(self) -> None:
-        if time.monotonic() > self._until_s:
+        if time.thread_time() > self._until_s:
             raise SecurityError(f"it takes longer than {MAX_SECONDS:g} s")
 
 

@@ -106,6 +106,7 @@ class ResponseStore:
             file = sqlite3.connect(self._path, timeout=10)
             try:
                 file.executescript(_SCHEMA)
+                file.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves no trace in free pages
             except BaseException:
                 file.close()
                 raise

@@ -175,10 +175,10 @@ def _messages(item: GoObject) -> list[Message]:
     content = item.raw("content")
     if isinstance(content, str):
         return [Message(role=role, content=content)]
-    if not isinstance(content, list):
+    if content is not None and not isinstance(content, list):
         raise InvalidRequest("content of a message must be a string or a list of blocks")
     parts = _Parts()
-    for block in content:
+    for block in content or ():
         parts.add(GoObject(block, "ContentBlock"))
     message = parts.message(role)
     return [*parts.results, *([message] if message is not None else [])]

@@ -49,6 +49,15 @@ def test_a_later_state_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None
     assert kept.get("a") is None
 
 
+def test_what_is_forgotten_leaves_no_trace(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    kept.keep(response("a", text="secret" * 1000))
+    path = tmp_path / "deep" / "responses.sqlite"
+    assert b"secret" in path.read_bytes()
+    kept.delete("a")
+    assert b"secret" not in path.read_bytes()
+
+
 def test_the_oldest_go_when_there_are_too_many(tmp_path: Path) -> None:
     kept = store(tmp_path, max_responses=3)
     for index in range(6):

@@ -70,7 +70,6 @@ def test_a_count_needs_no_bound_on_the_answer() -> None:
         ({"messages": []}, "messages is required"),
         ({"messages": [{"role": "tool", "content": "x"}]}, 'must have the role "user" or "assistant"'),
         ({"messages": [{"role": "user", "content": 1}]}, "must be a string or a list of blocks"),
-        ({"messages": [{"role": "user"}]}, "must be a string or a list of blocks"),
         ({"messages": [{"role": "user", "content": [{"type": "what"}]}]}, "'what' are not supported"),
         ({"system": 1}, "system must be a string or a list of text blocks"),
         ({"system": [{"type": "image"}]}, "system takes blocks of type text"),
@@ -133,6 +132,18 @@ def test_an_answer_given_back_keeps_its_thoughts_and_calls() -> None:
             tool_calls=(ToolCall("get_weather", {"city": "Oslo"}, "c1", 0), ToolCall("now", {}, "c2", 1)),
         ),
     )
+
+
+def test_a_message_without_content_says_nothing() -> None:
+    for content in (None, []):
+        assert request(messages=[{"role": "assistant", "content": content}, USER]).messages == (
+            Message(role="user", content="Hi"),
+        )
+
+
+def test_instructions_may_stand_anywhere() -> None:
+    messages = [USER, {"role": "system", "content": "A"}, {"role": "developer", "content": "B"}]
+    assert [message.role for message in request(messages=messages).messages] == ["user", "system", "system"]
 
 
 def test_documents_and_search_results_are_text() -> None:
