@@ -19,8 +19,8 @@ from server.ipc.messages import Finished
 from server.types.generation import StateCacheParams
 from tests.engine.conftest import MakeEngine
 from tests.engine.test_memory_estimates import check, shape_of
-from tests.engine.test_rare_models import load, write_mamba
 from tests.support.generator_player import Player
+from tests.support.mamba import load, write_mamba
 from tests.support.rare_models import END, N_WINDOW, write_gemma3, write_lfm2
 
 Prompt = tuple[int, ...]

@@ -12,8 +12,8 @@ from server.engine.logs import LogSink
 from server.engine.model import Model
 from server.ipc.messages import Finished
 from tests.engine.conftest import MakeEngine
-from tests.engine.test_rare_models import load, write_mamba
 from tests.support.generator_player import EOG, FRANCE, Player
+from tests.support.mamba import load, write_mamba
 from tests.support.rare_models import write_gemma3, write_lfm2
 from tests.support.tiny_gguf import write_tiny_llama
 

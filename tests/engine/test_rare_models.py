@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from server.engine.logs import LogSink
-from server.engine.model import Model, _is_repacked, load_model
+from server.engine.model import Model, _is_repacked
 from server.ipc.messages import Finished, Step, Submit
-from server.types.generation import LoadParams, ModelPaths, SamplingParams
+from server.types.generation import SamplingParams
 from tests.engine.conftest import MakeEngine
 from tests.support.engine_worker import SPARK
-from tests.support.tiny_gguf import Typed, gguf_bytes
-
-N_EMBD, N_INNER, N_STATE, N_RANK, N_VOCAB = 32, 64, 16, 4, 300
-
-
-def weights(seed: int, *shape: int, scale: float = 0.3) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
+from tests.support.mamba import load, weights, write_mamba
+from tests.support.tiny_gguf import gguf_bytes
 
 
 def write_adapter(path: Path, scale: float) -> Path:
@@ -39,53 +33,6 @@ def write_adapter(path: Path, scale: float) -> Path:
     ]
     path.write_bytes(gguf_bytes(metadata, tensors))
     return path
-
-
-def write_mamba(path: Path) -> Path:
-    """A recurrent model with random weights."""
-    metadata: dict[str, Any] = {
-        "general.architecture": "mamba",
-        "mamba.context_length": 512,
-        "mamba.embedding_length": N_EMBD,
-        "mamba.feed_forward_length": 0,
-        "mamba.attention.head_count": 0,
-        "mamba.block_count": 2,
-        "mamba.ssm.conv_kernel": 4,
-        "mamba.ssm.inner_size": N_INNER,
-        "mamba.ssm.state_size": N_STATE,
-        "mamba.ssm.time_step_rank": N_RANK,
-        "mamba.attention.layer_norm_rms_epsilon": 1e-5,
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "gpt-2",
-        "tokenizer.ggml.tokens": [chr(0x4E00 + index) for index in range(N_VOCAB)],
-        "tokenizer.ggml.token_type": Typed("i32", [1] * N_VOCAB),
-        "tokenizer.ggml.merges": ["a b"],
-        "tokenizer.ggml.eos_token_id": 0,
-    }
-    tensors = [
-        ("token_embd.weight", weights(1, N_VOCAB, N_EMBD)),
-        ("output_norm.weight", np.ones(N_EMBD, np.float32)),
-    ]
-    for layer in range(2):
-        tensors += [
-            (f"blk.{layer}.attn_norm.weight", np.ones(N_EMBD, np.float32)),
-            (f"blk.{layer}.ssm_in.weight", weights(10 + layer, 2 * N_INNER, N_EMBD)),
-            (f"blk.{layer}.ssm_conv1d.weight", weights(20 + layer, N_INNER, 4)),
-            (f"blk.{layer}.ssm_conv1d.bias", weights(30 + layer, N_INNER)),
-            (f"blk.{layer}.ssm_x.weight", weights(40 + layer, N_RANK + 2 * N_STATE, N_INNER)),
-            (f"blk.{layer}.ssm_dt.weight", weights(50 + layer, N_INNER, N_RANK)),
-            (f"blk.{layer}.ssm_dt.bias", weights(60 + layer, N_INNER)),
-            (f"blk.{layer}.ssm_a", -np.abs(weights(70 + layer, N_INNER, N_STATE)) - np.float32(0.1)),
-            (f"blk.{layer}.ssm_d", np.ones(N_INNER, np.float32)),
-            (f"blk.{layer}.ssm_out.weight", weights(80 + layer, N_EMBD, N_INNER)),
-        ]
-    path.write_bytes(gguf_bytes(metadata, tensors))
-    return path
-
-
-def load(log: LogSink, model: Path, *adapters: Path) -> Model:
-    paths = ModelPaths(model=str(model), adapters=tuple(map(str, adapters)))
-    return load_model(paths, LoadParams(n_ctx=256, n_gpu_layers=0), log, lambda fraction: True)
 
 
 def answer(

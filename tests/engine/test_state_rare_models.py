@@ -14,7 +14,7 @@ from server.engine.model import Model
 from server.ipc.messages import Finished, Step, Submit
 from server.types.generation import SamplingParams, StateCacheParams
 from tests.engine.conftest import MakeEngine
-from tests.engine.test_rare_models import N_VOCAB, load, weights, write_mamba
+from tests.support.mamba import N_VOCAB, load, weights, write_mamba
 from tests.support.tiny_gguf import Typed, gguf_bytes
 
 N_EMBD, N_FF, N_HEAD, HEAD_DIM, WINDOW = 32, 64, 4, 8, 16
@@ -81,7 +81,7 @@ def open_one(make_engine: MakeEngine, model: Model, folder: Path) -> Engine:
     engine = make_engine(model, n_slots=1, n_ctx=512, state_cache=cache)
     assert engine.generator is not None
     engine.generator._pace.tokens_per_s = 10.0
-    engine.generator._pace.measured = lambda n_tokens, seconds: None  # type: ignore[method-assign]
+    engine.generator._pace.measured = lambda *_, **__: None  # type: ignore[method-assign]
     return engine
 
 
