@@ -133,12 +133,15 @@ class Inference:
                 tracked.prefills()
                 async with tracked.cancellable():
                     vectors, n_tokens = await lease.backend.embed(request.inputs, truncate=request.truncate)
+                    n_dropped = await _n_cut_off(lease, request.inputs, n_tokens)
                 tracked.n_prompt_tokens = sum(n_tokens)
                 if request.n_dimensions > 0:
                     vectors = tuple(shortened(vector, request.n_dimensions) for vector in vectors)
                 return EmbedResult(
                     vectors=vectors,
                     n_prompt_tokens=sum(n_tokens),
+                    n_dropped_tokens=n_dropped,
+                    n_ctx=lease.info.n_ctx,
                     total_duration_ns=time.perf_counter_ns() - started_ns,
                     load_duration_ns=load_ns,
                 )
@@ -194,3 +197,13 @@ class Inference:
     async def _unload(self, name: str) -> Completed:
         await self._pool.unload(name)
         return Completed(reason="unload")
+
+
+async def _n_cut_off(lease: Lease, inputs: tuple[str | tuple[int, ...], ...], n_used: tuple[int, ...]) -> int:
+    """Tokens that embedding left out. Only an input that fills the context can have been cut."""
+    n_dropped = 0
+    for item, n_tokens in zip(inputs, n_used, strict=True):
+        if n_tokens >= lease.info.n_ctx:
+            tokens = (await lease.backend.tokenize((item,)))[0] if isinstance(item, str) else item
+            n_dropped += max(0, len(tokens) - n_tokens)
+    return n_dropped

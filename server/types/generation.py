@@ -233,11 +233,15 @@ class EmbedResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         vectors: each a little-endian float32 array, L2-normalised.
-        n_prompt_tokens: sum over the inputs.
+        n_prompt_tokens: sum over the inputs, of what was embedded.
+        n_dropped_tokens: what was cut off inputs that are too long, all together.
+        n_ctx: tokens of one input that fit.
     """
 
     vectors: tuple[bytes, ...]
     n_prompt_tokens: int = 0
+    n_dropped_tokens: int = 0
+    n_ctx: int = 0
     total_duration_ns: int = 0
     load_duration_ns: int = 0
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from server.errors import OllaError
-from server.types.generation import Completed
+from server.types.generation import Completed, EmbedResult
 from server.types.status import StatusSnapshot
 
 
@@ -57,6 +57,13 @@ def told(completed: Completed) -> Told | msgspec.UnsetType:
     """`olla` for replies of OpenAI's and Anthropic's APIs; not set for a prompt that was used whole."""
     context = context_of(completed)
     return msgspec.UNSET if context is None else Told(context)
+
+
+def told_of_inputs(result: EmbedResult) -> Told | msgspec.UnsetType:
+    """As `told`, for inputs that are embedded."""
+    if not result.n_dropped_tokens:
+        return msgspec.UNSET
+    return Told(ContextBody(result.n_ctx, result.n_prompt_tokens, 0, result.n_dropped_tokens))
 
 
 class Fault(NamedTuple):

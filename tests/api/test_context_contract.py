@@ -150,7 +150,18 @@ def test_embeddings_are_whole_cut_or_refused(client: httpx.Client) -> None:
     limit = embed(2000).json()["prompt_eval_count"]
     for n_words in range(limit - 4, limit + 3):
         n_tokens = n_words + 2
-        assert embed(n_words).json()["prompt_eval_count"] == min(n_tokens, limit)
+        body = embed(n_words).json()
+        assert body["prompt_eval_count"] == min(n_tokens, limit)
+        twice = {"model": "minilm", "input": [" ".join(["river"] * n_words)] * 2}
+        compatible = client.post("/v1/embeddings", json=twice).json()
+        if n_tokens <= limit:
+            assert "olla" not in body
+            assert "olla" not in compatible
+        else:
+            told = {"limit": limit, "dropped_messages": 0}
+            n_over = n_tokens - limit
+            assert body["olla"]["context"] == {**told, "used": limit, "dropped_tokens": n_over}
+            assert compatible["olla"]["context"] == {**told, "used": 2 * limit, "dropped_tokens": 2 * n_over}
         reply = embed(n_words, truncate=False)
         if n_tokens <= limit:
             assert reply.json()["prompt_eval_count"] == n_tokens

@@ -27,7 +27,7 @@ from server.types.messages import ToolCall
 from server.types.vectors import floats, packed
 from server.wire.codec import GoObject
 from server.wire.folding import Answer
-from server.wire.olla import ContextBody, context_of
+from server.wire.olla import ContextBody, Told, context_of, told_of_inputs
 from server.wire.ollama.messages import (
     LogprobBody,
     MessageBody,
@@ -109,6 +109,7 @@ class EmbedReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     total_duration: int = 0
     load_duration: int = 0
     prompt_eval_count: int = 0
+    olla: Told | msgspec.UnsetType = msgspec.UNSET
 
 
 def chat_reply(model: str, event: GenerationEvent, time_ns: int, *, details: bool = False) -> ChatReply:
@@ -243,6 +244,7 @@ def embed_reply(model: str, result: EmbedResult) -> EmbedReply:
         total_duration=result.total_duration_ns,
         load_duration=result.load_duration_ns,
         prompt_eval_count=result.n_prompt_tokens,
+        olla=told_of_inputs(result),
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 from server.errors import InvalidRequest
 from server.types.generation import EmbedRequest, EmbedResult, Origin
 from server.wire.codec import EOF, GoObject, decode
+from server.wire.olla import Told, told_of_inputs
 from server.wire.ollama.replies import finite_numbers
 
 
@@ -42,6 +43,7 @@ class EmbeddingList(msgspec.Struct, frozen=True, kw_only=True):
     data: list[EmbeddingBody]
     model: str
     usage: EmbeddingUsage
+    olla: Told | msgspec.UnsetType = msgspec.UNSET
 
 
 def embeddings_from_body(body: bytes, origin: Origin) -> EmbeddingsCall:
@@ -95,4 +97,5 @@ def embeddings_reply(model: str, result: EmbedResult, *, as_base64: bool) -> Emb
         ],
         model=model,
         usage=EmbeddingUsage(result.n_prompt_tokens, result.n_prompt_tokens),
+        olla=told_of_inputs(result),
     )

@@ -39,7 +39,7 @@ async def test_errors_before_the_first_piece_keep_their_status(
     kind: str,
     stream: bool,
 ) -> None:
-    services.inference.script = [error]
+    services.scripted_inference.script = [error]
     reply = await client.post("/v1/messages", json={**BODY, "stream": stream})
     body = reply.json()
     assert reply.status_code == status
@@ -50,7 +50,7 @@ async def test_errors_before_the_first_piece_keep_their_status(
 async def test_an_error_within_a_stream_is_an_event(
     services: ScriptedServices, client: httpx.AsyncClient
 ) -> None:
-    services.inference.script = [Chunk(content="a"), EngineCrashed("gone")]
+    services.scripted_inference.script = [Chunk(content="a"), EngineCrashed("gone")]
     reply = await client.post("/v1/messages", json={**BODY, "stream": True})
     assert names(reply.text)[-1] == "error"
     assert json.loads(reply.text.rstrip().splitlines()[-1].removeprefix("data: "))["error"] == {
@@ -74,7 +74,11 @@ async def test_a_silent_stream_pings(
     """The wait ends once three pings were seen, however long they take."""
     monkeypatch.setattr(messages, "PING_AFTER_S", 0.001)
     held = asyncio.Event()
-    services.inference.script = [Chunk(content="a", prompt=PromptUse(3)), held, Completed(reason="stop")]
+    services.scripted_inference.script = [
+        Chunk(content="a", prompt=PromptUse(3)),
+        held,
+        Completed(reason="stop"),
+    ]
     seen: list[str] = []
     async with client.stream("POST", "/v1/messages", json={**BODY, "stream": True}) as reply:
         async for line in reply.aiter_lines():
@@ -88,17 +92,17 @@ async def test_a_silent_stream_pings(
 async def test_a_client_that_leaves_a_silent_stream_ends_it(
     services: ScriptedServices, client: httpx.AsyncClient
 ) -> None:
-    services.inference.script = [Chunk(content="a"), asyncio.Event()]
+    services.scripted_inference.script = [Chunk(content="a"), asyncio.Event()]
     async with client.stream("POST", "/v1/messages", json={**BODY, "stream": True}) as reply:
         async for _ in reply.aiter_lines():
             break
-    await asyncio.wait_for(services.inference.closed.wait(), 10)
+    await asyncio.wait_for(services.scripted_inference.closed.wait(), 10)
 
 
 async def test_a_count_renders_and_tokenises(services: ScriptedServices, client: httpx.AsyncClient) -> None:
-    services.inference.script = [Rendered(prompt="<user>Hi")]
+    services.scripted_inference.script = [Rendered(prompt="<user>Hi")]
     body = {"model": "m", "messages": BODY["messages"]}
     reply = await client.post("/v1/messages/count_tokens", json=body)
     assert reply.json() == {"input_tokens": 8}
-    (asked,) = services.inference.asked
+    (asked,) = services.scripted_inference.asked
     assert (asked.render_only, asked.truncate) == (True, False)

@@ -13,7 +13,7 @@ import pytest
 
 from server.api import disconnect
 from server.errors import DigestMismatch, EngineError, InvalidTemplate, ModelNotFound, RegistryError
-from server.types.generation import Chunk, Completed, EmbedResult, Rendered
+from server.types.generation import Chunk, Completed, EmbedResult, Rendered, Timings
 from server.types.models import CreateProgress
 from server.types.transfers import TransferRequest
 from tests.support.scripted_services import ScriptedServices
@@ -150,9 +150,25 @@ async def test_where_a_request_comes_from(client: httpx.AsyncClient, services: S
 
 
 async def test_details_come_when_asked_for(client: httpx.AsyncClient, services: ScriptedServices) -> None:
-    services.scripted_inference.script = [Completed(reason="stop", n_dropped_messages=2)]
-    body = {"model": "m", "prompt": "x", "stream": False, "olla": {"details": True}}
-    assert (await client.post("/api/generate", json=body)).json()["olla"] == {"n_dropped_messages": 2}
+    services.scripted_inference.script = [Completed(reason="stop", stop_text="END")]
+    body = {"model": "m", "prompt": "x", "stream": False}
+    assert "olla" not in (await client.post("/api/generate", json=body)).json()
+    body["olla"] = {"details": True}
+    assert (await client.post("/api/generate", json=body)).json()["olla"] == {"stop_text": "END"}
+
+
+@pytest.mark.parametrize("details", [False, True])
+@pytest.mark.parametrize("path", ["/api/generate", "/api/chat"])
+async def test_what_was_dropped_is_told_unasked(
+    client: httpx.AsyncClient, services: ScriptedServices, path: str, details: bool
+) -> None:
+    timings = Timings(n_prompt_tokens=50)
+    end = Completed(reason="stop", n_dropped_messages=2, n_dropped_tokens=30, n_ctx=64, timings=timings)
+    services.scripted_inference.script = [end]
+    body = {"model": "m", "prompt": "x", "messages": [{"role": "user", "content": "x"}]}
+    reply = await client.post(path, json={**body, "stream": False, "olla": {"details": details}})
+    told = {"limit": 64, "used": 50, "dropped_messages": 2, "dropped_tokens": 30}
+    assert reply.json()["olla"]["context"] == told
 
 
 async def test_embeddings(client: httpx.AsyncClient, services: ScriptedServices) -> None:

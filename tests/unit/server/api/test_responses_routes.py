@@ -40,14 +40,14 @@ async def ask(client: httpx.AsyncClient, text: str, **fields: Any) -> dict[str, 
 async def test_a_response_follows_another_whether_streamed_or_not(
     services: ScriptedServices, keeper: httpx.AsyncClient
 ) -> None:
-    services.inference.script = [Chunk(content="One."), DONE]
+    services.scripted_inference.script = [Chunk(content="One."), DONE]
     first = await ask(keeper, "a", instructions="Be brief.")
     body = {"model": "m", "input": "b", "previous_response_id": first["id"], "stream": True}
     streamed = await keeper.post(PATH, json=body)
     second_id = streamed.text.split('"id":"')[1].split('"')[0]
     third = await ask(keeper, "c", previous_response_id=second_id)
     assert third["previous_response_id"] == second_id
-    asked = services.inference.asked[-1]
+    asked = services.scripted_inference.asked[-1]
     said = [(message.role, message.content) for message in asked.messages]
     assert said == [("user", "a"), ("assistant", "One."), ("user", "b"), ("assistant", "One."), ("user", "c")]
     reply = await keeper.get(f"{PATH}/{third['id']}/input_items", params={"order": "asc", "limit": 2})
@@ -65,7 +65,7 @@ async def test_a_response_follows_another_whether_streamed_or_not(
 async def test_what_is_kept_can_be_read_and_forgotten(
     services: ScriptedServices, keeper: httpx.AsyncClient
 ) -> None:
-    services.inference.script = [Chunk(content="One."), DONE]
+    services.scripted_inference.script = [Chunk(content="One."), DONE]
     made = await ask(keeper, "a", metadata={"k": "v"})
     assert (await keeper.get(f"{PATH}/{made['id']}")).json() == made
     assert (await keeper.delete(f"{PATH}/{made['id']}")).json() == {
@@ -106,7 +106,7 @@ async def test_a_background_response_is_made_and_kept(
     services: ScriptedServices, keeper: httpx.AsyncClient
 ) -> None:
     held = asyncio.Event()
-    services.inference.script = [held, Chunk(content="One."), DONE]
+    services.scripted_inference.script = [held, Chunk(content="One."), DONE]
     made = await ask(keeper, "a", background=True)
     assert made["status"] == "in_progress"
     assert (await keeper.get(f"{PATH}/{made['id']}")).json()["status"] == "in_progress"
@@ -115,7 +115,7 @@ async def test_a_background_response_is_made_and_kept(
     async def status() -> str:
         return str((await keeper.get(f"{PATH}/{made['id']}")).json()["status"])
 
-    await until(lambda: services.inference.n_closed == 1)
+    await until(lambda: services.scripted_inference.n_closed == 1)
     while await status() == "in_progress":
         pass
     assert await status() == "completed"
@@ -124,15 +124,15 @@ async def test_a_background_response_is_made_and_kept(
 async def test_a_background_response_can_be_cancelled(
     services: ScriptedServices, keeper: httpx.AsyncClient
 ) -> None:
-    services.inference.script = [Chunk(content="a"), asyncio.Event()]
+    services.scripted_inference.script = [Chunk(content="a"), asyncio.Event()]
     made = await ask(keeper, "a", background=True)
-    await services.inference.begun.wait()
+    await services.scripted_inference.begun.wait()
     cancelled = (await keeper.post(f"{PATH}/{made['id']}/cancel")).json()
     assert cancelled["status"] == "cancelled"
-    assert services.inference.n_closed == 1
+    assert services.scripted_inference.n_closed == 1
     again = (await keeper.post(f"{PATH}/{made['id']}/cancel")).json()
     assert again == cancelled
-    services.inference.script = [DONE]
+    services.scripted_inference.script = [DONE]
     plain = await ask(keeper, "a")
     reply = await keeper.post(f"{PATH}/{plain['id']}/cancel")
     assert (reply.status_code, reply.json()["error"]["message"]) == (
@@ -144,7 +144,7 @@ async def test_a_background_response_can_be_cancelled(
 async def test_a_background_response_that_fails_says_why(
     services: ScriptedServices, keeper: httpx.AsyncClient
 ) -> None:
-    services.inference.script = [ContextExceeded("too long")]
+    services.scripted_inference.script = [ContextExceeded("too long")]
     made = await ask(keeper, "a", background=True)
     while (body := (await keeper.get(f"{PATH}/{made['id']}")).json())["status"] == "in_progress":
         pass
@@ -154,7 +154,7 @@ async def test_a_background_response_that_fails_says_why(
 async def test_a_response_that_a_stopped_server_left_has_failed(
     services: ScriptedServices, keeper: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    services.inference.script = [asyncio.Event()]
+    services.scripted_inference.script = [asyncio.Event()]
     made = await ask(keeper, "a", background=True)
     archive = Responses(ResponseStore(tmp_path / "responses.sqlite"))
     async with served(create_app(services, ApiSettings(), archive)) as other:
@@ -165,7 +165,7 @@ async def test_a_response_that_a_stopped_server_left_has_failed(
 
 @pytest.mark.parametrize("begun", [False, True])
 async def test_errors_in_a_stream(services: ScriptedServices, keeper: httpx.AsyncClient, begun: bool) -> None:
-    services.inference.script = [*([Chunk(content="a")] if begun else []), EngineCrashed("gone")]
+    services.scripted_inference.script = [*([Chunk(content="a")] if begun else []), EngineCrashed("gone")]
     reply = await keeper.post(PATH, json={"model": "m", "input": "a", "stream": True})
     if begun:
         assert reply.status_code == 200
@@ -179,13 +179,13 @@ async def test_errors_in_a_stream(services: ScriptedServices, keeper: httpx.Asyn
 async def test_tokens_are_counted_with_what_came_before(
     services: ScriptedServices, keeper: httpx.AsyncClient
 ) -> None:
-    services.inference.script = [Chunk(content="One."), DONE]
+    services.scripted_inference.script = [Chunk(content="One."), DONE]
     first = await ask(keeper, "a")
-    services.inference.script = [Rendered(prompt="12345")]
+    services.scripted_inference.script = [Rendered(prompt="12345")]
     body = {"model": "m", "input": "b", "previous_response_id": first["id"]}
     reply = await keeper.post(f"{PATH}/input_tokens", json=body)
     assert reply.json() == {"object": "response.input_tokens", "input_tokens": 5}
-    assert len(services.inference.asked[-1].messages) == 3
+    assert len(services.scripted_inference.asked[-1].messages) == 3
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,8 @@ def test_an_answer_given_back_keeps_its_thoughts_and_calls() -> None:
 
 
 def test_a_message_without_content_says_nothing() -> None:
-    for content in (None, []):
+    contents: tuple[Any, ...] = (None, [])
+    for content in contents:
         assert request(messages=[{"role": "assistant", "content": content}, USER]).messages == (
             Message(role="user", content="Hi"),
         )
