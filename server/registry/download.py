@@ -18,8 +18,9 @@ from server.registry.client import BlobBody, RegistryClient
 from server.registry.parts import MIN_STOLEN_BYTES, Claim, Coverage, Intervals, PartPlan
 from server.registry.rate import RateLimit
 
-PIECE_BYTES = 1 << 20
-"""One read and one write: so large that threads seldom hold the interpreter, and small beside the memory."""
+PIECE_BYTES = 1 << 18
+"""One read and one write: large enough that threads seldom hold the interpreter, and small enough to be in
+the processor's cache still when it is written; with 1 MiB the same bytes take half as long again."""
 
 _MIN_PIECE_BYTES = 1 << 14
 _PIECE_S = 0.25  # a piece that takes longer is made smaller, so that progress is seen

@@ -48,6 +48,7 @@ class Transfer:
         self.n_followers = 0
         self.may_run = asyncio.Event()
         self.may_run.set()
+        self.is_ending = False
         self.task: asyncio.Task[None] | None = None
         self.work: asyncio.Task[None] | None = None
         self._clock = clock

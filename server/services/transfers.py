@@ -157,7 +157,7 @@ class Transfers:
         """The same transfer where it is under way."""
         for transfer in self._order:
             is_same = (transfer.kind, transfer.name.folded()) == (kind, name.folded())
-            if is_same and transfer.request.insecure == request.insecure:
+            if is_same and transfer.request.insecure == request.insecure and not transfer.is_ending:
                 return transfer
         return None
 
@@ -240,6 +240,8 @@ class Transfers:
             self._turn.notify_all()
 
     async def _cancel(self, transfer: Transfer) -> None:
+        # Who asks for it from now on gets one of their own, which waits for what this one holds.
+        transfer.is_ending = True
         if transfer.task is not None:
             transfer.task.cancel()
             await asyncio.wait({transfer.task})

@@ -229,6 +229,20 @@ async def test_who_leaves_does_not_stop_the_others_and_the_last_one_does(
     assert sum(fetched(registry, digest_of(WEIGHTS))) <= len(WEIGHTS) - partial.completed_bytes
 
 
+async def test_who_asks_while_the_last_one_leaves_gets_the_model_all_the_same(
+    fixture: Fixture, registry: TestRegistry
+) -> None:
+    registry.add_model(REPOSITORY, LAYERS)
+    model = f"{registry.host}/{REPOSITORY}"
+    await fixture.transfers.limit_transfers(100_000)
+    async with following(fixture, model) as first:
+        await reached(fixture, 20_000)
+        first.cancel()
+        await until(lambda: any(transfer.is_ending for transfer in fixture.transfers._order))
+        await fixture.transfers.limit_transfers(0)
+        assert statuses(await fixture.pull(model))[-1] == "success"
+
+
 def fetched(registry: TestRegistry, digest: str) -> list[int]:
     """Lengths of the ranges of a blob that were asked for."""
     ranges = [headers.get("Range", "") for method, path, headers in registry.requests if digest in path]
