@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from server.backends.job import run_job
 
@@ -40,14 +41,24 @@ def quantize(
     return run_job(command, job, target.parent, what="the model cannot be quantized")
 
 
+class Base(NamedTuple):
+    """The model that an adapter was made for: llama.cpp's name of its architecture, and its heads."""
+
+    architecture: str
+    n_head: int
+    n_head_kv: int
+
+
 def convert(
-    files: Mapping[str, Path], target: Path, *, command: Sequence[str] = CONVERT
+    files: Mapping[str, Path], target: Path, base: Base | None = None, *, command: Sequence[str] = CONVERT
 ) -> Generator[float, None, None]:
     """Make a GGUF file of a model in Hugging Face's layout; yields the share that is done, 0 to 1.
 
     Args:
         files: by their names in the model's folder.
+        base: when the files are an adapter's.
     Raises: as `run_job`.
     """
-    job = {"files": {name: str(path) for name, path in files.items()}, "target": str(target)}
-    return run_job(command, job, target.parent, what="the model cannot be converted")
+    paths = {name: str(path) for name, path in files.items()}
+    what = "the adapter cannot be converted" if base else "the model cannot be converted"
+    return run_job(command, {"files": paths, "target": str(target), "base": base}, target.parent, what=what)

@@ -1,6 +1,7 @@
 """Converting a model, in a process of its own: `python -P -m server.convert`.
 
-Its job has `files` (paths by name) and `target` (a path); see `server.backends.job` for how it is told.
+Its job has `files` (paths by name) and `target` (a path), and for an adapter `base`: architecture and heads
+of its model. `server.backends.job` says how it is told.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ def main() -> None:
     job = boss.read_job()
     os.nice(_NICE)
 
+    from server.convert.adapter import plan_adapter
     from server.convert.conversion import plan
     from server.errors import OllaError
 
     try:
-        conversion = plan({name: Path(path) for name, path in job["files"].items()})
+        paths = {name: Path(path) for name, path in job["files"].items()}
+        conversion = plan_adapter(paths, *job["base"]) if job["base"] else plan(paths)
         boss.tell(size_bytes=conversion.size_bytes)
         with Path(job["target"]).open("wb") as file:
             for n_done in conversion.write(file):

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from server.convert.architectures import Architecture, architecture_of, head_length
+from server.convert.architectures import Architecture, architecture_of
 from server.convert.config import Config, Files
 from server.convert.names import new_name
 from server.convert.safetensors import (
@@ -79,7 +79,7 @@ def plan(paths: Mapping[str, Path]) -> Conversion:
     if not config.values:
         raise BadModelFile("the model has no config.json")
     architecture = architecture_of(config)
-    tensors = _tensors(files)
+    tensors = read_tensors(files)
     outputs = _outputs(architecture, config, tensors)
     embedding = next((o.info for o in outputs if o.info.name == "token_embd.weight"), None)
     if embedding is None:
@@ -92,7 +92,8 @@ def plan(paths: Mapping[str, Path]) -> Conversion:
     return Conversion(encode_header(records(metadata), [output.info for output in outputs]), outputs)
 
 
-def _tensors(files: Files) -> dict[str, StoredTensor]:
+def read_tensors(files: Files) -> dict[str, StoredTensor]:
+    """The tensors of all safetensors files by name. Raises: BadModelFile."""
     found: dict[str, StoredTensor] = {}
     for name, path in sorted(files.paths.items()):
         if name.endswith(".safetensors"):
@@ -210,6 +211,3 @@ def _pooling(files: Files) -> int:
     if pooling.get("pooling_mode_cls_token"):
         return _FIRST
     return _LAST if pooling.get("pooling_mode_lasttoken") else _MEAN
-
-
-__all__ = ["Conversion", "head_length", "permute", "plan"]

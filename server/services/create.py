@@ -68,7 +68,7 @@ class Creation:
             sources = yield from file_layers(self._store, request.files)
         drafts = (yield from draft_layers(self._store, request.draft_files)) if request.draft_files else []
         if request.adapters:
-            sources += yield from adapter_layers(self._store, request.adapters)
+            sources += yield from adapter_layers(self._store, request.adapters, sources)
         sources += drafts
         inherited = inherited_config(request, self._base.config if self._base is not None else None)
         told = with_info(inherited, request.info)

@@ -1,12 +1,13 @@
-"""A layer made of a model in Hugging Face's layout."""
+"""A layer made of a model, or an adapter, in Hugging Face's layout."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import closing
 
-from server.backends.quantizer import convert
+from server.backends.quantizer import Base, convert
 from server.errors import InvalidRequest
+from server.gguf.metadata import GgufMetadata
 from server.services.create_written import written_layer
 from server.services.source_layer import NO_DIGEST, SourceLayer
 from server.storage.store import ModelStore
@@ -20,17 +21,32 @@ def converted(
 
     Raises: BlobNotFound, InvalidRequest for a kind of model that cannot be converted, DiskFull, StoreError.
     """
-    if any(name.rpartition("/")[2].startswith("adapter") for name in files if name.endswith(".safetensors")):
+    if any(name.rpartition("/")[2].startswith("adapter_model") for name in files):
         raise InvalidRequest(
-            "adapters of safetensors cannot be converted",
-            hint="Convert the adapter with llama.cpp's convert_lora_to_gguf.py.",
+            "an adapter is no model", hint="Name its folder in ADAPTER, and its model in FROM."
         )
+    return (yield from _converted(store, files, "model", None))
+
+
+def converted_adapter(
+    store: ModelStore, files: Mapping[str, str], model: GgufMetadata | None
+) -> Generator[CreateProgress, None, list[SourceLayer]]:
+    """An adapter's files as a layer; `model`: the weights that it is for. Raises: as `converted`."""
+    if model is None:
+        raise InvalidRequest("no base model was found")
+    base = Base(model.architecture, model.head_count, model.head_count_kv)
+    return (yield from _converted(store, files, "adapter", base))
+
+
+def _converted(
+    store: ModelStore, files: Mapping[str, str], kind: str, base: Base | None
+) -> Generator[CreateProgress, None, list[SourceLayer]]:
     paths = {name: store.blob_path(digest) for name, digest in files.items()}
     total = sum(path.stat().st_size for name, path in paths.items() if name.endswith(".safetensors"))
+    status = f"converting {kind}"
     with store.new_file("convert-") as file:
-        with closing(convert(paths, file.path)) as shares:
+        with closing(convert(paths, file.path, base)) as shares:
             for share in shares:
-                yield CreateProgress("converting model", NO_DIGEST, total, int(share * total))
-        done = CreateProgress("converting model", NO_DIGEST, total, total)
-        layer = yield from written_layer(store, file, "model", done)
+                yield CreateProgress(status, NO_DIGEST, total, int(share * total))
+        layer = yield from written_layer(store, file, kind, CreateProgress(status, NO_DIGEST, total, total))
     return [layer]

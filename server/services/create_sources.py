@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 
 from server.errors import InvalidRequest
 from server.gguf.merge import part_of
 from server.gguf.metadata import GgufMetadata
 from server.gguf.reader import is_gguf
-from server.services.create_convert import converted
+from server.services.create_convert import converted, converted_adapter
 from server.services.create_merge import SplitFile, joined, lacks_projector_type, with_projector_type
 from server.services.source_layer import SourceLayer
 from server.storage.manifests import Layer
@@ -44,8 +44,11 @@ def file_layers(store: ModelStore, files: Mapping[str, str]) -> _Progress:
     return (yield from _gguf_layers(store, files))
 
 
-def adapter_layers(store: ModelStore, files: Mapping[str, str]) -> _Progress:
-    """The layer of an adapter file. Raises: as `file_layers`."""
+def adapter_layers(store: ModelStore, files: Mapping[str, str], models: Sequence[SourceLayer]) -> _Progress:
+    """The layer of an adapter's files; `models`: layers that it may be for. Raises: as `file_layers`."""
+    if any(name.endswith(".safetensors") for name in files):
+        weights = [source.metadata for source in models if source.layer.kind == "model"]
+        return (yield from converted_adapter(store, files, weights[0] if weights else None))
     _require_gguf(store, files)
     if len(files) > 1:
         raise InvalidRequest("only one adapter is currently supported")
@@ -62,8 +65,8 @@ def _require_gguf(store: ModelStore, files: Mapping[str, str]) -> None:
     """Raises: InvalidRequest for files that are not GGUF by name or content."""
     if any(name.endswith(".safetensors") for name in files):
         raise InvalidRequest(
-            "adapters and draft models of safetensors cannot be converted",
-            hint="Convert them with llama.cpp's convert_lora_to_gguf.py or convert_hf_to_gguf.py.",
+            "a draft model of safetensors cannot be converted",
+            hint="Convert it with llama.cpp's convert_hf_to_gguf.py.",
         )
     if any(name.endswith(".gguf") for name in files):
         return

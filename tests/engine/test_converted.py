@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.backends.quantizer import convert
+from server.backends.quantizer import Base, convert
+from server.engine.loading import Engine
 from server.engine.logs import LogSink
 from server.engine.model import Model, load_model
 from server.gguf.reader import read_header
@@ -17,7 +18,7 @@ from tests.engine.conftest import MakeEngine
 from tests.engine.test_embedder import REFERENCE, TEXTS, embedder_of, run, vector
 from tests.support.engine_worker import SPARK_F16
 from tests.support.generator_player import FRANCE, Player
-from tests.support.hugging_face import Checkpoint
+from tests.support.hugging_face import N_HEAD, N_HEAD_KV, Checkpoint
 from tests.support.minilm_checkpoint import write_minilm
 from tests.support.spark_checkpoint import tensors_of, write_spark
 
@@ -50,9 +51,25 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def loaded(path: Path, log: LogSink) -> Model:
+def loaded(path: Path, log: LogSink, *adapters: Path) -> Model:
     params = LoadParams(n_ctx=256, n_gpu_layers=0)
-    return load_model(ModelPaths(model=str(path)), params, log, lambda fraction: True)
+    paths = ModelPaths(model=str(path), adapters=tuple(map(str, adapters)))
+    return load_model(paths, params, log, lambda fraction: True)
+
+
+def check_answer(checkpoint: Checkpoint, engine: Engine) -> None:
+    """The engine's tokens are the reference's, but for a near-tie that the rounding of kernels decides."""
+    player = Player(engine)
+    request_id = player.submit(PROMPT, n_predict=N_TOKENS, repeat_penalty=1.0, ignore_eos=True)
+    while request_id not in player.ends:
+        player.step()
+    found = list(player.tokens(request_id))
+    expected = checkpoint.greedy(PROMPT, N_TOKENS)
+    if found != expected:
+        same = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
+        logits = checkpoint.logits([*PROMPT, *expected[:same]])
+        assert same >= 3
+        assert logits[expected[same]] - logits[found[same]] < 0.02 * np.ptp(logits)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -65,18 +82,23 @@ def test_the_answer_is_the_references(
     shares = list(convert(checkpoint.write(tmp_path / "hf", n_files=2), target))
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
-    player = Player(make_engine(loaded(target, log), n_ctx=128, n_slots=1))
-    request_id = player.submit(PROMPT, n_predict=N_TOKENS, repeat_penalty=1.0, ignore_eos=True)
-    while request_id not in player.ends:
-        player.step()
-    found = player.tokens(request_id)
-    expected = checkpoint.greedy(PROMPT, N_TOKENS)
-    if list(found) != expected:
-        # The first difference may be a near-tie, which the rounding of F16 kernels decides.
-        same = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
-        logits = checkpoint.logits([*PROMPT, *expected[:same]])
-        assert same >= 3
-        assert logits[expected[same]] - logits[found[same]] < 0.02 * np.ptp(logits)
+    check_answer(checkpoint, make_engine(loaded(target, log), n_ctx=128, n_slots=1))
+
+
+@pytest.mark.parametrize("is_rslora", [False, True])
+@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "Qwen2ForCausalLM"])
+def test_an_adapter_changes_the_answer_as_the_reference_says(
+    tmp_path: Path, make_engine: MakeEngine, log: LogSink, architecture: str, is_rslora: bool
+) -> None:
+    checkpoint = Checkpoint(architecture)
+    model, adapter = tmp_path / "model.gguf", tmp_path / "adapter.gguf"
+    list(convert(checkpoint.write(tmp_path / "hf"), model))
+    plain = checkpoint.greedy(PROMPT, N_TOKENS)
+    files = checkpoint.write_adapter(tmp_path / "lora", use_rslora=is_rslora)
+    assert checkpoint.greedy(PROMPT, N_TOKENS) != plain
+    name = read_header(model).metadata["general.architecture"]
+    list(convert(files, adapter, Base(name, N_HEAD, N_HEAD_KV)))
+    check_answer(checkpoint, make_engine(loaded(model, log, adapter), n_ctx=128, n_slots=1))
 
 
 def test_spark_there_and_back_is_the_same_to_the_byte(

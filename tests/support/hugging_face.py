@@ -164,6 +164,29 @@ class Checkpoint:
         if not is_gemma and not self.config.get("tie_word_embeddings"):
             self._add("lm_head.weight", N_VOCAB, N_EMBD)
 
+    def write_adapter(
+        self, folder: Path, *, rank: int = 4, alpha: float = 8.0, **config: Any
+    ) -> dict[str, Path]:
+        """Write an adapter of random matrices; from then on the reference computes with it."""
+        folder.mkdir(parents=True)
+        values = {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, **config}
+        (folder / "adapter_config.json").write_text(json.dumps(values))
+        tensors = {}
+        for i in range(N_LAYER):
+            for part in ("self_attn.q_proj", "self_attn.k_proj", "mlp.down_proj"):
+                name = f"model.layers.{i}.{part}"
+                rows, columns = self.tensors[f"{name}.weight"].shape
+                a, b = (
+                    (self._random.standard_normal(shape) * 0.3).astype(np.float32)
+                    for shape in ((rank, columns), (rows, rank))
+                )
+                tensors[f"base_model.model.{name}.lora_A.weight"] = ("F32", a)
+                tensors[f"base_model.model.{name}.lora_B.weight"] = ("F32", b)
+                scale = alpha / (np.sqrt(rank) if config.get("use_rslora") else rank)
+                self.tensors[f"{name}.weight"] = self.tensors[f"{name}.weight"] + np.float32(scale) * (b @ a)
+        write_safetensors(folder / "adapter_model.safetensors", tensors)
+        return {path.name: path for path in folder.iterdir()}
+
     def greedy(self, prompt: Sequence[int], n_tokens: int) -> list[int]:
         """The likeliest tokens behind a prompt, one after the other."""
         tokens = list(prompt)

@@ -111,7 +111,7 @@ async def test_files_must_be_gguf(models: Models, store: ModelStore) -> None:
         await create(models, model="x", files={"a.bin": text})
     with pytest.raises(InvalidRequest, match=r"the model has no config\.json"):
         await create(models, model="x", files={"model.safetensors": text, "a.gguf": text})
-    with pytest.raises(InvalidRequest, match="adapters of safetensors cannot be converted"):
+    with pytest.raises(InvalidRequest, match="an adapter is no model"):
         await create(models, model="x", files={"adapter_model.safetensors": text})
     with pytest.raises(BlobNotFound):
         await create(models, model="x", files={"a.gguf": digest_of(b"never sent")})
