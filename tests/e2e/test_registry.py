@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,47 +19,23 @@ import pytest
 
 from tests.e2e.conftest import Served, lines_of, serving, wait_until
 from tests.e2e.test_shared_store import BINARY, ollama_on
+from tests.support.docker_registry import docker_registry, needs_registry
 from tests.support.registry import served_registry
 from tests.support.stores import digest_of
 
-REGISTRY_BINARY = shutil.which("docker-registry") or ""
 PART_BYTES = 32 << 20
 QUESTION = "What is the capital of Japan?"
 
-needs_registry = pytest.mark.skipif(
-    not REGISTRY_BINARY, reason="there is no registry: no `docker-registry` is on the PATH"
-)
 needs_ollama = pytest.mark.skipif(
     not BINARY, reason="there is no Ollama: OLLAMA_BINARY is not set and no `ollama` is on the PATH"
 )
 
 
-def is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
     """Host and port of a real registry."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {tmp_path / 'registry'}}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    process = subprocess.Popen(
-        [REGISTRY_BINARY, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        wait_until(lambda: is_listening(port))
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
+    with docker_registry(tmp_path) as host:
+        yield host
 
 
 def transfer(client: httpx.Client, path: str, model: str) -> list[str]:
