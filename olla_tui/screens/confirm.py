@@ -39,7 +39,7 @@ class ChoiceScreen(ModalScreen[str]):
         margin-right: 1; min-width: 8; padding: 0 1; background: $panel; color: $foreground;
         &:focus { background: $primary; color: $olla-tab-text; text-style: bold; }
         &.-error:focus { background: $error; color: $background; }
-        &:disabled { color: $olla-faint; background: $surface; }
+        &:disabled { color: $olla-muted; background: $surface; }
     }
     ChoiceScreen.-cramped #dialog { width: 100%; max-width: 100%; max-height: 100%; padding: 0 1; }
     ChoiceScreen.-cramped #dialog-title { margin: 0; }

@@ -13,7 +13,7 @@ from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from olla_tui.actions import key_text
+from olla_tui.actions import ACTIONS, key_text
 from olla_tui.panes.base import Pane
 from olla_tui.state.rows import Row, Span, fit, row
 from olla_tui.widgets.board import LineBoard
@@ -40,8 +40,16 @@ def live_sections(screen: Screen[Any]) -> list[HelpSection]:
         node = active.node
         title = "Everywhere" if node is screen or node is screen.app else _title_of(node)
         found.setdefault(title, {}).setdefault(binding.description, []).append(key_text(key))
+    order = {action.title: number for number, action in enumerate(ACTIONS)}
     sections = [
-        HelpSection(title, tuple((" ".join(keys), words) for words, keys in lines.items()))
+        HelpSection(
+            title,
+            tuple(
+                # Function keys last: some terminals keep them for themselves.
+                (" ".join(sorted(lines[words], key=lambda text: text.startswith("F"))), words)
+                for words in sorted(lines, key=lambda words: order.get(words, len(order)))
+            ),
+        )
         for title, lines in found.items()
     ]
     return sorted(sections, key=lambda section: section.title == "Everywhere")

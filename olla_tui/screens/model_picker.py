@@ -23,9 +23,9 @@ MODEL_COLUMNS = (
 
 CHAT_COLUMNS = (
     Column("chat", 0),
-    Column("model", 20, "left", 60),
+    Column("model", 20, "left", 74),
     Column("turns", 5, "right", 50),
-    Column("", 11, "right"),
+    Column("last used", 11, "right"),
 )
 
 

@@ -82,6 +82,9 @@ def _requests(state: Workstation, width: int, n_rows: int) -> list[Row]:
 
 def _log(state: Workstation, width: int, n_rows: int) -> list[Row]:
     rows = [rule("Log", width, "", "pane.logs", state.glyphs.rule)]
-    for line in state.logs.select("info")[-n_rows:]:
+    lines = state.logs.select("info")[-n_rows:]
+    if not lines:
+        return [*rows, fit_row((Span(" Nothing yet.", "muted"),), width)]
+    for line in lines:
         rows.append(fit_row((Span(" " + line.text, role_for(line.level) or "muted"),), width))
     return rows

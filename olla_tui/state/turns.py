@@ -168,7 +168,7 @@ def welcome_rows(state: Workstation, chat: Conversation) -> list[Row]:
 
 
 def _no_model_rows(state: Workstation) -> list[Row]:
-    rows: list[Row] = [row(Span("  There is no model yet.", "strong")), ()]
+    rows: list[Row] = [(), row(Span("  There is no model yet.", "strong")), ()]
     for bundled in state.bundled:
         words = f"chat with {bundled.name}: bundled, {bytes_text(bundled.size_bytes)}, no network needed"
         rows.append(

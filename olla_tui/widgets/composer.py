@@ -48,8 +48,8 @@ class Composer(TextArea):
     """The prompt."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+j,shift+enter,alt+enter", "newline", "New line", id="composer.newline"),
-        Binding("ctrl+e", "open_editor", "Editor", id="composer.editor"),
+        Binding("ctrl+j,shift+enter,alt+enter", "newline", "Start a new line", id="composer.newline"),
+        Binding("ctrl+e", "open_editor", "Edit the prompt in your editor", id="composer.editor"),
     ]
     DEFAULT_CSS = """
     Composer {
