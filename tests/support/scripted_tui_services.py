@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
-from dataclasses import dataclass, field
 
 import msgspec
 
-from server.errors import Cancelled, ModelNotFound, OllaError, RequestNotFound
+from server.errors import ModelNotFound, RequestNotFound
 from server.services.protocols import (
     InferenceService,
     ModelService,
@@ -36,247 +35,15 @@ from server.types.models import (
     BundledModel,
     CreateProgress,
     CreateRequest,
-    ModelDetails,
     ModelInfo,
     ModelSummary,
     RunningModel,
     ShowRequest,
 )
-from server.types.status import DeviceSnapshot, LogLine, RequestSnapshot, StatusSnapshot
+from server.types.status import LogLine, StatusSnapshot
 from server.types.upkeep import CheckProgress, GarbageReport
 from tests.support.scripted_services import ScriptedTransfers
-
-START = 1_790_000_000.0
-"""Unix time at which every script begins."""
-
-GIB = 2**30
-
-
-class TestClock:
-    """A clock that stands until it is moved."""
-
-    __test__ = False
-
-    def __init__(self, now: float = START) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def model(
-    name: str,
-    size: float,
-    params: str,
-    quant: str,
-    *capabilities: str,
-    ctx: int = 32768,
-    age_s: float = 86_400,
-) -> ModelSummary:
-    """A model of the store; `size` in decimal gigabytes."""
-    return ModelSummary(
-        name=name,
-        namespace="library",
-        digest=name.encode().hex().ljust(64, "0")[:64],
-        size_bytes=int(size * 1e9),
-        modified_at=START - age_s,
-        details=ModelDetails(
-            family=name.split(":")[0].rstrip("0123456789.-"),
-            parameter_size=params,
-            quantization_level=quant,
-            context_length=ctx,
-        ),
-        capabilities=capabilities or ("completion",),  # type: ignore[arg-type]
-    )
-
-
-LIBRARY: tuple[ModelSummary, ...] = (
-    model("qwen3:14b-q4_K_M", 9.3, "14.8B", "Q4_K_M", "completion", "tools", "thinking", age_s=3600),
-    model("llama3.2:3b", 2.0, "3.2B", "Q4_K_M", "completion", "tools", ctx=131072, age_s=7200),
-    model("nomic-embed-text:latest", 0.27, "137M", "F16", "embedding", ctx=8192),
-    model("gpt-oss:120b", 65.4, "117B", "MXFP4", "completion", "tools", "thinking", age_s=900_000),
-    model("spark:latest", 0.0062, "6M", "Q8_0", "completion", ctx=2048, age_s=120),
-)
-
-GPUS: tuple[DeviceSnapshot, ...] = (
-    DeviceSnapshot(
-        name="NVIDIA RTX 4090",
-        kind="gpu",
-        utilization=0.71,
-        memory_used_bytes=int(17.1 * GIB),
-        memory_total_bytes=24 * GIB,
-        temperature_c=64,
-        power_w=212,
-        power_limit_w=450,
-        clock_mhz=2520,
-    ),
-    DeviceSnapshot(
-        name="NVIDIA RTX 4090",
-        kind="gpu",
-        utilization=0.18,
-        memory_used_bytes=3 * GIB,
-        memory_total_bytes=24 * GIB,
-        temperature_c=41,
-        power_w=60,
-        power_limit_w=450,
-        clock_mhz=1200,
-    ),
-    DeviceSnapshot(
-        name="AMD EPYC 9354",
-        kind="cpu",
-        utilization=0.12,
-        memory_used_bytes=41 * GIB,
-        memory_total_bytes=128 * GIB,
-    ),
-)
-PROCESSOR_ONLY = GPUS[2:]
-
-
-def running(name: str, **changes: object) -> RunningModel:
-    """A loaded model that answers."""
-    found = next(entry for entry in LIBRARY if entry.name == name)
-    base = RunningModel(
-        name=name,
-        digest=found.digest,
-        details=found.details,
-        size_bytes=int(12.3e9),
-        size_vram_bytes=int(12.3e9),
-        expires_at=START + 252,
-        n_ctx=32768,
-        n_slots=4,
-        n_busy_slots=1,
-        n_kv_tokens=3100,
-        weights_bytes=int(9.3e9),
-        kv_bytes=int(2.7e9),
-        tokens_per_s=41.3,
-        pid=4242,
-    )
-    return msgspec.structs.replace(base, **changes)
-
-
-BUSY_REQUESTS: tuple[RequestSnapshot, ...] = (
-    RequestSnapshot(
-        id=4,
-        route="/v1/chat/completions",
-        model="qwen3:14b-q4_K_M",
-        client="10.0.0.7 openai-python",
-        state="queued",
-        started_at=START - 2,
-        duration_s=2.0,
-        queue_position=1,
-        wait_reason="waits for a free slot",
-    ),
-    RequestSnapshot(
-        id=3,
-        route="/api/chat",
-        model="qwen3:14b-q4_K_M",
-        client="127.0.0.1 ollama-python",
-        state="decode",
-        started_at=START - 12.4,
-        duration_s=12.4,
-        n_prompt_tokens=812,
-        n_output_tokens=412,
-        first_token_s=0.38,
-        tokens_per_s=41.3,
-    ),
-    RequestSnapshot(
-        id=2,
-        route="/api/embed",
-        model="nomic-embed-text:latest",
-        client="127.0.0.1 curl",
-        state="done",
-        started_at=START - 30,
-        duration_s=0.04,
-        n_prompt_tokens=9,
-    ),
-    RequestSnapshot(
-        id=1,
-        route="/api/chat",
-        model="mistral:7b",
-        client="127.0.0.1 curl",
-        state="failed",
-        started_at=START - 60,
-        duration_s=0.01,
-        error="model 'mistral:7b' not found",
-    ),
-)
-
-LOG_LINES: tuple[LogLine, ...] = tuple(
-    LogLine(number, START - 60 + number, level, source, text)
-    for number, (level, source, text) in enumerate(
-        (
-            ("info", "server", "listening on 127.0.0.1:11434"),
-            ("debug", "server", "store: 5 models"),
-            ("info", "engine qwen3:14b-q4_K_M", "loaded 49 of 49 layers on GPU 0"),
-            ("warning", "server", "model 'mistral:7b' not found"),
-            ("error", "engine gpt-oss:120b", "out of memory: 65.4 GB needed, 20.9 GB free"),
-        ),
-        start=1,
-    )
-)
-
-
-@dataclass
-class Script:
-    """What the services say, and a record of what they were asked.
-
-    Attributes:
-        answer: pieces of the answer to every chat.
-        hold: when given, the answer stops before its last piece until the event is set.
-        failure: raised in the place of the answer's end.
-        asked: orders in the order they came, such as "unload qwen3:14b-q4_K_M".
-    """
-
-    clock: TestClock = field(default_factory=TestClock)
-    models: list[ModelSummary] = field(default_factory=lambda: list(LIBRARY))
-    bundled: list[BundledModel] = field(
-        default_factory=lambda: [
-            BundledModel(name="spark", title="A tiny chat model", size_bytes=6_200_000, installed=True)
-        ]
-    )
-    devices: tuple[DeviceSnapshot, ...] = GPUS
-    device_note: str = ""
-    running: list[RunningModel] = field(default_factory=list)
-    requests: list[RequestSnapshot] = field(default_factory=list)
-    logs: list[LogLine] = field(default_factory=lambda: list(LOG_LINES))
-    answer: tuple[str, ...] = ("Hello", ", ", "world", ".")
-    thinking: tuple[str, ...] = ()
-    hold: asyncio.Event | None = None
-    failure: OllaError | None = None
-    down: OllaError | None = None
-    asked: list[str] = field(default_factory=list)
-    chats: list[ChatRequest] = field(default_factory=list)
-    n_cancelled: int = 0
-
-
-def busy_script() -> Script:
-    """A server with two loaded models and a few requests."""
-    return Script(
-        running=[
-            running("qwen3:14b-q4_K_M"),
-            running(
-                "nomic-embed-text:latest",
-                size_bytes=int(0.3e9),
-                size_vram_bytes=int(0.3e9),
-                weights_bytes=int(0.27e9),
-                kv_bytes=0,
-                expires_at=START + 27,
-                n_ctx=8192,
-                n_slots=1,
-                n_busy_slots=0,
-                n_kv_tokens=0,
-                tokens_per_s=0.0,
-            ),
-        ],
-        requests=list(BUSY_REQUESTS),
-    )
-
-
-def empty_script() -> Script:
-    """A server with an empty store on a machine without GPUs."""
-    script = Script(models=[], devices=PROCESSOR_ONLY, device_note="No GPU: NVML is not installed.")
-    script.bundled = [msgspec.structs.replace(script.bundled[0], installed=False)]
-    return script
+from tests.support.workstation_script import LIBRARY, START, Script
 
 
 class ScriptedInference(InferenceService):
@@ -479,6 +246,3 @@ class ScriptedServices(Services):
     async def aclose(self) -> None:
         if self.script.hold is not None:
             self.script.hold.set()
-
-
-__all__ = ["Cancelled", "Script", "ScriptedServices", "TestClock", "busy_script", "empty_script"]

@@ -13,7 +13,8 @@ from textual.widget import Widget
 from olla_tui.app import OllaApp, QuitChoice
 from olla_tui.history.store import HistoryStore
 from olla_tui.settings import TuiSettings
-from tests.support.scripted_tui_services import Script, ScriptedServices
+from tests.support.scripted_tui_services import ScriptedServices
+from tests.support.workstation_script import Script
 
 WAIT_S = 10.0
 

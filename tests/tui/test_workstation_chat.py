@@ -6,7 +6,7 @@ import pytest
 
 from olla_tui.history.store import HistoryStore
 from server.errors import OutOfMemory
-from tests.support.scripted_tui_services import Script, ScriptedServices, busy_script, empty_script
+from tests.support.scripted_tui_services import ScriptedServices
 from tests.support.workstation import (
     TestSettings,
     driven,
@@ -16,6 +16,7 @@ from tests.support.workstation import (
     wait_until,
     workstation,
 )
+from tests.support.workstation_script import Script, busy_script, empty_script
 
 
 async def say(app, pilot, text):

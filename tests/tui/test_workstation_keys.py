@@ -3,8 +3,8 @@
 import pytest
 
 from olla_tui.actions import ACTIONS, PANES
-from tests.support.scripted_tui_services import Script, busy_script, empty_script
 from tests.support.workstation import TestSettings, driven, focus_of, screen_text, settled, workstation
+from tests.support.workstation_script import Script, busy_script, empty_script
 
 
 def panes_of(action):

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from server.errors import ServerUnreachable
-from tests.support.scripted_tui_services import LogLine, Script, ScriptedServices, busy_script
+from tests.support.scripted_tui_services import ScriptedServices
 from tests.support.workstation import (
     TestSettings,
     driven,
@@ -16,6 +16,7 @@ from tests.support.workstation import (
     wait_until,
     workstation,
 )
+from tests.support.workstation_script import LogLine, Script, busy_script
 
 
 async def test_a_model_is_deleted_only_after_its_name_is_typed():

@@ -3,8 +3,8 @@
 import pytest
 
 from olla_tui.actions import PANES
-from tests.support.scripted_tui_services import busy_script, empty_script
 from tests.support.workstation import TestSettings, driven, screen_text, settled, workstation
+from tests.support.workstation_script import busy_script, empty_script
 
 SIZES = [(40, 10), (80, 24), (120, 40), (200, 60)]
 

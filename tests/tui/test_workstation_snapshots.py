@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from tests.support.scripted_tui_services import busy_script, empty_script
 from tests.support.workstation import TestSettings, settled, wait_until, workstation
+from tests.support.workstation_script import busy_script, empty_script
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 

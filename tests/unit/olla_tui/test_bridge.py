@@ -10,7 +10,8 @@ from olla_tui.bridge import Bridge
 from olla_tui.state.conversation import Conversation
 from olla_tui.state.workstation import Workstation
 from server.errors import EngineCrashed, ServerUnreachable
-from tests.support.scripted_tui_services import Script, ScriptedServices, busy_script
+from tests.support.scripted_tui_services import ScriptedServices
+from tests.support.workstation_script import Script, busy_script
 
 
 class Ear:

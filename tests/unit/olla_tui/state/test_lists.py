@@ -10,7 +10,7 @@ from olla_tui.state import running as running_list
 from olla_tui.state.logs import LogBook, role_for
 from olla_tui.state.rows import plain, width_of
 from server.types.status import LogLine
-from tests.support.scripted_tui_services import BUSY_REQUESTS, LOG_LINES, START, running
+from tests.support.workstation_script import BUSY_REQUESTS, LOG_LINES, START, running
 
 NAME = "qwen3:14b-q4_K_M"
 

@@ -3,7 +3,7 @@ import pytest
 from olla_tui.state import models
 from olla_tui.state.models import ModelQuery
 from server.types.models import ModelInfo
-from tests.support.scripted_tui_services import GPUS, LIBRARY, PROCESSOR_ONLY, START, running
+from tests.support.workstation_script import GPUS, LIBRARY, PROCESSOR_ONLY, START, running
 
 
 def names(query):

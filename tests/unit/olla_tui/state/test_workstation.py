@@ -14,13 +14,13 @@ from olla_tui.state.header import header_row, hints_row, tabs_row
 from olla_tui.state.rail import rail_rows, rule
 from olla_tui.state.rows import action_at, plain, row, width_of
 from olla_tui.state.workstation import MAX_OPEN_CHATS, Workstation
-from tests.support.scripted_tui_services import (
+from tests.support.scripted_tui_services import ScriptedServices
+from tests.support.workstation_script import (
     GPUS,
     LIBRARY,
     PROCESSOR_ONLY,
     START,
     Script,
-    ScriptedServices,
     busy_script,
     empty_script,
     running,
