@@ -350,7 +350,7 @@ class Generator:
     def _make_way(self, plan: Plan) -> list[FromEngine]:
         """llama.cpp has no room for a step: try a smaller one, then without the youngest request."""
         running = self._scheduler.running
-        if plan.n_prompt_tokens > 1:
+        if plan.can_shrink:
             self._n_prompt_tokens_max = plan.n_prompt_tokens // 2
         elif len(running) > 1:
             youngest = max(running, key=lambda sequence: sequence.age)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
+import traceback
 from typing import Final
 
 from server.engine.failures import BadRequest, EngineFailure
@@ -142,8 +143,8 @@ class Loop:
             return []
         try:
             return self._begin(message)
-        except EngineFailure as error:
-            return [error.as_message(message.request_id)]
+        except Exception as error:  # it costs this request, not the others
+            return [_failure(error).as_message(message.request_id)]
 
     def _go_on(self, ready: MediaReady) -> list[FromEngine]:
         """The files of a request are encoded, and it begins; unless it was cancelled meanwhile."""
@@ -153,8 +154,8 @@ class Loop:
             if ready.error is not None:
                 raise ready.error
             self._engine.generator.submit(ready.submit, ready.media)
-        except EngineFailure as error:
-            return [error.as_message(ready.submit.request_id)]
+        except Exception as error:
+            return [_failure(error).as_message(ready.submit.request_id)]
         return []
 
     def _begin(self, message: Submit | Embed | Rerank | Tokenize | Detokenize) -> list[FromEngine]:
@@ -186,6 +187,14 @@ class Loop:
 def _cancelled(request_id: int) -> Finished:
     """The end of a request whose files were still being encoded."""
     return Finished(request_id=request_id, reason="cancelled", timings=EngineTimings())
+
+
+def _failure(error: Exception) -> EngineFailure:
+    """Why a request could not begin; what nobody expected goes to the log with all that is known of it."""
+    if isinstance(error, EngineFailure):
+        return error
+    traceback.print_exception(error)
+    return EngineFailure(f"the request could not begin: {type(error).__name__}: {error}")
 
 
 def _encoded(message: FromEngine) -> bytes:

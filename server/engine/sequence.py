@@ -108,6 +108,13 @@ class Plan(msgspec.Struct, frozen=True):
         return self.chunks[0] if self.chunks and self.chunks[0].placed is not None else None
 
     @property
+    def can_shrink(self) -> bool:
+        """Whether a step with fewer tokens of prompts is possible; some pictures are decoded whole."""
+        media = self.media
+        is_whole = media is not None and media.placed is not None and not media.placed.span.is_causal
+        return self.n_prompt_tokens > 1 and not is_whole
+
+    @property
     def n_prompt_tokens(self) -> int:
         """Tokens of all chunks."""
         return sum(chunk.n_tokens for chunk in self.chunks)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from server.engine import native
+from server.engine.context import Decoded
 from server.engine.failures import BadModel, BadRequest
 from server.engine.inbox import Inbox
 from server.engine.loading import Engine, open_engine
@@ -328,3 +329,23 @@ def test_a_model_that_hears(tmp_path: Path, log: LogSink) -> None:
 def test_a_file_that_is_no_projector(seeing: Seeing, log: LogSink) -> None:
     with pytest.raises(BadModel, match="projector cannot be loaded"):
         open_engine(seeing.model, LoadParams(n_ctx=64), Inbox(-1), log, projector=str(seeing.files.text))
+
+
+def test_a_picture_that_finds_no_room_fails_alone(
+    seeing: Seeing, log: LogSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = _open(seeing, log, n_pool_cells=600)
+    player = SeeingPlayer(engine)
+    monkeypatch.setattr(engine.context, "decode_embeddings", lambda *_, **__: Decoded.NO_ROOM)
+    stream = player.look("Others go on", n=40)
+    while not player.tokens(stream):
+        player.step()
+    request_id = player.look("See ", picture(12), "?")
+    for _ in range(200):
+        if {stream, request_id} <= set(player.ends):
+            break
+        player.step()
+    assert player.finish(stream) == _by_libmtmd(seeing, "Others go on", n=40)
+    assert "no room" in player.ends[request_id].message  # type: ignore[union-attr]
+    assert player.generator.is_idle
+    _close(engine)

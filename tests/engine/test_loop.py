@@ -1,0 +1,56 @@
+"""The worker's loop, within this process."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+
+import pytest
+
+from server.engine.inbox import Inbox
+from server.engine.loading import Engine
+from server.engine.loop import Loop, Outbox
+from server.engine.model import Model
+from server.ipc.framing import FROM_ENGINE, decode, read_frame
+from server.ipc.messages import Bye, Failed, FromEngine, Shutdown, Submit, Tokenize, Tokens
+from server.types.generation import SamplingParams
+
+
+def test_a_fault_nobody_expected_costs_one_request(
+    spark: Model,
+    make_engine: Callable[..., Engine],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    engine = make_engine(spark)
+    assert engine.generator is not None
+
+    def break_down(*_: object) -> None:
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(engine.generator, "submit", break_down)
+    inbox = Inbox(-1)
+    for message in (
+        Submit(request_id=1, prompt=("x",), sampling=SamplingParams()),
+        Tokenize(request_id=2, texts=("Hello",)),
+        Shutdown(),
+    ):
+        inbox._put(message)  # as the thread does that reads what the server sends
+    said, written = os.pipe()
+    try:
+        Loop(engine, inbox, Outbox(written)).run()
+    finally:
+        gc.unfreeze()
+        gc.enable()
+        os.close(written)
+    answers: list[FromEngine] = []
+    while (frame := read_frame(said)) is not None:
+        answers.append(decode(frame, FROM_ENGINE))
+    os.close(said)
+    failed, tokens, bye = answers
+    assert isinstance(failed, Failed) and failed.request_id == 1
+    assert "ZeroDivisionError: of all things" in failed.message
+    assert isinstance(tokens, Tokens) and tokens.request_id == 2
+    assert isinstance(bye, Bye)
+    assert "Traceback" in capfd.readouterr().err
