@@ -10,7 +10,6 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple, Protocol
 
 from server.errors import DigestMismatch, RegistryError, RegistryUnreachable
@@ -101,13 +100,17 @@ class BlobDownload:
         self._policy = policy
         self._limits = limits
         self._clock = clock
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._journal_due = threading.Condition(lock)
         self._plan = PartPlan(Coverage(sink.total_bytes, written), policy.part_bytes, policy.min_stolen_bytes)
         self._failure: Exception | None = None
         self._is_stopped = False
         self._has_ranges = False
         self._sequential: Claim | None = None
         self._n_streams = 0
+        self._hashed = 0
+        self._saved = self.completed_bytes
         self._digest = ""
 
     @property
@@ -147,6 +150,7 @@ class BlobDownload:
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
+            self._journal_due.notify()
         self._client.connections.abort()
 
     def _guarded(self, task: Callable[[], None]) -> None:
@@ -160,6 +164,7 @@ class BlobDownload:
             if self._failure is None and not self._is_over():
                 self._failure = error
             self._changed.notify_all()
+            self._journal_due.notify()
         # Streams that wait for bytes must not be waited for.
         self._client.connections.abort()
 
@@ -229,14 +234,22 @@ class BlobDownload:
                 n_read = body.readinto(buffer[:n_wanted])
                 if n_read:
                     self._sink.write_at(buffer[:n_read], claim.position)
-                    with self._changed:
-                        self._plan.advance(claim, n_read, self._clock())
-                        self._changed.notify_all()
+                    self._advance(claim, n_read)
                 if n_read < n_wanted:
                     raise RegistryUnreachable("unexpected EOF")
                 took_s = self._clock() - began
                 n_piece = n_piece // 2 if took_s > _PIECE_S else n_piece * 2
                 n_piece = min(max(n_piece, _MIN_PIECE_BYTES), len(buffer))
+
+    def _advance(self, claim: Claim, n_bytes: int) -> None:
+        """Note what was written; others are woken only when there is enough for them to do."""
+        with self._changed:
+            self._plan.advance(claim, n_bytes, self._clock())
+            coverage = self._plan.coverage
+            if coverage.is_complete or coverage.frontier - self._hashed >= PIECE_BYTES:
+                self._changed.notify_all()
+            if self._is_journal_due():
+                self._journal_due.notify()
 
     def _begin(self, claim: Claim, n_bytes: int) -> int:
         """How many bytes to read next; 0 when the claim is done or everything is over."""
@@ -285,43 +298,43 @@ class BlobDownload:
 
     def _hash(self) -> None:
         """Hash what is there from the beginning, and wait for more, to the end."""
-        hasher, position = hashlib.sha256(), 0
-        while position < self._sink.total_bytes:
+        hasher = hashlib.sha256()
+        while self._hashed < self._sink.total_bytes:
             with self._changed:
-                while (ready := self._plan.coverage.frontier) == position and not self._is_over():
+                while (ready := self._plan.coverage.frontier) == self._hashed and not self._is_over():
                     self._changed.wait(_TICK_S)
             if self._is_over():
                 return
-            piece = self._sink.read_at(min(PIECE_BYTES, ready - position), position)
+            piece = self._sink.read_at(min(PIECE_BYTES, ready - self._hashed), self._hashed)
             if not piece:
                 raise RegistryUnreachable("the file of the download has got shorter meanwhile")
             hasher.update(piece)
-            position += len(piece)
+            self._hashed += len(piece)
         self._digest = f"sha256:{hasher.hexdigest()}"
 
     def _keep_journal(self) -> None:
         """Note what is there, in time."""
-        saved = synced = self.completed_bytes
+        synced = self._saved
         self._sink.save(self._plan.coverage.intervals())
         while True:
             with self._changed:
-                self._changed.wait_for(partial(self._is_journal_due, saved), self._policy.journal_s)
+                self._journal_due.wait_for(self._is_journal_due, self._policy.journal_s)
                 if self._is_over() or self._plan.coverage.is_complete:
                     return
                 written = self._plan.coverage.intervals()
                 saved_now = self._plan.coverage.n_bytes
-            if saved_now == saved:
+            if saved_now == self._saved:
                 continue
-            saved = saved_now
-            if saved - synced >= self._policy.sync_bytes:
+            self._saved = saved_now
+            if saved_now - synced >= self._policy.sync_bytes:
                 self._sink.sync(written)
-                synced = saved
+                synced = saved_now
             else:
                 self._sink.save(written)
 
-    def _is_journal_due(self, saved: int) -> bool:
+    def _is_journal_due(self) -> bool:
         coverage = self._plan.coverage
-        is_much = coverage.n_bytes - saved >= self._policy.journal_bytes
+        is_much = coverage.n_bytes - self._saved >= self._policy.journal_bytes
         return self._is_over() or coverage.is_complete or is_much
 
 
