@@ -108,11 +108,12 @@ class Server:
     def broken_off(self, model: str) -> Iterator[None]:
         """The block asks a model and leaves: the request must end as cancelled, and its slot be free."""
         before = {request["id"] for request in self.status()["requests"]}
+        names = (model, f"{model}:latest")
         yield
 
         def has_left() -> bool:
             status = self.status()
-            new = [one for one in status["requests"] if one["id"] not in before and one["model"] == model]
+            new = [one for one in status["requests"] if one["id"] not in before and one["model"] in names]
             busy = [one["n_busy_slots"] for one in status["running"] if one["name"] == f"{model}:latest"]
             return bool(new) and all(one["state"] == "cancelled" for one in new) and busy == [0]
 
