@@ -29,6 +29,9 @@ MIN_HELD_TOKENS: Final = 256
 MAX_PASSED_OVER: Final = 32
 """A prompt that finds no room in the pool is overtaken so many times; then the others wait for it."""
 
+MAX_TRIES: Final = 16
+"""Prompts that are looked at in vain before a step; a look compares one with all that is in memory."""
+
 ImprovePlacement = Callable[[TokenArray, Placement, Collection[int]], Placement]
 
 ALONE_CHUNK_TOKENS: Final = 256
@@ -109,15 +112,18 @@ class Scheduler:
         `carry_out` does to the memory what a placement says and returns the tokens that it really kept.
         """
         admitted: list[Sequence] = []
+        n_tries = MAX_TRIES
         for sequence in sorted(self._queued, key=self._admission_order):
-            if not self._free:
+            if not self._free or n_tries == 0:
                 break
             placement = self._place(sequence)
             if self._should_wait_for_prefix(sequence, placement):
+                n_tries -= 1
                 continue
             if not self._has_room(sequence, placement):
                 if self._is_privileged(sequence):
                     break
+                n_tries -= 1
                 continue
             self._start(sequence, placement, carry_out)
             admitted.append(sequence)

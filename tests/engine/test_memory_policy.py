@@ -14,7 +14,7 @@ from server.engine.batch import TokenArray
 from server.engine.cells import CellPool
 from server.engine.kv_cache import Placement, SlotCache
 from server.engine.memory_policy import PoolPolicy
-from server.engine.scheduler import MAX_PASSED_OVER, Scheduler
+from server.engine.scheduler import MAX_PASSED_OVER, MAX_TRIES, Scheduler
 from server.engine.sequence import Phase, Sequence
 
 N_SLOTS = 4
@@ -209,3 +209,24 @@ def test_a_long_prompt_is_not_overtaken_forever() -> None:
         if long.phase is not Phase.QUEUED:
             break
     assert long.phase is Phase.PREFILL
+
+
+def test_a_long_queue_costs_a_step_no_more_than_some_looks() -> None:
+    cells = CellPool(N_CELLS, N_SLOTS, N_CTX)
+    pool = PoolPolicy(cells, N_CTX, answer_tokens=4)
+    cache = SlotCache(N_SLOTS, N_CTX, cells=cells)
+    n_looks = 0
+
+    def improve(tokens: TokenArray, placement: Placement, free: object) -> Placement:
+        nonlocal n_looks
+        n_looks += 1
+        return placement
+
+    scheduler = Scheduler(N_SLOTS, N_BATCH, cache, improve, pool)
+    for index in range(500):
+        scheduler.add(Sequence(index, np.arange(40, dtype=np.int32) + 100 * index, n_output_max=8))
+    admitted = scheduler.admit(lambda placement: placement.n_keep)
+    assert len(admitted) == 1  # one context of 40 tokens and its answer fits, not two
+    n_looks = 0
+    assert scheduler.admit(lambda placement: placement.n_keep) == []
+    assert 0 < n_looks <= MAX_TRIES
