@@ -18,7 +18,9 @@ from server.types.generation import (
     GenerateRequest,
     Origin,
     Think,
+    ToolChoice,
 )
+from server.types.messages import Tool
 from server.types.quoting import go_quote
 from server.wire.codec import GoObject, decode, encode
 from server.wire.ollama.messages import (
@@ -63,10 +65,11 @@ def chat_from_body(body: bytes, origin: Origin) -> ChatCall:
     fields = GoObject(decode(body), "ChatRequest")
     extra = fields.child("olla", "api.Olla")
     format_, late_error = _format(fields)
+    tools, tool_choice = _tools(fields, extra)
     request = ChatRequest(
         model=fields.text("model"),
         messages=tuple(message_from_body(item) for item in fields.children("messages", "api.Message")),
-        tools=tuple(tool_from_body(tool) for tool in fields.children("tools", "api.Tool")),
+        tools=tools,
         format=format_,
         think=think_from_body(fields.raw("think")),
         options=fields.mapping("options"),
@@ -78,12 +81,34 @@ def chat_from_body(body: bytes, origin: Origin) -> ChatCall:
         logit_bias=logit_bias_from_body(extra),
         render_only=fields.flag("_debug_render_only"),
         drop_think_when_incapable=extra.flag("drop_think_when_incapable"),
-        tool_choice="required" if extra.flag("tool_required") else "auto",
+        tool_choice=tool_choice,
         parallel_tool_calls=extra.flag("parallel_tool_calls", True),
         think_budget=token_budget(extra.integer("think_budget"), "olla.think_budget"),
         origin=origin,
     )
     return ChatCall(request, fields.flag("stream", True), extra.flag("details"), late_error)
+
+
+def _tools(fields: GoObject, extra: GoObject) -> tuple[tuple[Tool, ...], ToolChoice]:
+    """The tools that the model sees, and whether it must call one of them.
+
+    Some clients send OpenAI's `tool_choice`, which Ollama ignores. What has none of its forms has no effect.
+
+    Raises: InvalidRequest for a named tool that is not there.
+    """
+    tools = tuple(tool_from_body(tool) for tool in fields.children("tools", "api.Tool"))
+    choice = fields.raw("tool_choice")
+    if choice == "none":
+        return (), "auto"
+    if isinstance(choice, dict) and choice.get("type") == "function":
+        function = choice.get("function")
+        name = function.get("name") if isinstance(function, dict) else choice.get("name")
+        named = tuple(tool for tool in tools if tool.name == name)
+        if not named:
+            raise InvalidRequest("tool_choice names a function that is not among the tools")
+        return named, "required"
+    is_required = extra.flag("tool_required") or (choice == "required" and bool(tools))
+    return tools, "required" if is_required else "auto"
 
 
 def generate_from_body(body: bytes, origin: Origin) -> GenerateCall:

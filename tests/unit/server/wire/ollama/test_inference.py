@@ -281,3 +281,28 @@ def test_the_older_route_takes_one_text() -> None:
 def test_token_ids_do_not_fit_into_ollamas_json() -> None:
     with pytest.raises(InvalidRequest):
         embed_body(EmbedRequest(model="m", inputs=((1, 2),)))
+
+
+def _chosen(choice: Any, *names: str) -> tuple[tuple[str, ...], str]:
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    body = json.dumps({"model": "m", "tools": tools, "tool_choice": choice})
+    request = chat_from_body(body.encode(), ORIGIN).request
+    return tuple(tool.name for tool in request.tools), request.tool_choice
+
+
+def test_a_tool_choice_beside_the_tools_is_honoured() -> None:
+    assert _chosen("none", "a", "b") == ((), "auto")
+    assert _chosen("required", "a", "b") == (("a", "b"), "required")
+    for named in ({"type": "function", "name": "b"}, {"type": "function", "function": {"name": "b"}}):
+        assert _chosen(named, "a", "b") == (("b",), "required")
+        with pytest.raises(InvalidRequest, match="not among the tools"):
+            _chosen(named, "a")
+
+
+@pytest.mark.parametrize("choice", [None, "auto", "any", 3, [], {"type": "web_search_preview"}])
+def test_a_tool_choice_without_a_known_form_has_no_effect(choice: Any) -> None:
+    assert _chosen(choice, "a") == (("a",), "auto")
+
+
+def test_a_tool_choice_without_tools_has_no_effect() -> None:
+    assert _chosen("required") == ((), "auto")
