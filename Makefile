@@ -1,9 +1,10 @@
-# `make olla` and `make test` do all their own set-up; the rest is for those who change olla.
+# `make olla`, `make test` and `make test-clients` do all their own set-up; the rest is for those who change olla.
 VENV ?= .venv
+CLIENTS_VENV ?= .venv-clients
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: olla serve test check lint format types imports unit snapshots lock wheel clean
+.PHONY: olla serve test test-clients check lint format types imports unit snapshots lock wheel clean
 
 olla: $(VENV)/.installed ## Open the workstation
 	@exec $(BIN)/olla
@@ -15,6 +16,12 @@ test: $(VENV)/.installed-dev ## All checks and all tests
 	@$(MAKE) --no-print-directory lint types imports unit
 
 check: test
+
+# instructor has an environment of its own: it needs an older jiter than the newest openai.
+test-clients: export OLLA_PYTHON = $(abspath $(BIN)/python)
+test-clients: $(VENV)/.installed-dev $(CLIENTS_VENV)/.installed ## Other people's clients, unmodified
+	$(CLIENTS_VENV)/bin/python -m pytest -q -n 2 --dist loadfile --ignore=tests/clients/test_instructor.py tests/clients
+	$(CLIENTS_VENV)/instructor/bin/python -m pytest -q tests/clients/test_instructor.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -40,6 +47,10 @@ lock: $(VENV)/.installed-dev ## Pin the newest versions that pyproject.toml allo
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.lock
+	for name in clients instructor; do \
+	    $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header \
+	        requirements-$$name.in -o requirements-$$name.lock || exit 1; \
+	done
 
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m pip wheel -q --no-deps -w dist .
@@ -59,5 +70,9 @@ $(VENV)/.installed-dev: requirements-dev.lock pyproject.toml scripts/setup.sh
 	@sh scripts/setup.sh $(PYTHON) $(VENV) requirements-dev.lock
 	@touch $@ $(VENV)/.installed
 
+$(CLIENTS_VENV)/.installed: requirements-clients.lock requirements-instructor.lock tests/clients/js/package-lock.json scripts/setup-clients.sh
+	@sh scripts/setup-clients.sh $(PYTHON) $(CLIENTS_VENV)
+	@touch $@
+
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) $(CLIENTS_VENV) tests/clients/js/node_modules dist build
