@@ -280,9 +280,11 @@ class Scheduler:
         placement = self._cache.place(sequence.tokens, self._free)
         if self._improve is not None:
             placement = self._improve(sequence.tokens, placement, self._free)
-        # Where sequences share their cells, all rows of a step count, so others may make up a tile.
+        # Where sequences share their cells, all rows of a step count: others may make up a tile, and what is
+        # cut here they would miss.
         can_keep_less = self._cache.can_trim and not self._cache.restores_whole
-        if self._in_tiles and can_keep_less and (self._pool is None or not self._running):
+        has_own_cells = self._pool is None or len(self._queued) + len(self._running) == 1
+        if self._in_tiles and can_keep_less and has_own_cells:
             n_keep = n_to_keep(sequence.tokens, placement.n_keep, self._n_tile)
             placement = msgspec.structs.replace(placement, n_keep=n_keep)
         return placement

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.engine.cells import CellPool
 from server.engine.kv_cache import Placement, SlotCache
+from server.engine.memory_policy import PoolPolicy
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import Phase, Sequence
 from server.engine.tiles import TILE_ROWS, has_tiles, n_beside, n_in_step, n_to_keep
@@ -84,6 +86,19 @@ def test_a_prompt_that_was_seen_before_is_cut_where_the_memory_can_be() -> None:
     assert sequence.n_cached == sequence.n_prefilled == 1032 - TILE_ROWS
     sequence = _admitted(SlotCache(1, 2048, can_trim=False), prompt(1032))
     assert sequence.n_cached == 1000
+
+
+@pytest.mark.parametrize(("n_prompts", "n_rows"), [(1, TILE_ROWS), (3, 32)])
+def test_in_a_pool_several_prompts_make_up_a_tile(n_prompts: int, n_rows: int) -> None:
+    cells = CellPool(8192, 4, 2048)
+    cache = SlotCache(4, 2048, cells=cells)
+    scheduler = Scheduler(4, 512, cache, pool=PoolPolicy(cells, 2048), in_tiles=True)
+    cache.append(0, prompt(1000))
+    sequences = [Sequence(i, np.append(prompt(1000), prompt(32) + 2000 + i)) for i in range(n_prompts)]
+    for sequence in sequences:
+        scheduler.add(sequence)
+    scheduler.admit(lambda placement: placement.n_keep)
+    assert [sequence.n_remaining for sequence in sequences] == [n_rows] * n_prompts
 
 
 def test_beside_others_that_decode_a_part_has_one_more() -> None:
