@@ -43,6 +43,8 @@ def _bounded(value: Any) -> Any:
     for name, schema in (bounded.get("properties") or {}).items():
         if name == "model" and schema.get("type") == "string":
             schema["enum"] = ["spark", "nobody", ""]
+        elif name == "ignore_eos":
+            schema["enum"] = [False]  # without an end of its own an answer takes minutes
         elif name in MOST:
             schema |= {"minimum": 0, "maximum": MOST[name]}
     return bounded
