@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -44,7 +45,7 @@ def test_an_object_by_its_schema(bare: openai.OpenAI) -> None:
         model="spark", messages=user(CAPITAL), response_model=City, temperature=0
     )
     assert isinstance(city, City)
-    assert City.model_validate_json(completion.choices[0].message.content) == city
+    assert json.loads(completion.choices[0].message.content) == city.model_dump()
 
 
 def test_an_object_by_a_forced_tool(bare: openai.OpenAI) -> None:
@@ -64,7 +65,7 @@ def test_an_object_grows_while_it_streams(bare: openai.OpenAI) -> None:
             model="plain", messages=user(CAPITAL), response_model=City, temperature=0
         )
     )
-    assert City.model_validate(parts[-1].model_dump()) == extract(client)
+    assert parts[-1].model_dump() == extract(client).model_dump()
 
 
 def test_the_older_package_below_it(bare: openai.OpenAI, server: Server) -> None:

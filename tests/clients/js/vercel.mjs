@@ -26,7 +26,9 @@ export async function chat(url, { way, capital }) {
     if (part.type === "text-delta") texts.push(part.text);
     if (kinds.at(-1) !== part.type) kinds.push(part.type);
   }
-  const cut = await generateText({ ...request, maxOutputTokens: 3 });
+  // The provider for Ollama sends the SDK's own bound where Ollama does not look for it.
+  const providerOptions = way === "ollama" ? { ollama: { options: { num_predict: 3 } } } : {};
+  const cut = await generateText({ ...request, maxOutputTokens: 3, providerOptions });
   return {
     text: whole.text,
     finish: whole.finishReason,
