@@ -266,6 +266,7 @@ _NOT_IN_A_HOST = frozenset(' <>"\\^`{|}#?@')
 
 ADDRESS_HINT = "OLLAMA_HOST has the form [http://]HOST[:PORT], such as 127.0.0.1:11434."
 
+
 def parse_rate(text: str) -> int:
     """Bytes a second, in the units of `parse_bytes` or in KB, MB or GB: "5MB/s". Raises: ValueError."""
     plain = text.strip().lower().removesuffix("/s").strip()
