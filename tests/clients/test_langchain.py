@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import httpx
 import ollama
 import openai
 import pydantic
@@ -194,10 +193,8 @@ def test_broken_off_streams_free_their_slots(server: Server) -> None:
             stream.close()  # type: ignore[attr-defined]
 
 
-def test_timeouts_free_their_slots(server: Server) -> None:
+def test_a_timeout_frees_its_slot(server: Server) -> None:
     native(server, "endless", num_predict=1).invoke(ENDLESS)
-    with server.broken_off("endless"), pytest.raises(httpx.ReadTimeout):
-        native(server, "endless", num_predict=20_000, client_kwargs={"timeout": 0.5}).invoke(ENDLESS)
     with server.broken_off("endless"), pytest.raises(openai.APITimeoutError):
         compatible(server, "endless", max_completion_tokens=20_000, timeout=0.5).invoke(ENDLESS)
 
