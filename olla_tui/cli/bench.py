@@ -81,7 +81,7 @@ def read_clients(text: str) -> tuple[int, ...]:
 async def _bench(settings: Settings, model: str, flags: BenchFlags) -> Figures:
     services = RemoteServices.at(settings.base_url)
     try:
-        info = await find_model(services, model)
+        info = await find_model(services, model, pulls=False)
         if "completion" not in info.capabilities:
             raise CapabilityMissing(f"{model} does not generate text, and olla bench measures that")
         async with Progress(sys.stderr) as progress:

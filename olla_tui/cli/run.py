@@ -86,10 +86,12 @@ async def _run(
         await services.aclose()
 
 
-async def find_model(services: Services, model: str, *, insecure: bool = False) -> ModelInfo:
+async def find_model(
+    services: Services, model: str, *, insecure: bool = False, pulls: bool = True
+) -> ModelInfo:
     """All about a model; one that is not in the store is put there first, or else pulled.
 
-    Raises: what a pull raises.
+    `pulls`: False: only what ships with olla is put there. Raises: ModelNotFound, what a pull raises.
     """
     try:
         return await services.models.show(ShowRequest(model=model))
@@ -97,6 +99,8 @@ async def find_model(services: Services, model: str, *, insecure: bool = False) 
         wanted = ModelName.parse(model)
         bundled = [item.name for item in await services.models.bundled()]
         name = next((name for name in bundled if ModelName.parse(name).folded() == wanted.folded()), None)
+        if name is None and not pulls:
+            raise
         if name is None:
             await show_pull(services, TransferRequest(model=model, insecure=insecure))
         else:

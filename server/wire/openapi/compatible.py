@@ -9,7 +9,7 @@ from server.wire.openai.chat_replies import Completion
 from server.wire.openai.completions import CompletionBody
 from server.wire.openai.embeddings import EmbeddingList
 from server.wire.openai.models import ModelBody
-from server.wire.openapi.native import TOOL
+from server.wire.openapi.native import TOOL, TOOL_CHOICE
 from server.wire.openapi.schema import (
     ANY,
     BASE64,
@@ -66,14 +66,13 @@ _SAMPLING: Final = {
     "logit_bias": MAPPING,
 }
 _EFFORT: Final = choice("none", "minimal", "low", "medium", "high", "xhigh", "max")
-_TOOL_CHOICE: Final = either(choice("none", "auto", "required"), MAPPING)
 _CHAT: Final = fields(
     ("model", "messages"),
     **_SAMPLING,
     messages={**array(_MESSAGE), "minItems": 1},
     max_completion_tokens=INTEGER,
     tools=array(TOOL),
-    tool_choice=_TOOL_CHOICE,
+    tool_choice=TOOL_CHOICE,
     parallel_tool_calls=FLAG,
     response_format=fields(
         ("type",),
@@ -114,7 +113,7 @@ _RESPONSE: Final = fields(
     tools=array(
         fields(("type",), type=TEXT, name=TEXT, description=TEXT, parameters=JSON_SCHEMA, strict=FLAG)
     ),
-    tool_choice=_TOOL_CHOICE,
+    tool_choice=TOOL_CHOICE,
     parallel_tool_calls=FLAG,
     include=array(TEXT),
     metadata=MAPPING,

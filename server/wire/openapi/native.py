@@ -56,6 +56,7 @@ MESSAGE: Final = fields(
 TOOL: Final = fields(
     type=choice("function"), function=fields(("name",), name=TEXT, description=TEXT, parameters=JSON_SCHEMA)
 )
+TOOL_CHOICE: Final = either(choice("none", "auto", "required"), MAPPING)
 _GENERATION: Final = {
     "model": TEXT,
     "stream": FLAG,
@@ -115,7 +116,9 @@ OPERATIONS: Final = (
         method="POST",
         path="/api/chat",
         summary="The next message of a conversation",
-        body=fields(("model",), **_GENERATION, messages=array(MESSAGE), tools=array(TOOL)),
+        body=fields(
+            ("model",), **_GENERATION, messages=array(MESSAGE), tools=array(TOOL), tool_choice=TOOL_CHOICE
+        ),
         reply=ChatReply,
         stream="ndjson",
         statuses=_MISSING,
