@@ -100,7 +100,7 @@ async def find_model(
         bundled = [item.name for item in await services.models.bundled()]
         name = next((name for name in bundled if ModelName.parse(name).folded() == wanted.folded()), None)
         if name is None and not pulls:
-            raise
+            raise ModelNotFound(model, hint=f"`olla pull {model}` fetches it.") from None
         if name is None:
             await show_pull(services, TransferRequest(model=model, insecure=insecure))
         else:
