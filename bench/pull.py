@@ -28,6 +28,8 @@ import psutil
 REPOSITORY = "bench/big"
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 TIMEOUT_S = 300.0
+POLL_S = 0.05
+"""Between two looks at a port of another process, which gives no other sign of being up."""
 
 
 class Round(NamedTuple):
@@ -57,7 +59,7 @@ def wait_for(port: int) -> None:
             socket.create_connection(("127.0.0.1", port), 1).close()
             return
         except OSError:
-            time.sleep(0.05)
+            time.sleep(POLL_S)
     raise TimeoutError(f"nobody listens on port {port}")
 
 

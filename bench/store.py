@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx
-from peers import free_port
+from peers import free_port, wait_until_answered
 
 from server.storage.config import ModelConfig
 from server.storage.manifests import Layer
@@ -86,6 +86,7 @@ def main() -> None:
         command = [sys.executable, "-P", "-m", "olla_tui"]
         with subprocess.Popen([*command, "serve"], env=environ, stderr=subprocess.DEVNULL) as server:
             try:
+                wait_until_answered(f"{url}/api/version", server)
                 measure(given, url, environ, command, root, Path(folder), server.pid)
             finally:
                 server.terminate()
@@ -101,14 +102,9 @@ def measure(
     pid: int,
 ) -> None:
     client = httpx.Client(base_url=url, timeout=600, trust_env=False)
-    for _ in range(600):
-        try:
-            first_s = -time.perf_counter()
-            n_models = len(client.get("/api/tags").json()["models"])
-            first_s += time.perf_counter()
-            break
-        except httpx.TransportError:
-            time.sleep(0.05)
+    first_s = -time.perf_counter()
+    n_models = len(client.get("/api/tags").json()["models"])
+    first_s += time.perf_counter()
     walls, routes = [], []
     for _ in range(given.rounds):
         start = time.perf_counter()

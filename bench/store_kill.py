@@ -43,7 +43,7 @@ def start_worker(root: Path, number: int, seed: int) -> int:
 def run(root: Path, n_workers: int, seed: int, pause_s: float) -> list[str]:
     """One run; what is wrong after it."""
     workers = [start_worker(root, number, seed) for number in range(n_workers)]
-    time.sleep(pause_s)
+    time.sleep(pause_s)  # the moment of the kill is what is drawn at random
     wrong = []
     for pid in workers:
         os.kill(pid, signal.SIGKILL)

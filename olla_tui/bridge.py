@@ -158,7 +158,9 @@ class Bridge:
             self._touch_if(state.fold_failure("no server answers, asking again"), "status")
         except OllaError as error:
             self._touch_if(state.fold_failure(error.message), "status")
-        except Exception:
+        except (
+            Exception
+        ):  # a fault of ours in one turn must not end the turns that come; it is logged and shown
             log.exception("the status could not be read")
             self._touch_if(state.fold_failure("the status could not be read; see the log"), "status")
         self._measure_link()

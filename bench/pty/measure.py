@@ -39,6 +39,7 @@ READY = b"sk something"
 SPARK = "spark:latest"
 STALL_S = 5.0
 CPU_WINDOW_S = 10.0
+"""In which processor time is counted: /proc tells it in hundredths of a second."""
 SETTLE_S = 3.0
 """From the hang-up to the window in which its cost is measured: an answer under way has ended by then."""
 CHECK_S = 0.005

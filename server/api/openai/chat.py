@@ -10,11 +10,11 @@ from contextlib import aclosing
 from server.api.endpoint import Call, Endpoint
 from server.api.errors import JSON, OPENAI
 from server.api.ollama.inference import require_installed, require_model
-from server.api.openai.choices import answers, seeded, together
+from server.api.openai.choices import answers, seeded, written
 from server.api.replies import SSE, Reply, StreamReply
 from server.api.routing import Route
 from server.services.protocols import Services
-from server.types.generation import Completed, Rendered
+from server.types.generation import Completed
 from server.wire.headers import ignored_headers
 from server.wire.openai.chat import ChatCall, chat_from_body
 from server.wire.openai.chat_replies import ChunkWriter, completion
@@ -51,14 +51,9 @@ async def _stream(services: Services, decoded: ChatCall, id_: str) -> AsyncGener
     model = decoded.request.model
     writers = [ChunkWriter(id_, model, created_s, index=index) for index in range(len(requests))]
     ends: list[Completed] = []
-    async with aclosing(together(services.inference.chat, requests)) as events:
-        async for index, event in events:
-            if isinstance(event, Rendered):
-                continue
-            if isinstance(event, Completed):
-                ends.append(event)
-            for piece in writers[index].pieces(event):
-                yield piece
+    async with aclosing(written(services.inference.chat, requests, writers, ends)) as pieces:
+        async for piece in pieces:
+            yield piece
     if decoded.include_usage:
         n_output = sum(end.timings.n_output_tokens for end in ends)
         yield writers[0].usage_piece(usage(ends[0].timings, n_output))

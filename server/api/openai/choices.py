@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
-from server.types.generation import ChatRequest, GenerateRequest, GenerationEvent
+from server.types.generation import (
+    ChatRequest,
+    Chunk,
+    Completed,
+    GenerateRequest,
+    GenerationEvent,
+    Rendered,
+)
 from server.wire.folding import Answer, fold
 
 R = TypeVar("R", ChatRequest, GenerateRequest)
@@ -77,6 +84,26 @@ async def together(
                 yield index, item
     finally:
         await _end(tasks)
+
+
+class Writer(Protocol):
+    """What makes pieces of a streamed reply of one answer's events."""
+
+    def pieces(self, event: Chunk | Completed) -> list[bytes]: ...
+
+
+async def written(
+    start: Start[R], requests: Sequence[R], writers: Sequence[Writer], ends: list[Completed]
+) -> AsyncGenerator[bytes, None]:
+    """The pieces of all answers as they come, each by its own writer; their ends are added to `ends`."""
+    async with aclosing(together(start, requests)) as events:
+        async for index, event in events:
+            if isinstance(event, Rendered):
+                continue
+            if isinstance(event, Completed):
+                ends.append(event)
+            for piece in writers[index].pieces(event):
+                yield piece
 
 
 async def _end(tasks: list[asyncio.Task[Answer]] | list[asyncio.Task[None]]) -> None:

@@ -11,12 +11,12 @@ import msgspec
 
 from server.api.endpoint import Call, Endpoint
 from server.api.errors import JSON, OPENAI
-from server.api.openai.choices import answers, seeded, together
+from server.api.openai.choices import answers, seeded, written
 from server.api.replies import SSE, Reply, StreamReply
 from server.api.routing import Route
 from server.errors import ModelNotFound
 from server.services.protocols import Services
-from server.types.generation import Completed, GenerateRequest, Rendered
+from server.types.generation import Completed, GenerateRequest
 from server.wire.headers import ignored_headers
 from server.wire.openai.completions import (
     CompletionCall,
@@ -66,14 +66,9 @@ async def _stream(
         for index, prompt in enumerate(prompts)
     ]
     ends: list[Completed] = []
-    async with aclosing(together(services.inference.generate, requests)) as events:
-        async for index, event in events:
-            if isinstance(event, Rendered):
-                continue
-            if isinstance(event, Completed):
-                ends.append(event)
-            for piece in writers[index].pieces(event):
-                yield piece
+    async with aclosing(written(services.inference.generate, requests, writers, ends)) as pieces:
+        async for piece in pieces:
+            yield piece
     if with_usage:
         yield usage_piece(id_, model, created_s, ends)
     yield DONE
