@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
-from server.backends.quantizer import QUANTIZE, quantize
+from server.backends.quantizer import quantize
 from server.errors import DiskFull, InvalidRequest, StoreError
 from server.gguf.metadata import GgufMetadata
 from server.gguf.quantization import TYPES, overrides, quantize_type
@@ -99,20 +96,3 @@ def test_silence_is_reported_and_closing_ends_the_process(tmp_path: Path) -> Non
     process = psutil.Process(int(pid_file.read_text()))
     shares.close()
     assert not process.is_running()
-
-
-def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    job = {"source": str(HALF), "target": str(tmp_path / "out"), "type": 15, "n_threads": 1, "overrides": []}
-    code = (
-        "import os, signal, subprocess, sys, json\n"
-        "child = subprocess.Popen(json.loads(sys.argv[1]), stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
-        "child.stdin.write(sys.argv[2].encode() + b'\\n'); child.stdin.flush()\n"
-        "child.stdout.readline(); print(child.pid, flush=True); os.kill(child.pid, signal.SIGSTOP)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    words = [sys.executable, "-c", code, json.dumps(QUANTIZE), json.dumps(job)]
-    parent = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
-    child = psutil.Process(int(parent.stdout))
-    os.kill(child.pid, signal.SIGCONT)
-    _, alive = psutil.wait_procs([child], timeout=20)
-    assert alive == []
