@@ -43,7 +43,13 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.status import LogLine, StatusSnapshot
-from server.types.transfers import TransferList, TransferProgress, TransferRequest
+from server.types.transfers import (
+    PartialDownload,
+    TransferKind,
+    TransferList,
+    TransferProgress,
+    TransferRequest,
+)
 from server.types.upkeep import CheckProgress, GarbageReport
 
 PULL_INTERVAL_S = 0.05
@@ -300,6 +306,9 @@ class CrossLoopTransfers(TransferService):
     def push(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
         return self._bridge.stream(lambda: self._inner.push(request))
 
+    async def start_transfer(self, kind: TransferKind, request: TransferRequest) -> int:
+        return await self._bridge.call(self._inner.start_transfer(kind, request))
+
     async def transfers(self) -> TransferList:
         return await self._bridge.call(self._inner.transfers())
 
@@ -311,6 +320,15 @@ class CrossLoopTransfers(TransferService):
 
     async def cancel_transfer(self, transfer_id: int) -> None:
         await self._bridge.call(self._inner.cancel_transfer(transfer_id))
+
+    async def forget_transfer(self, transfer_id: int) -> None:
+        await self._bridge.call(self._inner.forget_transfer(transfer_id))
+
+    async def partials(self) -> tuple[PartialDownload, ...]:
+        return await self._bridge.call(self._inner.partials())
+
+    async def remove_partial(self, digest: str) -> None:
+        await self._bridge.call(self._inner.remove_partial(digest))
 
     async def move_transfer(self, transfer_id: int, position: int) -> None:
         await self._bridge.call(self._inner.move_transfer(transfer_id, position))

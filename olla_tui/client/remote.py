@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -50,7 +51,13 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.status import LogLine, StatusSnapshot
-from server.types.transfers import TransferList, TransferProgress, TransferRequest
+from server.types.transfers import (
+    PartialDownload,
+    TransferKind,
+    TransferList,
+    TransferProgress,
+    TransferRequest,
+)
 from server.types.upkeep import CheckProgress, GarbageReport
 from server.wire.headers import VERSION_HEADER
 from server.wire.ollama.create import create_body, create_progress
@@ -307,6 +314,12 @@ class RemoteTransfers(TransferService):
     def push(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
         return self._lines("/api/push", request)
 
+    async def start_transfer(self, kind: TransferKind, request: TransferRequest) -> int:
+        await self._require_olla()
+        body = msgspec.json.encode({"kind": kind, **msgspec.to_builtins(request)})
+        reply = await self._server.api.json("POST", "/olla/transfers", body)
+        return convert(reply, _Started).id
+
     async def transfers(self) -> TransferList:
         if not await self._server.is_olla():
             return TransferList()
@@ -320,6 +333,19 @@ class RemoteTransfers(TransferService):
 
     async def cancel_transfer(self, transfer_id: int) -> None:
         await self._switch(f"{transfer_id}/cancel")
+
+    async def forget_transfer(self, transfer_id: int) -> None:
+        await self._switch(f"{transfer_id}/forget")
+
+    async def partials(self) -> tuple[PartialDownload, ...]:
+        if not await self._server.is_olla():
+            return ()
+        reply = await self._server.api.json("GET", "/olla/partials")
+        return convert(reply, tuple[PartialDownload, ...])
+
+    async def remove_partial(self, digest: str) -> None:
+        await self._require_olla()
+        await self._server.api.json("POST", f"/olla/partials/{quote(digest, safe='')}/remove", b"{}")
 
     async def move_transfer(self, transfer_id: int, position: int) -> None:
         await self._switch(f"{transfer_id}/move", msgspec.json.encode({"position": position}))
@@ -336,9 +362,18 @@ class RemoteTransfers(TransferService):
                 yield transfer_progress(line)
 
     async def _switch(self, path: str, body: bytes = b"{}") -> None:
+        await self._require_olla()
+        await self._server.api.json("POST", f"/olla/transfers/{path}", body)
+
+    async def _require_olla(self) -> None:
         if not await self._server.is_olla():
             raise CapabilityMissing("this server is an Ollama, which has no switches for transfers")
-        await self._server.api.json("POST", f"/olla/transfers/{path}", body)
+
+
+class _Started(msgspec.Struct, frozen=True):
+    """Reply to a transfer that was begun."""
+
+    id: int
 
 
 def status_snapshot(reply: Any) -> StatusSnapshot:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from server.api.endpoint import Call, Endpoint, no_body
+from server.api.ollama.inference import require_model
 from server.api.replies import Reply
 from server.api.routing import Route
 from server.errors import InvalidRequest
 from server.services.protocols import Services
+from server.types.transfers import TransferKind, TransferRequest
 from server.wire.codec import GoObject, decode
-from server.wire.ollama.transfers import read_limit
+from server.wire.ollama.transfers import read_limit, transfer_from_body
 
 _MAX_DIGITS = 18
 
@@ -25,16 +27,46 @@ def routes(services: Services) -> list[Route]:
     one = "/olla/transfers/{id}"
     return [
         Route("GET", "/olla/transfers", Endpoint(services, no_body, _list)),
+        Route("POST", "/olla/transfers", Endpoint(services, _decode_start, _start)),
         Route("POST", "/olla/transfers/limit", Endpoint(services, _decode_limit, _set_limit)),
         Route("POST", f"{one}/pause", Endpoint(services, _decode_id, _pause)),
         Route("POST", f"{one}/resume", Endpoint(services, _decode_id, _resume)),
         Route("POST", f"{one}/cancel", Endpoint(services, _decode_id, _cancel)),
+        Route("POST", f"{one}/forget", Endpoint(services, _decode_id, _forget)),
         Route("POST", f"{one}/move", Endpoint(services, _decode_move, _move)),
+        Route("GET", "/olla/partials", Endpoint(services, no_body, _partials)),
+        Route("POST", "/olla/partials/{digest}/remove", Endpoint(services, _decode_digest, _remove_partial)),
     ]
 
 
 async def _list(call: Call, _: None) -> Reply:
     return Reply.of(await call.services.transfers.transfers())
+
+
+def _decode_start(call: Call) -> tuple[TransferKind, TransferRequest]:
+    kind = GoObject(decode(call.body), "TransferRequest").text("kind") or "pull"
+    if kind not in ("pull", "push"):
+        raise InvalidRequest("kind must be pull or push")
+    request = transfer_from_body(call.body, "TransferRequest").request
+    require_model(request.model)
+    return kind, request  # type: ignore[return-value]
+
+
+async def _start(call: Call, wanted: tuple[TransferKind, TransferRequest]) -> Reply:
+    return Reply.of({"id": await call.services.transfers.start_transfer(*wanted)})
+
+
+def _decode_digest(call: Call) -> str:
+    return call.path["digest"]
+
+
+async def _partials(call: Call, _: None) -> Reply:
+    return Reply.of(await call.services.transfers.partials())
+
+
+async def _remove_partial(call: Call, digest: str) -> Reply:
+    await call.services.transfers.remove_partial(digest)
+    return Reply.of({})
 
 
 def _decode_id(call: Call) -> int:
@@ -56,6 +88,11 @@ async def _resume(call: Call, transfer_id: int) -> Reply:
 
 async def _cancel(call: Call, transfer_id: int) -> Reply:
     await call.services.transfers.cancel_transfer(transfer_id)
+    return Reply.of({})
+
+
+async def _forget(call: Call, transfer_id: int) -> Reply:
+    await call.services.transfers.forget_transfer(transfer_id)
     return Reply.of({})
 
 

@@ -31,7 +31,13 @@ from server.types.models import (
 )
 from server.types.responses import KeptResponse
 from server.types.status import LogLine, StatusSnapshot
-from server.types.transfers import TransferList, TransferProgress, TransferRequest
+from server.types.transfers import (
+    PartialDownload,
+    TransferKind,
+    TransferList,
+    TransferProgress,
+    TransferRequest,
+)
 from server.types.upkeep import CheckProgress, GarbageReport
 
 
@@ -151,7 +157,10 @@ class StatusService(Protocol):
 
 
 class TransferService(Protocol):
-    """Pulls and pushes. A transfer goes on as long as somebody follows it; the same one twice is joined."""
+    """Pulls and pushes. The same one twice is joined.
+
+    A transfer goes on as long as somebody follows it, and one that `start_transfer` began goes on alone.
+    """
 
     def pull(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
         """Fetch a model from its registry, with Ollama's status lines; numbers never go back.
@@ -165,6 +174,16 @@ class TransferService(Protocol):
 
     def push(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
         """Send a model to its registry. Raises: ModelNotFound, and as `pull`."""
+        ...
+
+    async def start_transfer(self, kind: TransferKind, request: TransferRequest) -> int:
+        """Begin a transfer that nobody has to follow, or let one under way go on alone.
+
+        What becomes of it stands in the list.
+
+        Returns: its id.
+        Raises: InvalidModelName, InvalidRequest, ShuttingDown.
+        """
         ...
 
     async def transfers(self) -> TransferList:
@@ -183,12 +202,27 @@ class TransferService(Protocol):
         """End a transfer; those who follow get `Cancelled`."""
         ...
 
+    async def forget_transfer(self, transfer_id: int) -> None:
+        """Take one that has ended off the list. Raises: NotFound."""
+        ...
+
     async def move_transfer(self, transfer_id: int, position: int) -> None:
         """Give a transfer another place among those that wait, 0 for the first."""
         ...
 
     async def limit_transfers(self, bytes_per_s: int, transfer_id: int | None = None) -> None:
         """Limit one transfer, or all together, from now on; 0: no limit."""
+        ...
+
+    async def partials(self) -> tuple[PartialDownload, ...]:
+        """Blobs that pulls have left unfinished."""
+        ...
+
+    async def remove_partial(self, digest: str) -> None:
+        """Throw away what has come of a blob.
+
+        Raises: NotFound, StoreError, InvalidRequest for a digest of a wrong form or while it is fetched.
+        """
         ...
 
 

@@ -49,6 +49,7 @@ class Transfer:
         self.may_run = asyncio.Event()
         self.may_run.set()
         self.is_ending = False
+        self.goes_on_alone = False
         self.task: asyncio.Task[None] | None = None
         self.work: asyncio.Task[None] | None = None
         self._clock = clock

@@ -11,11 +11,11 @@ import platform
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import msgspec
 
-from server.errors import Cancelled, NotFound, ShuttingDown
+from server.errors import Cancelled, InvalidRequest, NotFound, ShuttingDown
 from server.registry.address import RegistryAddress, check_scheme
 from server.registry.client import RegistryClient
 from server.registry.connections import USUAL, Connections, Timeouts
@@ -31,9 +31,17 @@ from server.services.pull import Pull
 from server.services.push import Push
 from server.services.transfer import Transfer
 from server.settings import Settings
+from server.storage.partials import PartialBlob, list_partials, remove_partial
+from server.storage.paths import normal_digest
 from server.storage.store import ModelStore
 from server.types.names import ModelName, split_source
-from server.types.transfers import TransferKind, TransferList, TransferProgress, TransferRequest
+from server.types.transfers import (
+    PartialDownload,
+    TransferKind,
+    TransferList,
+    TransferProgress,
+    TransferRequest,
+)
 from server.version import OLLA_VERSION, OLLAMA_VERSION
 
 MAX_RUNNING = 3
@@ -41,6 +49,8 @@ MAX_RUNNING = 3
 
 MAX_ENDED = 20
 """Transfers that have ended and are still listed."""
+
+_BLOCK_BYTES = 512  # unit of st_blocks
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -87,6 +97,13 @@ class Transfers:
         """See `TransferService.push`."""
         return self._follow("push", request)
 
+    async def start_transfer(self, kind: TransferKind, request: TransferRequest) -> int:
+        """See `TransferService.start_transfer`."""
+        name = await self._name(request)
+        transfer = self._find(kind, name, request) or self._start(kind, name, request)
+        transfer.goes_on_alone = True
+        return transfer.id
+
     async def transfers(self) -> TransferList:
         """See `TransferService.transfers`."""
         listed = [*self._order, *self._ended]
@@ -117,6 +134,13 @@ class Transfers:
         """See `TransferService.cancel_transfer`."""
         await self._cancel(self._require(transfer_id))
 
+    async def forget_transfer(self, transfer_id: int) -> None:
+        """See `TransferService.forget_transfer`."""
+        ended = [transfer for transfer in self._ended if transfer.id == transfer_id]
+        if not ended:
+            raise NotFound(f"no transfer {transfer_id} has ended")
+        self._ended.remove(ended[0])
+
     async def move_transfer(self, transfer_id: int, position: int) -> None:
         """See `TransferService.move_transfer`."""
         transfer = self._require(transfer_id)
@@ -129,6 +153,21 @@ class Transfers:
         limit = self._limit if transfer_id is None else self._require(transfer_id).limit
         limit.set(bytes_per_s)
 
+    async def partials(self) -> tuple[PartialDownload, ...]:
+        """See `TransferService.partials`."""
+        found = await asyncio.to_thread(list_partials, self._store.paths)
+        return tuple(map(partial_download, found))
+
+    async def remove_partial(self, digest: str) -> None:
+        """See `TransferService.remove_partial`."""
+        await asyncio.to_thread(self._remove_partial, normal_digest(digest))
+
+    def _remove_partial(self, digest: str) -> None:
+        if all(partial.digest != digest for partial in list_partials(self._store.paths)):
+            raise NotFound(f"there is no unfinished download of {digest[:19]}")
+        if not remove_partial(self._store.paths, digest):
+            raise InvalidRequest(f"{digest[:19]} is being fetched", hint="Cancel the transfer first.")
+
     async def aclose(self) -> None:
         """End all transfers; what has come stays."""
         self._is_closed = True
@@ -138,10 +177,7 @@ class Transfers:
     async def _follow(
         self, kind: TransferKind, request: TransferRequest
     ) -> AsyncGenerator[TransferProgress, None]:
-        check_scheme(request.model, insecure=request.insecure)
-        base, source = split_source(request.model)
-        name = ModelName.parse(base if source == "local" else request.model.strip())
-        name = await asyncio.to_thread(self._store.canonical, name)
+        name = await self._name(request)
         transfer = self._find(kind, name, request) or self._start(kind, name, request)
         transfer.n_followers += 1
         try:
@@ -150,8 +186,15 @@ class Transfers:
                     yield line
         finally:
             transfer.n_followers -= 1
-            if not transfer.n_followers and not transfer.is_over:
+            if not (transfer.n_followers or transfer.goes_on_alone or transfer.is_over):
                 await self._cancel(transfer)
+
+    async def _name(self, request: TransferRequest) -> ModelName:
+        """The name that is meant. Raises: InvalidModelName, InvalidRequest."""
+        check_scheme(request.model, insecure=request.insecure)
+        base, source = split_source(request.model)
+        name = ModelName.parse(base if source == "local" else request.model.strip())
+        return await asyncio.to_thread(self._store.canonical, name)
 
     def _find(self, kind: TransferKind, name: ModelName, request: TransferRequest) -> Transfer | None:
         """The same transfer where it is under way."""
@@ -168,6 +211,9 @@ class Transfers:
             next(self._ids), kind, name, request, clock=time.monotonic, started_at=time.time()
         )
         self._order.append(transfer)
+        for ended in list(self._ended):
+            if (ended.kind, ended.name.folded()) == (kind, name.folded()):
+                self._ended.remove(ended)  # the new one says what has become of it
         transfer.task = asyncio.create_task(self._run(transfer), name=f"{kind} {name.display()}")
         return transfer
 
@@ -251,6 +297,23 @@ class Transfers:
             if transfer.id == transfer_id:
                 return transfer
         raise NotFound(f"no transfer {transfer_id} is under way")
+
+
+def partial_download(partial: PartialBlob) -> PartialDownload:
+    """An unfinished blob of the store as it is listed."""
+    n_blocks = 0
+    for file in partial.files:
+        with suppress(FileNotFoundError):
+            n_blocks += file.lstat().st_blocks
+    return PartialDownload(
+        digest=partial.digest,
+        model=partial.model,
+        total_bytes=partial.total_bytes,
+        completed_bytes=partial.completed_bytes,
+        size_bytes=n_blocks * _BLOCK_BYTES,
+        modified_at=partial.modified_at,
+        is_in_use=partial.is_in_use,
+    )
 
 
 def user_agent() -> str:

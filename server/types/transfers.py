@@ -44,7 +44,8 @@ class TransferInfo(msgspec.Struct, frozen=True, kw_only=True):
         bytes_per_s: of the last seconds.
         remaining_s: at this rate, None when it cannot be told.
         limit_bytes_per_s: its own limit, 0 for none.
-        n_followers: how many callers wait for it; without any it is cancelled.
+        n_followers: how many callers wait for it; without any it is cancelled, unless it was started to go
+            on alone.
         started_at: Unix time, seconds.
     """
 
@@ -71,3 +72,24 @@ class TransferList(msgspec.Struct, frozen=True, kw_only=True):
 
     transfers: tuple[TransferInfo, ...] = ()
     limit_bytes_per_s: int = 0
+
+
+class PartialDownload(msgspec.Struct, frozen=True, kw_only=True):
+    """A blob that is not whole yet and lies in the store, to be gone on with by the next pull of its model.
+
+    Attributes:
+        digest: "sha256:" with 64 hex digits.
+        model: for which it was fetched last, "" when not known.
+        total_bytes: 0 when not known.
+        size_bytes: what it takes on the disk.
+        modified_at: Unix time of the last byte, seconds.
+        is_in_use: somebody fetches it now.
+    """
+
+    digest: str
+    model: str = ""
+    total_bytes: int = 0
+    completed_bytes: int = 0
+    size_bytes: int = 0
+    modified_at: float = 0.0
+    is_in_use: bool = False

@@ -346,6 +346,11 @@ async def test_transfers(door: Services, scripted: ScriptedServices) -> None:
     await door.transfers.limit_transfers(9)
     await door.transfers.limit_transfers(8, 7)
     await door.transfers.cancel_transfer(7)
+    await door.transfers.forget_transfer(7)
+    assert await door.transfers.start_transfer("push", request) == 8
+    (partial,) = await door.transfers.partials()
+    assert (partial.model, partial.total_bytes) == ("m:latest", 9)
+    await door.transfers.remove_partial(partial.digest)
     assert scripted.scripted_transfers.used == [
         ("pull", request),
         ("push", TransferRequest(model="m")),
@@ -355,9 +360,16 @@ async def test_transfers(door: Services, scripted: ScriptedServices) -> None:
         ("limit", 7, 9),
         ("limit", 7, 8),
         ("cancel", 7),
+        ("forget", 7),
+        ("start", "push", request),
+        ("remove", DIGEST),
     ]
     with pytest.raises(NotFound):
         await door.transfers.pause_transfer(8)
+    with pytest.raises(NotFound):
+        await door.transfers.remove_partial("sha256:" + "1" * 64)
+    with pytest.raises(InvalidRequest):
+        await door.transfers.start_transfer("pull", TransferRequest(model="a b"))
 
 
 async def test_a_pull_that_fails_on_its_way(door: Services, scripted: ScriptedServices) -> None:

@@ -35,8 +35,16 @@ from server.types.models import (
     RunningModel,
     ShowRequest,
 )
+from server.types.names import ModelName
 from server.types.status import LogLine, StatusSnapshot
-from server.types.transfers import TransferInfo, TransferList, TransferProgress, TransferRequest
+from server.types.transfers import (
+    PartialDownload,
+    TransferInfo,
+    TransferKind,
+    TransferList,
+    TransferProgress,
+    TransferRequest,
+)
 from server.types.upkeep import CheckProgress, Fault, GarbageItem, GarbageReport
 
 Step = GenerationEvent | Exception | asyncio.Event
@@ -257,6 +265,22 @@ class ScriptedTransfers(TransferService):
         self.used.append(("push", request))
         yield TransferProgress("retrieving manifest")
         yield TransferProgress("success")
+
+    async def start_transfer(self, kind: TransferKind, request: TransferRequest) -> int:
+        ModelName.parse(request.model)
+        self.used.append(("start", kind, request))
+        return 8
+
+    async def forget_transfer(self, transfer_id: int) -> None:
+        self._note("forget", transfer_id)
+
+    async def partials(self) -> tuple[PartialDownload, ...]:
+        return (PartialDownload(digest="sha256:" + "0" * 64, model="m:latest", total_bytes=9),)
+
+    async def remove_partial(self, digest: str) -> None:
+        if digest != "sha256:" + "0" * 64:
+            raise NotFound(f"there is no unfinished download of {digest[:19]}")
+        self.used.append(("remove", digest))
 
     async def transfers(self) -> TransferList:
         info = TransferInfo(id=7, kind="pull", model="m:latest", state="running", remaining_s=1.5)

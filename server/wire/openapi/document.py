@@ -34,7 +34,7 @@ _ERROR_STATUSES: Final = {
 
 def document(version: str) -> dict[str, Any]:
     """The document, as what JSON can hold. `version`: of this server."""
-    replies = {operation.path: operation.reply for operation in OPERATIONS}
+    replies = {repr(operation.reply): operation.reply for operation in OPERATIONS}
     types = [reply for reply in replies.values() if reply is not None and not isinstance(reply, dict)]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     of_type = {repr(kind): schema for kind, schema in zip(types, schemas, strict=True)}

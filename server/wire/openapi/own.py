@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from server.types.models import BundledModel
-from server.types.transfers import TransferList
+from server.types.transfers import PartialDownload, TransferList
 from server.types.upkeep import CheckProgress, GarbageReport
 from server.wire.openapi.native import KEEP_ALIVE
 from server.wire.openapi.schema import FLAG, INTEGER, MAPPING, NUMBER, TEXT, Operation, array, fields
@@ -98,6 +98,32 @@ OPERATIONS: Final = (
     Operation(method="GET", path="/olla/transfers", summary="Pulls and pushes", reply=TransferList),
     Operation(
         method="POST",
+        path="/olla/transfers",
+        summary="Begin a transfer that nobody has to follow",
+        body=fields(
+            ("model",),
+            model=TEXT,
+            kind={"type": "string", "enum": ["pull", "push"]},
+            insecure=FLAG,
+            limit_bytes_per_s={**INTEGER, "minimum": 0},
+        ),
+        reply=fields(id=INTEGER),
+    ),
+    Operation(
+        method="GET",
+        path="/olla/partials",
+        summary="Blobs that pulls have left unfinished",
+        reply=tuple[PartialDownload, ...],
+    ),
+    Operation(
+        method="POST",
+        path="/olla/partials/{digest}/remove",
+        summary="Throw away what has come of a blob",
+        reply=MAPPING,
+        statuses=_NO_TRANSFER,
+    ),
+    Operation(
+        method="POST",
         path="/olla/transfers/limit",
         summary="Limit the rate of all transfers, or of one",
         body=fields(("limit_bytes_per_s",), limit_bytes_per_s={**INTEGER, "minimum": 0}, id=INTEGER),
@@ -117,6 +143,7 @@ OPERATIONS: Final = (
             ("pause", "Let a transfer rest", None),
             ("resume", "Go on with it", None),
             ("cancel", "Give it up", None),
+            ("forget", "Take one that has ended off the list", None),
             ("move", "Change its place in the queue", fields(("position",), position=INTEGER)),
         )
     ),
