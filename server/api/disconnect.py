@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import Receive
 
-from server.errors import InvalidRequest
+from server.api.encoding import BodyTooLarge
 
 MAX_BODY_BYTES = 1 << 30
 """Largest body that is kept in memory; images and long conversations are far below it."""
@@ -33,17 +33,17 @@ async def body_pieces(receive: Receive) -> AsyncGenerator[bytes, None]:
 async def read_body(receive: Receive, announced: str = "") -> bytes:
     """The whole body; `announced`: what Content-Length says.
 
-    Raises: ClientGone; InvalidRequest when it is longer than `MAX_BODY_BYTES`, before anything is read where
+    Raises: ClientGone; BodyTooLarge when it is longer than `MAX_BODY_BYTES`, before anything is read where
         that is announced.
     """
     pieces: list[bytes] = []
     n_bytes = 0
     if announced.isdecimal() and int(announced[:20]) > MAX_BODY_BYTES:
-        raise InvalidRequest(f"the request body is larger than {MAX_BODY_BYTES} bytes")
+        raise BodyTooLarge(f"the request body is larger than {MAX_BODY_BYTES} bytes")
     async for piece in body_pieces(receive):
         n_bytes += len(piece)
         if n_bytes > MAX_BODY_BYTES:
-            raise InvalidRequest(f"the request body is larger than {MAX_BODY_BYTES} bytes")
+            raise BodyTooLarge(f"the request body is larger than {MAX_BODY_BYTES} bytes")
         pieces.append(piece)
     return b"".join(pieces)
 

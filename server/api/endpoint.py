@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, TypeVar
 
@@ -10,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from server.api.disconnect import ClientGone, read_body, until_disconnect
+from server.api.encoding import plain_body
 from server.api.errors import NATIVE, Faults, Phase, as_olla_error, row_of
 from server.api.replies import Reply, StreamReply
 from server.errors import InvalidRequest, OllaError
@@ -72,11 +74,14 @@ class Endpoint(Generic[T]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await read_body(receive, Headers(scope=scope).get("content-length", ""))
+            headers = Headers(scope=scope)
+            body = await read_body(receive, headers.get("content-length", ""))
+            if encoding := headers.get("content-encoding", ""):
+                body = await asyncio.to_thread(plain_body, body, encoding)
         except ClientGone:
             return
         except InvalidRequest as error:
-            await self._refuse(error, Phase.DECODE, 413).send(send)
+            await self._refuse(error, Phase.DECODE, row_of(error).status).send(send)
             return
         await until_disconnect(receive, self._respond(scope, body, send))
 
@@ -116,9 +121,6 @@ def no_body(call: Call) -> None:
 
 def _call(services: Services, scope: Scope, body: bytes) -> Call:
     headers = Headers(scope=scope)
-    encoding = headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise InvalidRequest(f"Content-Encoding {encoding} is not supported")
     agent = headers.get("user-agent", "")
     return Call(
         services=services,

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from server import errors
+from server.api.encoding import BodyTooLarge, UnsupportedEncoding
 from server.wire.codec import encode
 from server.wire.olla import fault_body
 from server.wire.ollama.inference import UnknownFormat
@@ -39,6 +40,8 @@ TABLE: dict[type[errors.OllaError], Row] = {
     errors.InvalidModelName: Row(400),
     # A caller's mistake, but Ollama answers 500, and clients were written to that.
     errors.InvalidOption: Row(500),
+    BodyTooLarge: Row(413),
+    UnsupportedEncoding: Row(415),
     UnknownFormat: Row(500, in_stream=True),
     errors.InvalidFormat: Row(400, in_stream=True),
     errors.InvalidGrammar: Row(400, in_stream=True),
