@@ -18,6 +18,7 @@ from server.engine.batch import TokenArray
 from server.engine.kv_cache import Placement, SlotCache, common_prefix
 from server.engine.memory_policy import PoolPolicy
 from server.engine.sequence import Chunk, Phase, Plan, Sequence
+from server.engine.slot_choice import choose
 from server.engine.tiles import MIN_DEPTH, TILE_ROWS, n_beside, n_in_step, n_to_keep
 
 AGEING_TOKENS: Final = 64
@@ -277,9 +278,15 @@ class Scheduler:
     def _place(self, sequence: Sequence) -> Placement:
         if sequence.is_alone:
             return Placement(min(self._free, key=self._cache.length), 0)
-        placement = self._cache.place(sequence.tokens, self._free)
-        if self._improve is not None:
-            placement = self._improve(sequence.tokens, placement, self._free)
+        # In a pool all rows are one computation, whatever their slots.
+        busy = {other.slot for other in self._running if not other.is_alone} if self._pool is None else ()
+        placement = choose(
+            self._free,
+            busy,
+            sequence.n_output_max,
+            lambda slots: self._place_among(sequence.tokens, slots),
+            self._cache.length,
+        )
         # Where sequences share their cells, all rows of a step count: others may make up a tile, and what is
         # cut here they would miss.
         can_keep_less = self._cache.can_trim and not self._cache.restores_whole
@@ -288,6 +295,10 @@ class Scheduler:
             n_keep = n_to_keep(sequence.tokens, placement.n_keep, self._n_tile)
             placement = msgspec.structs.replace(placement, n_keep=n_keep)
         return placement
+
+    def _place_among(self, tokens: TokenArray, slots: Collection[int]) -> Placement:
+        placement = self._cache.place(tokens, slots)
+        return placement if self._improve is None else self._improve(tokens, placement, slots)
 
     def _has_room(self, sequence: Sequence, placement: Placement) -> bool:
         """Whether the pool has room for a sequence. One that is decoded alone has the pool to itself."""
