@@ -18,6 +18,9 @@ Level = Literal["debug", "info", "warning", "error"]
 
 RING_LINES = 5000
 LINE_CHARS = 2000
+LIBRARIES = ("uvicorn.error", "asyncio")
+"""Loggers of libraries that have something to say. Python writes warnings of loggers without a handler to stderr as
+they are, across whatever is on the screen."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -70,6 +73,13 @@ class RingHandler(logging.Handler):
             self._ring.add(level_of(record.levelno), source, line, at=record.created)
 
 
+class _Adopted(logging.Handler):
+    """Passes records of another logger on to that of "olla"."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger("olla").handle(record)
+
+
 def level_of(number: int) -> Level:
     """The level's name for a number of the `logging` module."""
     if number >= logging.ERROR:
@@ -87,10 +97,18 @@ def logging_level(debug: int) -> int:
 
 
 def install(ring: LogRing, debug: int) -> logging.Logger:
-    """Send the log of "olla" into the ring; returns its logger. Other handlers stay as they are."""
+    """Send the log of "olla", and warnings of `LIBRARIES`, into the ring; returns the logger of "olla".
+
+    Its other handlers stay as they are.
+    """
     logger = logging.getLogger("olla")
     logger.setLevel(logging_level(debug))
     for handler in [handler for handler in logger.handlers if isinstance(handler, RingHandler)]:
         logger.removeHandler(handler)
     logger.addHandler(RingHandler(ring))
+    for name in LIBRARIES:
+        library = logging.getLogger(name)
+        library.setLevel(logging.WARNING)
+        library.handlers = [_Adopted()]
+        library.propagate = False
     return logger

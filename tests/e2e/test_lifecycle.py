@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import time
@@ -93,3 +94,15 @@ def test_half_a_request_holds_nobody_up(served: Served) -> None:
     with socket.create_connection((host, int(port))) as half:
         half.sendall(b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         assert served.client.get("/api/version").status_code == 200
+
+
+def test_what_is_no_request_is_refused_with_a_line_in_the_log(served: Served) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as sock:
+        sock.sendall(b"no request\r\n\r\n")
+        reply = b"".join(iter(lambda: sock.recv(1000), b""))
+    assert reply.startswith(b"HTTP/1.1 400 ")
+    line = re.compile(r"[-0-9]+ [:0-9,]+ WARNING Invalid HTTP request received\.\n")
+    wait_until(lambda: any(line.fullmatch(one) for one in served.log), timeout_s=20)
+    kept = served.client.get("/olla/logs").json()
+    assert "Invalid HTTP request received." in json.dumps(kept)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from server.log import LINE_CHARS, LogRing, install, level_of
+import pytest
+
+from server.log import LIBRARIES, LINE_CHARS, LogRing, install, level_of
 
 
 def test_lines_are_numbered_and_bounded() -> None:
@@ -44,6 +46,17 @@ def test_installing_again_replaces_the_ring() -> None:
     install(second, 0).info("hello")
     assert first.after(0, 10) == ()
     assert [line.text for line in second.after(0, 10)] == ["hello"]
+
+
+def test_warnings_of_libraries_reach_the_ring_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    ring = LogRing()
+    install(ring, debug=0)
+    install(ring, debug=0)
+    for name in LIBRARIES:
+        logging.getLogger(name).info("not wanted")
+        logging.getLogger(name).warning("from %s", name)
+    assert [line.text for line in ring.after(0, 10)] == [f"from {name}" for name in LIBRARIES]
+    assert capsys.readouterr().err == ""
 
 
 def test_levels() -> None:
