@@ -15,9 +15,11 @@ from server.engine.draft import (
     best_draft_length,
     best_match,
 )
+from server.engine.draft_model import DraftModel
 from server.engine.generation import Generation
 from server.engine.kv_cache import SlotCache
 from server.engine.memory_policy import PoolPolicy
+from server.engine.model_drafter import Expected, ModelDrafter
 
 _LONG_MATCH_TOKENS: Final = 16
 """Equal tokens after which a guess is good enough to measure a step with it."""
@@ -33,19 +35,22 @@ class Drafter:
         self,
         cache: SlotCache,
         *,
-        n_slots: int,
         n_ctx: int,
         n_rows_max: int,
         costs: StepCosts | None = None,
         pool: PoolPolicy | None = None,
+        model: DraftModel | None = None,
     ) -> None:
-        """`pool`: the promises that drafts have to keep to, where the slots share their cells."""
+        """`pool`: the promises that drafts have to keep to, where the slots share their cells.
+
+        `model`: guesses too.
+        """
         self._pool = pool
         self._cache = cache
         self._n_ctx = n_ctx
         self._n_rows_max = n_rows_max
-        self._n_slots = n_slots
         self._costs = costs or StepCosts()
+        self._model = ModelDrafter(model, cache, self._costs, n_rows_max=n_rows_max) if model else None
         self._is_paused = False
 
     def pause(self) -> None:
@@ -55,6 +60,19 @@ class Drafter:
     def measured(self, n_rows: int, seconds: float) -> None:
         """A step of decode rows alone took so long."""
         self._costs.measured(n_rows, seconds)
+
+    def take_spent_s(self) -> float:
+        """Time that a draft model has taken since this was asked last."""
+        return self._model.take_spent_s() if self._model is not None else 0.0
+
+    def observed(self, generation: Generation, draft: Match, n_accepted: int) -> None:
+        """The first `n_accepted` tokens of a draft came true."""
+        generation.n_drafted += len(draft.tokens)
+        generation.n_accepted += n_accepted
+        if not isinstance(draft, Expected):
+            generation.acceptance.observed(draft.n_matched, len(draft.tokens), n_accepted)
+        elif self._model is not None:
+            self._model.observed(generation, draft, n_accepted)
 
     def drafts(self, generations: Sequence[Generation]) -> dict[int, Match]:
         """Drafts for requests whose last token is due, by request id. Their rows fit one step."""
@@ -68,7 +86,10 @@ class Drafter:
             if draft is not None:
                 drafts[generation.sequence.request_id] = draft
                 n_rows += len(draft.tokens)
-        return drafts
+        if self._model is None:
+            return drafts
+        n_most = [self._n_draft_max(generation, len(generations)) for generation in generations]
+        return self._model.drafts(generations, drafts, n_most)
 
     def _draft(self, generation: Generation, n_rows: int, n_others: int) -> Match | None:
         n_max = self._n_draft_max(generation, n_rows)
@@ -108,5 +129,5 @@ class Drafter:
     def _match(self, generation: Generation, n_max: int) -> Match | None:
         slot = generation.sequence.slot
         own: TokenArray = np.append(self._cache.tokens(slot), np.int32(generation.last_token))
-        others = [self._cache.tokens(other) for other in range(self._n_slots) if other != slot]
+        others = [self._cache.tokens(other) for other in range(self._cache.n_slots) if other != slot]
         return best_match(own, [other for other in others if len(other)], n_max)

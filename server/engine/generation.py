@@ -14,6 +14,7 @@ from server.engine.candidates import Candidates, Row, best_id
 from server.engine.context_shift import fitted
 from server.engine.detokenizer import Detokenizer, Released
 from server.engine.draft import Acceptance
+from server.engine.draft_choice import Trust
 from server.engine.failures import ContextFull, EngineFailure
 from server.engine.logprobs import token_logprob
 from server.engine.media import Media, text_only
@@ -59,6 +60,7 @@ class Generation(msgspec.Struct, eq=False):
     last_token: int = -1
     end: FinishReason | None = None
     acceptance: Acceptance = msgspec.field(default_factory=Acceptance)
+    trust: Trust | None = None
     n_drafted: int = 0
     n_accepted: int = 0
     has_begun: bool = False

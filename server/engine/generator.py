@@ -15,6 +15,7 @@ from server.engine.context import Context, Decoded, Rows
 from server.engine.context_shift import shift_sizes
 from server.engine.detokenizer import NOTHING, Released
 from server.engine.draft import Match
+from server.engine.draft_model import DraftModel
 from server.engine.drafter import Drafter
 from server.engine.failures import BadRequest, DecodeFailed, EngineFailure, NoMemory
 from server.engine.generation import Generation, begin_generation, choose_next, n_shift_keep
@@ -54,6 +55,7 @@ class Generator:
         threads: Threads,
         state_cache: StateCacheParams,
         in_tiles: bool = False,
+        draft_model: DraftModel | None = None,
     ) -> None:
         self._model = model
         self._context = context
@@ -87,7 +89,7 @@ class Generator:
             context, self._cache, self._states, self._pool, lambda: self._scheduler.free_slots
         )
         self._drafter = Drafter(
-            self._cache, n_slots=n_slots, n_ctx=n_ctx, n_rows_max=context.n_outputs_max, pool=self._pool
+            self._cache, n_ctx=n_ctx, n_rows_max=context.n_outputs_max, pool=self._pool, model=draft_model
         )
         self._candidates = Candidates(model.n_vocab)
         self._generations: dict[int, Generation] = {}
@@ -154,7 +156,7 @@ class Generator:
             ended += self._all_failed(error)
             return [Step(tuple(deltas), self._step_stats(0.0)), *ended]
         seconds = time.perf_counter() - begin
-        self._measured(plan, seconds)
+        self._measured(plan, seconds - self._drafter.take_spent_s())
         return [Step(tuple(deltas), self._step_stats(seconds)), *ended]
 
     # The parts of a step.
@@ -296,9 +298,7 @@ class Generator:
         finally:
             if n_accepted < len(draft.tokens):
                 self._context.remove(slot, self._cache.position(slot, self._cache.length(slot)))
-        generation.n_drafted += len(draft.tokens)
-        generation.n_accepted += n_accepted
-        generation.acceptance.observed(draft.n_matched, len(draft.tokens), n_accepted)
+        self._drafter.observed(generation, draft, n_accepted)
         return released
 
     def _make_room(self, generation: Generation) -> bool:

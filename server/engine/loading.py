@@ -9,6 +9,8 @@ import msgspec
 from server.engine.context import Context, ContextParams
 from server.engine.devices import gpu_names
 from server.engine.draft import MAX_DRAFT_TOKENS
+from server.engine.draft_loading import Drafting, open_draft_model
+from server.engine.draft_model import DraftModel
 from server.engine.embed_loading import open_embedder
 from server.engine.embedder import Embedder
 from server.engine.failures import LoadRefused, NoMemory
@@ -46,6 +48,7 @@ class Engine(msgspec.Struct, frozen=True):
     loaded: Loaded
     media: MediaIntake | None = None
     projector: Projector | None = None
+    draft_model: DraftModel | None = None
 
     def close(self) -> None:
         """Free the memory."""
@@ -55,14 +58,19 @@ class Engine(msgspec.Struct, frozen=True):
             self.projector.close()
         if self.embedder is not None:
             self.embedder.close()
+        if self.draft_model is not None:
+            self.draft_model.close()
         self.context.close()
         self.model.close()
 
 
 def open_engine(
-    model: Model, params: LoadParams, inbox: Inbox, log: LogSink, *, projector: str = ""
+    model: Model, params: LoadParams, inbox: Inbox, log: LogSink, *, projector: str = "", draft: str = ""
 ) -> Engine:
-    """Make the context. `projector`: its file, "" without. Raises: LoadRefused, NoMemory, BadModel."""
+    """Make the context. `projector`, `draft`: files of these, "" without.
+
+    Raises: LoadRefused, NoMemory, BadModel. A draft model that cannot be used is none of these.
+    """
     if params.n_ctx < 1 or params.n_slots < 1 or params.n_batch < 1:
         raise LoadRefused("a model needs at least one token of context, one slot and a batch of one token")
     if params.n_slots > MAX_SLOTS:
@@ -73,6 +81,7 @@ def open_engine(
     generator: Generator | None = None
     embedder: Embedder | None = None
     eyes: Projector | None = None
+    drafting = Drafting()
     if projector and not params.embedding:
         eyes = Projector(projector, model, n_threads=n_threads, on_gpu=on_gpu, log=log)
         params = _with_room_for_pictures(params, eyes)
@@ -92,6 +101,7 @@ def open_engine(
         pace = Pace.guess(model.n_params, n_threads, on_gpu=on_gpu)
         # A number that was asked for is kept, and with a GPU the processor's threads hardly count.
         threads = Threads(n_threads, is_fixed=params.n_threads > 0 or on_gpu)
+        drafting = open_draft_model(draft, model, context, params, n_ctx=n_ctx, threads=threads, inbox=inbox)
         generator = Generator(
             model,
             context,
@@ -106,16 +116,25 @@ def open_engine(
                 flash_attention=context.params.flash_attention,
                 kv_type=context.params.kv_type,
             ),
+            draft_model=drafting.model,
         )
         n_slots = params.n_slots
-    loaded = _loaded(model, context, log, n_ctx=n_ctx, n_slots=n_slots, n_threads=n_threads)
+    loaded = _loaded(model, context, log, drafting, n_ctx=n_ctx, n_slots=n_slots, n_threads=n_threads)
     media = MediaIntake(eyes, inbox.tell) if eyes is not None else None
-    return Engine(model, context, generator, embedder, loaded, media, eyes)
+    return Engine(model, context, generator, embedder, loaded, media, eyes, drafting.model)
 
 
 def _loaded(
-    model: Model, context: Context, log: LogSink, *, n_ctx: int, n_slots: int, n_threads: int
+    model: Model,
+    context: Context,
+    log: LogSink,
+    drafting: Drafting,
+    *,
+    n_ctx: int,
+    n_slots: int,
+    n_threads: int,
 ) -> Loaded:
+    draft_bytes = drafting.model.model.weights_bytes if drafting.model is not None else 0
     return Loaded(
         n_ctx=n_ctx,
         n_ctx_train=model.n_ctx_train,
@@ -124,12 +143,14 @@ def _loaded(
         n_embd=model.n_embd,
         n_threads=n_threads,
         can_shift=context.can_shift,
-        weights_bytes=model.weights_bytes,
+        weights_bytes=model.weights_bytes + draft_bytes,
         kv_bytes=log.total_bytes("KV", "RS"),
         compute_bytes=log.total_bytes("compute"),
         vram_bytes=log.total_bytes("model", "KV", "RS", "compute", devices=gpu_names()),
         bos_text=model.bos_text,
         eos_text=model.eos_text,
+        has_draft_model=drafting.model is not None,
+        draft_refusal=drafting.refusal,
     )
 
 

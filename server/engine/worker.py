@@ -56,7 +56,8 @@ def _load(inbox: Inbox, outbox: Outbox, log: LogSink) -> Engine:
 
     try:
         model = load_model(message.paths, message.params, log, on_progress)
-        return open_engine(model, message.params, inbox, log, projector=message.paths.projector)
+        paths = message.paths
+        return open_engine(model, message.params, inbox, log, projector=paths.projector, draft=paths.draft)
     except (EngineFailure, MemoryError) as error:
         if inbox.is_closing:
             _leave(outbox)

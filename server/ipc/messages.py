@@ -13,7 +13,7 @@ import msgspec
 
 from server.types.generation import LoadParams, MediaFile, ModelPaths, SamplingParams, TokenLogprob
 
-VERSION = 3
+VERSION = 4
 
 FailureKind = Literal[
     "invalid_request",
@@ -134,6 +134,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         n_ctx_train: tokens that the model was trained on.
         n_embd: length of an embedding vector.
         can_shift: a full context can slide.
+        has_draft_model: a draft model guesses tokens.
+        draft_refusal: why the draft model that was asked for does not, as a sentence; "" otherwise.
     """
 
     n_ctx: int
@@ -149,6 +151,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     vram_bytes: int
     bos_text: str = ""
     eos_text: str = ""
+    has_draft_model: bool = False
+    draft_refusal: str = ""
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):

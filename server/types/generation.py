@@ -139,9 +139,10 @@ class MediaFile(msgspec.Struct, frozen=True):
 
 
 class ModelPaths(msgspec.Struct, frozen=True, kw_only=True):
-    """Files that make up a loaded model, as absolute paths."""
+    """Files that make up a loaded model, as absolute paths. `draft`: a model that guesses for it."""
 
     model: str
+    draft: str = ""
     projector: str = ""
     adapters: tuple[str, ...] = ()
 
@@ -306,6 +307,7 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         n_cached_tokens: prompt tokens that were not decoded again; part of n_prompt_tokens.
+        n_drafted_tokens, n_accepted_tokens: tokens that were guessed, and those of them that came true.
         queue_duration_ns: waiting for a slot.
     """
 
@@ -317,6 +319,8 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     prompt_duration_ns: int = 0
     n_output_tokens: int = 0
     output_duration_ns: int = 0
+    n_drafted_tokens: int = 0
+    n_accepted_tokens: int = 0
 
 
 class PromptUse(msgspec.Struct, frozen=True):

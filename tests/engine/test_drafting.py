@@ -33,7 +33,6 @@ def drafting(make_engine: MakeEngine, model: Model, **values: object) -> Player:
     generator = player.generator
     generator._drafter = Drafter(
         generator._cache,
-        n_slots=generator._context.n_seq_max,
         n_ctx=generator._n_ctx,
         n_rows_max=generator._context.n_outputs_max,
         costs=EqualSteps(),
