@@ -19,8 +19,8 @@ Level = Literal["debug", "info", "warning", "error"]
 RING_LINES = 5000
 LINE_CHARS = 2000
 LIBRARIES = ("uvicorn.error", "asyncio")
-"""Loggers of libraries that have something to say. Python writes warnings of loggers without a handler to stderr
-as they are, across whatever is on the screen."""
+"""Loggers of libraries that have something to say: Python writes warnings of loggers without handlers bare
+to stderr, across whatever is on the screen."""
 
 
 class Line(msgspec.Struct, frozen=True):
