@@ -16,6 +16,7 @@ from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter, Monochrome
+from textual.theme import Theme
 
 from olla_tui.actions import DEFAULT_KEYS, PLACES
 from olla_tui.bridge import Bridge, LinkRate
@@ -24,15 +25,17 @@ from olla_tui.history.store import HistoryStore
 from olla_tui.messages import Noticed, StateChanged, TextSaved
 from olla_tui.palette import OllaCommands
 from olla_tui.panes.chat_desk import ChatDesk, random_id
+from olla_tui.plain_look import OnlyAscii, WithoutColor
 from olla_tui.screens.main import MainScreen
-from olla_tui.settings import TuiSettings
+from olla_tui.settings import TuiSettings, speaks_utf8
 from olla_tui.state.conversation import Conversation
 from olla_tui.state.graphs import ASCII, UNICODE
 from olla_tui.state.keymap import clashes, merge_keys
 from olla_tui.state.workstation import Workstation
 from olla_tui.term import resume_only_when_suspended
 from olla_tui.text import markdown
-from olla_tui.theme import WithoutColor, builtin_themes, default_variables, follow, user_themes
+from olla_tui.theme import ThemeFile, default_variables, follow
+from olla_tui.theme_shelf import DEFAULT_THEME, ThemeShelf
 from olla_tui.widgets.transcript import Transcript
 from server.services.protocols import Services
 
@@ -40,8 +43,8 @@ log = logging.getLogger("olla.screen")
 
 QuitChoice = Literal["quit", "keep"]
 
-DEFAULT_THEME = "olla-dark"
-NO_COLOR_THEME = "ansi-dark"
+THEMES_EVERY_S = 1.0
+"""Between two looks at the folder of the user's themes."""
 TWICE_S = 2.0
 """Two interrupts within this time ask whether to quit."""
 
@@ -91,6 +94,9 @@ class OllaApp(App[QuitChoice]):
             clock: Unix time in seconds.
         """
         self.settings = settings
+        self._shelf = ThemeShelf(
+            settings.themes_dir, settings.theme, settings.depth, without_color=settings.no_color
+        )
         teach_alt_digits()
         super().__init__()
         self.animation_level = "none"
@@ -108,6 +114,10 @@ class OllaApp(App[QuitChoice]):
         self.keys, self._key_problems = merge_keys(DEFAULT_KEYS, settings.keys)
         self._hang_up, self._watch = hang_up, watch
         self._without_color = WithoutColor()
+        self._only_ascii = (
+            [OnlyAscii(letters=not speaks_utf8(settings.terminal))] if settings.ascii_only else []
+        )
+        self._watching_themes: asyncio.Task[None] | None = None
         self._notes = tuple(notes)
         self._settled = settled
         self._interrupted_at = float("-inf")
@@ -136,27 +146,48 @@ class OllaApp(App[QuitChoice]):
         return self.theme_variables
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        filters = super().get_line_filters()
-        if not (self.settings.no_color and self.current_theme.ansi):
-            return filters
-        # Textual's own filter for NO_COLOR paints the terminal's default colours black on black.
-        return [*(known for known in filters if not isinstance(known, Monochrome)), self._without_color]
+        filters: Sequence[LineFilter] = super().get_line_filters()
+        if self._shelf.is_mono(self.theme):
+            # Textual's own filter for NO_COLOR paints the terminal's default colours black on black.
+            filters = [known for known in filters if not isinstance(known, Monochrome)]
+            filters = [*filters, self._without_color]
+        return [*filters, *self._only_ascii]
+
+    @property
+    def available_themes(self) -> dict[str, Theme]:
+        """The themes to choose from; without colours there is one."""
+        known = super().available_themes
+        only = self._shelf.wanted
+        return {only: known[only]} if self._shelf.without_color and self.theme == only else known
 
     def _register_themes(self) -> None:
-        self._theme_problems: list[str] = []
-        for theme in builtin_themes():
+        shelf = self._shelf
+        self._add_themes(shelf.first())
+        is_there = shelf.wanted in self.available_themes
+        if not is_there:
+            shelf.problems.append(f'there is no theme "{shelf.wanted}"; "{DEFAULT_THEME}" is used')
+        self.theme = shelf.wanted if is_there else DEFAULT_THEME
+
+    def _add_themes(self, themes: Sequence[ThemeFile]) -> None:
+        for theme in themes:
             self.register_theme(theme.to_textual())
-        if self.settings.themes_dir is not None:
-            loaded, failed = user_themes(self.settings.themes_dir)
-            for theme in loaded:
-                self.register_theme(theme.to_textual())
-                self._theme_problems += theme.warnings
-            self._theme_problems += [error.message for error in failed]
-        wanted = NO_COLOR_THEME if self.settings.no_color else self.settings.theme
-        if wanted not in self.available_themes:
-            self._theme_problems.append(f'there is no theme "{wanted}"; "{DEFAULT_THEME}" is used')
-            wanted = DEFAULT_THEME
-        self.theme = wanted
+
+    async def _watch_themes(self) -> None:
+        while True:
+            await asyncio.sleep(THEMES_EVERY_S)
+            self.take_changed_themes(await asyncio.to_thread(self._shelf.changed))
+
+    def take_changed_themes(self, themes: Sequence[ThemeFile]) -> None:
+        """Show the user's themes as they are now, and tell what is wrong with them."""
+        self._add_themes(themes)
+        if self.theme in {theme.name for theme in themes}:
+            self._watch_theme(self.theme)
+        self._tell_theme_problems()
+
+    def _tell_theme_problems(self) -> None:
+        for problem in self._shelf.problems:
+            self.notice(problem, "warning", "")
+        self._shelf.problems.clear()
 
     async def on_mount(self) -> None:
         changed = {key: value or "none" for key, value in self.keys.items() if value != DEFAULT_KEYS[key]}
@@ -169,7 +200,11 @@ class OllaApp(App[QuitChoice]):
 
     def _start(self) -> None:
         self._starting = asyncio.create_task(self._connect(), name="olla-start")
-        problems = [*self.settings.warnings, *self._theme_problems, *self._key_problems]
+        self._add_themes(self._shelf.rest())
+        if self.settings.themes_dir is not None:
+            self._watching_themes = asyncio.create_task(self._watch_themes(), name="olla-themes")
+        self._tell_theme_problems()
+        problems = [*self.settings.warnings, *self._key_problems]
         problems += [str(clash) for clash in clashes(self.keys, PLACES)]
         for problem in problems:
             self.notice(problem, "warning", "")
@@ -214,8 +249,9 @@ class OllaApp(App[QuitChoice]):
         self._settled()
 
     async def on_unmount(self) -> None:
-        if self._starting is not None:
-            self._starting.cancel()
+        for task in (self._starting, self._watching_themes):
+            if task is not None:
+                task.cancel()
         await self.bridge.close()
         await self.desk.close()
 
@@ -304,10 +340,11 @@ class OllaApp(App[QuitChoice]):
 
     def action_next_theme(self) -> None:
         """Switch to the next of olla's and the user's own themes."""
-        names = [name for name in sorted(self.available_themes) if not name.startswith("textual-")]
+        names = self._shelf.names()
         index = names.index(self.theme) if self.theme in names else -1
         self.theme = names[(index + 1) % len(names)]
-        self.notice(f"theme: {self.theme}", "information", "")
+        why = " (NO_COLOR is set)" if self._shelf.without_color else ""
+        self.notice(f"theme: {self.theme}{why}", "information", "")
 
     def action_toggle_mouse(self) -> None:
         """Give the mouse to the terminal, so that it selects text, or take it back."""

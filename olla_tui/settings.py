@@ -6,8 +6,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from server.settings import Settings
+
+Depth = Literal["truecolor", "256", "16"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class TuiSettings:
         low_bandwidth: fewer redraws and colours.
         ascii_only: the terminal shows no UTF-8.
         no_color: the user wants no colours.
+        depth: how many colours the terminal shows.
         keys: action id to key, list of keys, or "none".
         editor: command line of the user's editor.
         themes_dir: the user's own themes.
@@ -34,6 +38,7 @@ class TuiSettings:
     low_bandwidth: bool = False
     ascii_only: bool = False
     no_color: bool = False
+    depth: Depth = "truecolor"
     keys: Mapping[str, str | list[str]] = field(default_factory=dict)
     editor: str = "vi"
     themes_dir: Path | None = None
@@ -63,6 +68,7 @@ class TuiSettings:
             low_bandwidth=settings.low_bandwidth,
             ascii_only=not speaks_utf8(settings.terminal),
             no_color=bool(settings.terminal.get("NO_COLOR")),
+            depth=color_depth(settings.terminal),
             keys=keys,
             editor=settings.editor,
             themes_dir=settings.config_file.parent / "themes",
@@ -78,6 +84,16 @@ def cache_dir(terminal: Mapping[str, str]) -> Path:
     """The user's directory for what can be lost, by the XDG rules."""
     named = terminal.get("XDG_CACHE_HOME", "")
     return Path(named) if named else Path(terminal.get("HOME") or Path.home()) / ".cache"
+
+
+def color_depth(terminal: Mapping[str, str]) -> Depth:
+    """How many colours the terminal says that it has, by COLORTERM and the end of TERM; sixteen otherwise."""
+    if terminal.get("COLORTERM", "").strip().lower() in ("truecolor", "24bit"):
+        return "truecolor"
+    kind = terminal.get("TERM", "").strip().lower()
+    if kind.endswith("-direct"):
+        return "truecolor"
+    return "256" if kind.endswith("-256color") or kind.rpartition("-")[2] == "kitty" else "16"
 
 
 def speaks_utf8(terminal: Mapping[str, str]) -> bool:

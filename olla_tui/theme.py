@@ -2,30 +2,26 @@
 
 A file sets `[colors]` (Textual's own roles), `[text]`, `[chat]`, `[meter]` and `[syntax]` (ours; each key
 becomes the variable `olla-TABLE-KEY`, in `[text]` `olla-KEY`), and `[variables]` (any of Textual's own).
-A value is a colour or a reference such as "$primary" to one of `[colors]`.
+A value is a colour or a reference such as "$primary" to one of `[colors]`. With `extends = "NAME"` it needs
+to say only what differs from a theme that ships. `[sixteen.TABLE]` says what differs from `ansi-dark` or
+`ansi-light`, which stand in for a theme where the terminal has but sixteen colours.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
-from rich.segment import Segment
-from rich.style import Style
 from textual.color import Color, ColorParseError
-from textual.filter import LineFilter
 from textual.theme import Theme
 
 from server.errors import OllaError
 
 SCHEMA = 1
-MAX_FILE_BYTES = 64 * 1024
 
 COLORS = (
     "primary",
@@ -83,11 +79,12 @@ TABLES: dict[str, dict[str, str]] = {
 }
 """Our tables, their keys, and what a theme that leaves a key out gets."""
 
-_TOP_LEVEL = ("schema", "name", "dark", "ansi", "colors", "variables", *TABLES)
+TABLE_NAMES = ("colors", "variables", *TABLES)
+_TOP_LEVEL = ("schema", "name", "extends", "dark", "ansi", "mono", "sixteen", *TABLE_NAMES)
 
 
 class InvalidTheme(OllaError):
-    """A theme file that cannot be used; the message names the file and the key."""
+    """A theme file that cannot be used; the message names the file, the line and the key."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,11 @@ class ThemeFile:
     """A checked theme.
 
     Attributes:
+        ansi: its colours are the terminal's own sixteen.
+        mono: it is shown without any colour, by bold and reverse video alone.
         colors: every key of `COLORS`, as colours.
         variables: Textual's and our variables, as colours or as Textual wants them.
+        sixteen: tables of what differs from the theme that stands in where there are sixteen colours.
         warnings: sentences on what was left aside.
     """
 
@@ -105,7 +105,14 @@ class ThemeFile:
     ansi: bool
     colors: Mapping[str, str]
     variables: Mapping[str, str]
+    mono: bool = False
+    sixteen: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Colours and variables by their names."""
+        return {**self.colors, **self.variables}
 
     def to_textual(self) -> Theme:
         """The theme as Textual registers it."""
@@ -154,122 +161,141 @@ def follow(value: str, variables: Mapping[str, str]) -> str:
     return value
 
 
-def parse_theme(text: str, origin: str) -> ThemeFile:
+def parse_theme(text: str, origin: str, bases: Mapping[str, str] | None = None) -> ThemeFile:
     """A theme from the text of its file.
 
     Args:
         origin: name of the file, for messages.
-
+        bases: texts of the files that it may extend, by the names of their themes.
     Raises: InvalidTheme.
     """
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidTheme(f"{origin} is no valid TOML: {error}") from None
-    warnings = _unknown(data, _TOP_LEVEL, origin, "")
+    source = _Source(text, origin)
+    data = source.data
+    warnings = _unknown(data, _TOP_LEVEL, source, "")
     if data.get("schema") != SCHEMA:
-        raise InvalidTheme(f"{origin}: schema must be {SCHEMA}", hint="It may be for a newer olla.")
+        hint = "It may be for a newer olla."
+        raise InvalidTheme(f"{source.at('schema')}schema must be {SCHEMA}", hint=hint)
     name = data.get("name")
     if not isinstance(name, str) or not name:
-        raise InvalidTheme(f"{origin}: name is missing", hint='Write name = "my-theme".')
-    ansi = _flag(data, "ansi", False, origin)
-    written = _table(data, "colors", origin)
-    warnings += _unknown(written, (*COLORS, *OPTIONAL_COLORS), origin, "colors.")
+        raise InvalidTheme(f"{source.at('name')}name is missing", hint='Write name = "my-theme".')
+    whole = extended(source, bases or {})
+    sixteen = data.get("sixteen", {})
+    if not isinstance(sixteen, dict):
+        raise InvalidTheme(f"{source.at('sixteen')}[sixteen] must be a table")
+    warnings += _unknown(sixteen, TABLE_NAMES, source, "sixteen.")
+    colors, variables, more = read_tables(whole, source)
+    return ThemeFile(
+        name=name,
+        dark=_flag(whole, "dark", True, source),
+        ansi=_flag(whole, "ansi", False, source),
+        mono=_flag(whole, "mono", False, source),
+        colors=colors,
+        variables=variables,
+        sixteen=sixteen,
+        warnings=(*warnings, *more),
+    )
+
+
+class _Source:
+    """The data of a file, and where in it they stand."""
+
+    def __init__(self, text: str, origin: str) -> None:
+        self._lines = text.splitlines()
+        self.origin = origin
+        try:
+            self.data: dict[str, Any] = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise InvalidTheme(f"{origin} is no valid TOML: {error}") from None
+
+    def at(self, key: str, table: str = "") -> str:
+        """The beginning of a message: file, and the line of a key where it stands in the file."""
+        number = self._line_of(key, table)
+        return f"{self.origin}:{number}: " if number else f"{self.origin}: "
+
+    def _line_of(self, key: str, table: str) -> int:
+        current = ""
+        for number, line in enumerate(self._lines, start=1):
+            heading = re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line)
+            current = heading.group(1) if heading else current
+            written = re.match(r"\s*[\"']?([\w-]+)[\"']?\s*=", line)
+            if current == table and written and written.group(1) == key:
+                return number
+            if not table and heading and current == key:
+                return number
+        return 0
+
+
+def extended(source: _Source, bases: Mapping[str, str]) -> dict[str, Any]:
+    """The data of a file on top of those that it extends. Raises: InvalidTheme."""
+    base_name = source.data.get("extends")
+    if base_name is None:
+        return source.data
+    place = source.at("extends")
+    if not isinstance(base_name, str) or base_name not in bases:
+        near = _near(str(base_name), bases)
+        raise InvalidTheme(f'{place}extends "{base_name}", which is no theme that ships with olla{near}')
+    base = _Source(bases[base_name], f"{base_name}.toml")
+    if "extends" in base.data:
+        raise InvalidTheme(f'{place}extends "{base_name}", which extends another theme itself')
+    return laid_over(base.data, source.data, source)
+
+
+def laid_over(base: Mapping[str, Any], data: Mapping[str, Any], source: _Source) -> dict[str, Any]:
+    """One file's data over another's, key by key in every table."""
+    whole = {**base, **data}
+    for table in TABLE_NAMES:
+        whole[table] = {**_table(base, table, source), **_table(data, table, source)}
+    return whole
+
+
+def read_tables(data: Mapping[str, Any], source: _Source) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Colours, variables and warnings of all tables. Raises: InvalidTheme."""
+    written = _table(data, "colors", source)
+    warnings = _unknown(written, (*COLORS, *OPTIONAL_COLORS), source, "colors.")
     for key in COLORS:
         if key not in written:
-            raise InvalidTheme(f"{origin}: colors.{key} is missing")
+            raise InvalidTheme(f"{source.at('colors')}colors.{key} is missing")
     known = {key: value for key, value in written.items() if key in (*COLORS, *OPTIONAL_COLORS)}
-    colors = {key: _color(value, {}, f"{origin}: colors.{key}") for key, value in known.items()}
+    colors = {key: _color(value, {}, source, "colors", key) for key, value in known.items()}
     variables: dict[str, str] = {}
     for table, defaults in TABLES.items():
-        values = _table(data, table, origin)
-        warnings += _unknown(values, defaults, origin, f"{table}.")
+        values = _table(data, table, source)
+        warnings += _unknown(values, defaults, source, f"{table}.")
         for key, default in defaults.items():
-            place = f"{origin}: {table}.{key}"
-            variables[variable_name(table, key)] = _color(values.get(key, default), colors, place)
-    for key, value in _table(data, "variables", origin).items():
-        variables[key] = _variable(value, colors, f"{origin}: variables.{key}")
-    dark = _flag(data, "dark", True, origin)
-    return ThemeFile(name, dark, ansi, colors, variables, tuple(warnings))
+            value = values.get(key, default)
+            variables[variable_name(table, key)] = _color(value, colors, source, table, key)
+    for key, value in _table(data, "variables", source).items():
+        variables[key] = _variable(value, colors, source, key)
+    return colors, variables, warnings
 
 
-def builtin_themes() -> list[ThemeFile]:
-    """The themes that ship with olla, by name."""
-    files = [entry for entry in resources.files("themes").iterdir() if entry.name.endswith(".toml")]
-    parsed = [parse_theme(entry.read_text(encoding="utf-8"), entry.name) for entry in files]
-    return sorted(parsed, key=lambda theme: theme.name)
+def stand_in(theme: ThemeFile, text: str) -> ThemeFile:
+    """What is shown of a theme where there are sixteen colours.
+
+    Args:
+        text: the file of the theme that stands in for it.
+    """
+    source = _Source(text, f"{theme.name}, in sixteen colours")
+    colors, variables, _ = read_tables(laid_over(source.data, theme.sixteen, source), source)
+    return ThemeFile(theme.name, theme.dark, True, colors, variables, theme.mono)
 
 
-def user_themes(directory: Path) -> tuple[list[ThemeFile], list[InvalidTheme]]:
-    """The themes in a directory, and what is wrong with those that cannot be used."""
-    loaded: list[ThemeFile] = []
-    failed: list[InvalidTheme] = []
-    if not directory.is_dir():
-        return loaded, failed
-    for path in sorted(directory.glob("*.toml")):
-        try:
-            loaded.append(load_theme(path))
-        except InvalidTheme as error:
-            failed.append(error)
-    return loaded, failed
-
-
-def load_theme(path: Path) -> ThemeFile:
-    """The theme in a file. Raises: InvalidTheme."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise InvalidTheme(f"{path} is larger than a theme can be ({MAX_FILE_BYTES // 1024} kB)")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidTheme(f"{path} cannot be read: {error}") from None
-    return parse_theme(text, str(path))
-
-
-class WithoutColor(LineFilter):
-    """Takes every colour away for NO_COLOR; a background that stood out becomes reverse video."""
-
-    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The segments in the terminal's own two colours."""
-        return [Segment(text, style and without_color(style), control) for text, style, control in segments]
-
-
-@lru_cache(1024)
-def without_color(style: Style) -> Style:
-    """The style in the terminal's own two colours; bold and the like stay."""
-    stands_out = style.bgcolor is not None and not style.bgcolor.is_default
-    return style + Style(color="default", bgcolor="default", reverse=bool(style.reverse) != stands_out)
-
-
-def contrast_ratio(first: str, second: str) -> float:
-    """Contrast of two colours by WCAG 2.2, 1 to 21."""
-    light, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def _luminance(text: str) -> float:
-    """Relative luminance as WCAG 2.2 defines it."""
-    channels = []
-    for value in Color.parse(text).rgb:
-        share = value / 255
-        channels.append(share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4)
-    return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
-
-
-def _table(data: Mapping[str, Any], name: str, origin: str) -> dict[str, Any]:
+def _table(data: Mapping[str, Any], name: str, source: _Source) -> dict[str, Any]:
     value = data.get(name, {})
     if not isinstance(value, dict):
-        raise InvalidTheme(f"{origin}: [{name}] must be a table")
+        raise InvalidTheme(f"{source.at(name)}[{name}] must be a table")
     return value
 
 
-def _flag(data: Mapping[str, Any], name: str, default: bool, origin: str) -> bool:
+def _flag(data: Mapping[str, Any], name: str, default: bool, source: _Source) -> bool:
     value = data.get(name, default)
     if not isinstance(value, bool):
-        raise InvalidTheme(f"{origin}: {name} must be true or false")
+        raise InvalidTheme(f"{source.at(name)}{name} must be true or false")
     return value
 
 
-def _color(value: object, colors: Mapping[str, str], place: str) -> str:
+def _color(value: object, colors: Mapping[str, str], source: _Source, table: str, key: str) -> str:
+    place = f"{source.at(key, table)}{table}.{key}"
     if not isinstance(value, str):
         raise InvalidTheme(f"{place} must be a colour in quotes")
     if value.startswith("$"):
@@ -283,17 +309,23 @@ def _color(value: object, colors: Mapping[str, str], place: str) -> str:
     return value
 
 
-def _variable(value: object, colors: Mapping[str, str], place: str) -> str:
+def _variable(value: object, colors: Mapping[str, str], source: _Source, key: str) -> str:
     """A variable of Textual's: colour references are filled in, everything else stays as it is written."""
     if not isinstance(value, str):
-        raise InvalidTheme(f"{place} must be a text in quotes")
+        raise InvalidTheme(f"{source.at(key, 'variables')}variables.{key} must be a text in quotes")
     reference, separator, rest = value.partition(" ")
-    return _color(reference, colors, place) + separator + rest if reference.startswith("$") else value
+    if not reference.startswith("$"):
+        return value
+    return _color(reference, colors, source, "variables", key) + separator + rest
 
 
-def _unknown(found: Mapping[str, object], known: Iterable[str], origin: str, prefix: str) -> list[str]:
-    listed = list(known)
-    return [f"{origin}: {prefix}{key} is not known{_near(key, listed)}" for key in found if key not in listed]
+def _unknown(found: Mapping[str, object], known: Iterable[str], source: _Source, prefix: str) -> list[str]:
+    listed, table = list(known), prefix.removesuffix(".")
+    return [
+        f"{source.at(key, table)}{prefix}{key} is not known{_near(key, listed)}"
+        for key in found
+        if key not in listed
+    ]
 
 
 def _near(key: str, known: Iterable[str]) -> str:

@@ -46,6 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 config = typer.Typer(cls=OllaGroup, help="Show settings", rich_markup_mode=None)
+theme = typer.Typer(cls=OllaGroup, help="Check and make themes", rich_markup_mode=None)
 
 
 def command(
@@ -320,6 +321,34 @@ def config_show() -> None:
     from olla_tui.cli.config import show_settings
 
     show_settings()
+
+
+app.add_typer(theme, name="theme")
+
+
+@command(Usage("check FILE", 1, 1, ()), "Check whether a theme can be read", group=theme)
+def theme_check(file: str) -> None:
+    """Check a theme's contrast; exit code 1 when something cannot be read."""
+    from olla_tui.cli.themes import check_theme
+
+    if not check_theme(file):
+        raise typer.Exit(1)
+
+
+@command(Usage("new NAME", 1, 1, ()), "Write a new theme to begin with", group=theme)
+def theme_new(name: str) -> None:
+    """Begin a theme."""
+    from olla_tui.cli.themes import make_theme
+
+    make_theme(name)
+
+
+@command(Usage("list", 0, 0, ()), "List themes", group=theme)
+def theme_list() -> None:
+    """List the themes there are."""
+    from olla_tui.cli.themes import list_themes
+
+    list_themes()
 
 
 @command(Usage("help [command]", 0, None, ()), "Help about any command")

@@ -167,15 +167,16 @@ def make_app(connection: Connection, guard: TerminalGuard, *, restarted: bool = 
     settings = connection.settings
     from textual import constants
 
-    if settings.low_bandwidth:
-        # Before the application is made, which reads it; 256 colours take half the bytes of true colour.
-        setattr(constants, "COLOR_SYSTEM", "256")  # noqa: B010 (declared final for type checkers)
-
-    from olla_tui.app import OllaApp
-    from olla_tui.history.store import HistoryStore
     from olla_tui.settings import TuiSettings
 
     own = TuiSettings.from_settings(settings)
+    # Before the application is made, which reads it; 256 colours take half the bytes of true colour.
+    depth = "256" if settings.low_bandwidth and own.depth == "truecolor" else own.depth
+    setattr(constants, "COLOR_SYSTEM", "standard" if depth == "16" else depth)  # noqa: B010 (declared final)
+
+    from olla_tui.app import OllaApp
+    from olla_tui.history.store import HistoryStore
+
     notes = [connection.note] if connection.note else []
     if restarted:
         notes.append("the screen failed and was started again; the log has the details")

@@ -152,6 +152,35 @@ async def test_an_unknown_theme_is_told_and_the_default_used():
         assert any("olla-drak" in notification.message for notification in app._notifications)
 
 
+async def test_a_theme_that_the_user_changes_is_shown_and_one_with_a_fault_is_not(tmp_path):
+    path = tmp_path / "mine.toml"
+    text = 'schema = 1\nname = "mine"\nextends = "olla-dark"\n[colors]\npanel = "#333333"\n'
+    path.write_text(text)
+    app = workstation(settings=TestSettings(theme="mine", themes_dir=tmp_path))
+    async with driven(app, (80, 24)) as pilot:
+        assert app._watching_themes is not None
+        app._watching_themes.cancel()  # the test looks in its place
+        header = app.main.query_one("#header")
+        assert header.styles.background.hex == "#333333"
+        for panel, shown in (("#444444", "#444444"), ("bluish", "#444444"), ("#222222", "#222222")):
+            path.write_text(text.replace("#333333", panel) + f"# {panel}\n")
+            app.take_changed_themes(app._shelf.changed())
+            await settled(pilot)
+            assert header.styles.background.hex == shown
+        messages = [notification.message for notification in app._notifications]
+        assert any('mine.toml:5: colors.panel is no colour: "bluish"' in message for message in messages)
+
+
+async def test_without_utf8_nothing_but_ascii_is_drawn():
+    terminal = {"LANG": "de_DE.ISO-8859-1"}
+    app = workstation(busy_script(), settings=TestSettings(ascii_only=True, terminal=terminal))
+    async with driven(app, (120, 40)) as pilot:
+        for keys in (("alt+2", "i"), ("alt+4",), ("f1",), ("escape", "ctrl+p"), ("escape", "ctrl+q")):
+            await pilot.press(*keys)
+            await settled(pilot)
+            assert screen_text(app).isascii(), keys
+
+
 async def test_no_color_means_none(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     app = workstation(busy_script(), settings=TestSettings(no_color=True))

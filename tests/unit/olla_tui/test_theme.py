@@ -1,21 +1,15 @@
 import pytest
-from rich.segment import Segment
-from rich.style import Style
-from textual.color import Color
 
 from olla_tui.theme import (
     TABLES,
     InvalidTheme,
-    WithoutColor,
-    builtin_themes,
-    contrast_ratio,
     default_variables,
     follow,
     parse_theme,
-    user_themes,
+    stand_in,
     variable_name,
-    without_color,
 )
+from olla_tui.theme_files import BASES, BUILTIN, builtin_text, builtin_themes
 from olla_tui.widgets.roles import CURSOR, ROLES, RoleStyles
 
 THEMES = {theme.name: theme for theme in builtin_themes()}
@@ -36,13 +30,9 @@ surface = "#191c27"
 panel = "#262b3b"
 """
 
-BACKGROUNDS = {"background", "surface", "panel", "boost"}
-NO_TEXT = {"olla-faint", "olla-tab-text", "olla-cursor", "olla-cursor-dim", "olla-chat-code-background"}
-"""Variables of ours that are lines and backgrounds, or text on a background of its own."""
-
 
 def test_the_themes_that_ship():
-    assert {"olla-dark", "olla-light", "high-contrast"} <= set(THEMES)
+    assert set(THEMES) == set(BUILTIN) and len(BUILTIN) == 8
     assert THEMES["olla-dark"].dark and not THEMES["olla-light"].dark
 
 
@@ -56,36 +46,16 @@ def test_a_theme_that_ships_is_complete_and_without_warnings(name):
 
 
 @pytest.mark.parametrize("name", sorted(THEMES))
-def test_text_can_be_read(name):
-    theme = THEMES[name]
-    texts = {key: value for key, value in theme.colors.items() if key not in BACKGROUNDS}
-    texts |= {
-        key: value for key, value in theme.variables.items() if key.startswith("olla-") and key not in NO_TEXT
-    }
-    for key, color in texts.items():
-        for background in ("background", "surface"):
-            assert contrast_ratio(color, theme.colors[background]) >= 4.5, (key, background)
-    assert contrast_ratio(theme.colors["foreground"], theme.colors["panel"]) >= 4.5
-    assert contrast_ratio(theme.colors["foreground"], theme.variables["olla-cursor"]) >= 4.5
-    assert contrast_ratio(theme.variables["olla-muted"], theme.variables["olla-cursor"]) >= 4.5
-    assert contrast_ratio(theme.variables["olla-muted"], theme.colors["panel"]) >= 4.5
-    assert contrast_ratio(theme.variables["olla-tab-text"], theme.variables["olla-tab"]) >= 4.5
-
-
-@pytest.mark.parametrize("name", sorted(THEMES))
 def test_every_role_finds_its_colour(name):
     theme = THEMES[name]
     variables = {**theme.to_textual().to_color_system().generate(), **theme.variables}
     styles = RoleStyles(variables)
     for role, look in ROLES.items():
         assert (styles[role].color is not None) == bool(look.foreground), role
-        assert (styles[role].bgcolor is not None) == bool(look.background), role
-    assert styles.cursor.bgcolor is not None and CURSOR.background
-
-
-def test_contrast_by_the_standard():
-    assert contrast_ratio("#000000", "#ffffff") == pytest.approx(21)
-    assert contrast_ratio("#777777", "#777777") == 1
+        # An ANSI theme leaves the ground of most things to the terminal.
+        has_ground = bool(look.background) and not (theme.ansi and look.background == "panel")
+        assert (styles[role].bgcolor is not None) == has_ground, role
+    assert (styles.cursor.bgcolor is not None or styles.cursor.reverse) and CURSOR.background
 
 
 def test_a_short_theme_gets_the_rest_from_its_own_colours():
@@ -104,13 +74,13 @@ def test_references_are_filled_in_and_keep_what_follows():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("schema = 1", "schema = 2"), "mine.toml: schema must be 1"),
+        (("schema = 1", "schema = 2"), "mine.toml:2: schema must be 1"),
         (('name = "mine"', ""), "mine.toml: name is missing"),
-        (('primary = "#7aa2f7"', ""), "mine.toml: colors.primary is missing"),
-        (("#7aa2f7", "bluish"), 'mine.toml: colors.primary is no colour: "bluish"'),
-        (('"#7aa2f7"', "7"), "mine.toml: colors.primary must be a colour in quotes"),
-        (("schema = 1", "schema = 1\ndark = 1"), "mine.toml: dark must be true or false"),
-        (("schema = 1", "schema = 1\nchat = 1"), r"mine.toml: \[chat\] must be a table"),
+        (('primary = "#7aa2f7"', ""), "mine.toml:4: colors.primary is missing"),
+        (("#7aa2f7", "bluish"), 'mine.toml:5: colors.primary is no colour: "bluish"'),
+        (('"#7aa2f7"', "7"), "mine.toml:5: colors.primary must be a colour in quotes"),
+        (("schema = 1", "schema = 1\ndark = 1"), "mine.toml:3: dark must be true or false"),
+        (("schema = 1", "schema = 1\nchat = 1"), r"mine.toml:3: \[chat\] must be a table"),
         (("schema = 1", "schema ="), "mine.toml is no valid TOML"),
     ],
 )
@@ -122,8 +92,8 @@ def test_a_bad_theme_names_file_and_key(change, message):
 def test_unknown_keys_are_warnings_with_the_nearest():
     theme = parse_theme(MINIMAL + '[meter]\nlwo = "$error"\n[chats]\n', "mine.toml")
     assert theme.warnings == (
-        'mine.toml: chats is not known; did you mean "chat"?',
-        'mine.toml: meter.lwo is not known; did you mean "low"?',
+        'mine.toml:17: chats is not known; did you mean "chat"?',
+        'mine.toml:16: meter.lwo is not known; did you mean "low"?',
     )
 
 
@@ -132,14 +102,33 @@ def test_a_reference_to_nothing_names_the_nearest():
         parse_theme(MINIMAL + '[chat]\nuser = "$secondry"\n', "mine.toml")
 
 
-def test_the_users_themes_load_around_those_that_fail(tmp_path):
-    (tmp_path / "a.toml").write_text(MINIMAL)
-    (tmp_path / "b.toml").write_text("schema = 7")
-    (tmp_path / "c.toml").write_text("#" * 100_000)
-    loaded, failed = user_themes(tmp_path)
-    assert [theme.name for theme in loaded] == ["mine"]
-    assert "b.toml" in failed[0].message and "larger" in failed[1].message
-    assert user_themes(tmp_path / "none") == ([], [])
+def test_a_theme_that_extends_another_says_only_what_differs():
+    text = 'schema = 1\nname = "mine"\nextends = "olla-light"\n[colors]\naccent = "#123456"\n'
+    theme, base = parse_theme(text, "mine.toml", BASES), THEMES["olla-light"]
+    assert theme.dark == base.dark and theme.colors["primary"] == base.colors["primary"]
+    assert theme.colors["accent"] == theme.variables["olla-key"] == "#123456"
+    assert theme.variables["olla-muted"] == base.variables["olla-muted"]
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("olla-drak", 'mine.toml:3: extends "olla-drak", which is no theme .*"olla-dark"'),
+        ("mine", 'mine.toml:3: extends "mine", which is no theme'),
+        ("mono", 'mine.toml:3: extends "mono", which extends another theme itself'),
+    ],
+)
+def test_a_theme_extends_one_that_stands_alone(base, message):
+    with pytest.raises(InvalidTheme, match=message):
+        parse_theme(f'schema = 1\nname = "mine"\nextends = "{base}"\n', "mine.toml", BASES)
+
+
+def test_where_there_are_sixteen_colours_a_theme_may_say_what_differs():
+    text = MINIMAL + '[sixteen.colors]\nerror = "ansi_magenta"\n'
+    shown = stand_in(parse_theme(text, "mine.toml"), builtin_text("ansi-dark"))
+    assert shown.name == "mine" and shown.ansi
+    assert shown.colors["error"] == shown.variables["olla-meter-high"] == "ansi_magenta"
+    assert shown.colors["primary"] == THEMES["ansi-dark"].colors["primary"]
 
 
 def test_references_are_followed_to_their_end():
@@ -148,17 +137,6 @@ def test_references_are_followed_to_their_end():
     assert follow("blue 30%", variables) == "blue 30%"
     assert follow("$x", variables) in ("$x", "$y"), "a circle ends somewhere"
     assert follow("$none", variables) == "$none"
-
-
-def test_without_colour_what_stood_out_is_reversed():
-    assert without_color(Style(color="red", bold=True)) == Style(
-        color="default", bgcolor="default", bold=True, reverse=False
-    )
-    assert without_color(Style(color="black", bgcolor="blue")).reverse
-    assert not without_color(Style(color="red", bgcolor="default")).reverse
-    assert without_color(Style(reverse=True)).reverse
-    (segment,) = WithoutColor().apply([Segment("x", Style(color="red"))], Color(0, 0, 0))
-    assert segment.style is not None and segment.style.color is not None and segment.style.color.is_default
 
 
 def test_themes_that_know_nothing_of_us_get_all_variables():

@@ -1,6 +1,6 @@
 import pytest
 
-from olla_tui.settings import TuiSettings, read_keys, speaks_utf8
+from olla_tui.settings import TuiSettings, color_depth, read_keys, speaks_utf8
 from server.settings import Settings
 
 
@@ -39,6 +39,23 @@ def test_a_slow_link_is_asked_less_of():
 )
 def test_the_locale_tells_whether_glyphs_can_be_shown(terminal, utf8):
     assert speaks_utf8(terminal) is utf8
+
+
+@pytest.mark.parametrize(
+    ("terminal", "depth"),
+    [
+        ({"COLORTERM": "truecolor", "TERM": "xterm"}, "truecolor"),
+        ({"COLORTERM": " 24bit "}, "truecolor"),
+        ({"TERM": "xterm-direct"}, "truecolor"),
+        ({"TERM": "tmux-256color"}, "256"),
+        ({"TERM": "xterm-kitty"}, "256"),
+        ({"TERM": "xterm-16color"}, "16"),
+        ({"TERM": "linux"}, "16"),
+        ({}, "16"),
+    ],
+)
+def test_the_terminal_says_how_many_colours_it_has(terminal, depth):
+    assert color_depth(terminal) == depth
 
 
 def test_bad_keys_are_told_and_the_good_ones_kept(tmp_path):
