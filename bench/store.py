@@ -83,6 +83,8 @@ def main() -> None:
         fill(root, given.models)
         url = f"http://127.0.0.1:{free_port()}"
         environ = {**os.environ, "HOME": folder, "OLLAMA_MODELS": str(root), "OLLAMA_HOST": url}
+        # Compiled modules are kept, as an installation has them.
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)
         command = [sys.executable, "-P", "-m", "olla_tui"]
         with subprocess.Popen([*command, "serve"], env=environ, stderr=subprocess.DEVNULL) as server:
             try:

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from server.errors import OllaError
 from server.settings import Settings
 
@@ -68,8 +66,8 @@ def bind(settings: Settings) -> socket.socket:
 
 def settings_of(sock: socket.socket, settings: Settings) -> Settings:
     """The settings with the port that the socket has: port 0 lets the system choose one."""
-    address = msgspec.structs.replace(settings.address, port=sock.getsockname()[1])
-    return msgspec.structs.replace(settings, address=address)
+    address = settings.address._replace(port=sock.getsockname()[1])
+    return settings._replace(address=address)
 
 
 def _server(services: ServerServices, settings: Settings) -> uvicorn.Server:

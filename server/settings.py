@@ -2,19 +2,19 @@
 
 Each value comes from the first that has it: command line, environment, file, default. `OLLAMA_*` variables
 mean what they mean to Ollama, parsed by its rules (a value is trimmed and loses quotes at both ends).
+
+Light to import, as every command does it: named tuples, no structs.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
-
-import msgspec
 
 from server.errors import OllaError
 from server.types.durations import parse_go_duration
@@ -31,7 +31,7 @@ class SettingsError(OllaError):
     """A setting on the command line or in the file that cannot be meant."""
 
 
-class Setting(msgspec.Struct, frozen=True):
+class Setting(NamedTuple):
     """How one field of `Settings` is read.
 
     Attributes:
@@ -47,7 +47,7 @@ class Setting(msgspec.Struct, frozen=True):
     help: str
 
 
-class Address(msgspec.Struct, frozen=True):
+class Address(NamedTuple):
     """Where the server listens, or where clients find it. `host` is "" for all interfaces."""
 
     scheme: str = "http"
@@ -61,7 +61,7 @@ class Address(msgspec.Struct, frozen=True):
         return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{self.path.rstrip('/')}"
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(NamedTuple):
     """All settings of the server and of its clients, read once and passed on.
 
     Attributes:
@@ -78,8 +78,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         sources: where each value comes from.
     """
 
-    address: Address = Address()
     models_dir: Path
+    olla_dir: Path
+    config_file: Path
+    address: Address = Address()
     keep_alive_s: float = 300.0
     load_timeout_s: float = 300.0
     max_loaded_models: int = 0
@@ -98,15 +100,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     debug: int = 0
     go_template: bool | None = None
     editor: str = "vi"
-    olla_dir: Path
     cache_dir: Path | None = None
     theme: str = "olla-dark"
     mouse: bool = True
     low_bandwidth: bool = False
-    config_file: Path
-    terminal: dict[str, str] = {}
+    terminal: Mapping[str, str] = MappingProxyType({})
     warnings: tuple[str, ...] = ()
-    sources: dict[str, Source] = {}
+    sources: Mapping[str, Source] = MappingProxyType({})
 
     @property
     def host(self) -> str:
@@ -394,5 +394,7 @@ def _table_values(path: Path, table: str, entries: object, names: tuple[str, ...
 
 
 def _nearest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    import difflib
+
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known are: {', '.join(known)}."

@@ -32,10 +32,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, cell_width: i
     """
     cells = [[_wrap(cell, cell_width) for cell in row] for row in rows]
     n_columns = max([len(header), *map(len, rows)], default=0)
-    widths = [0] * n_columns
-    for row in [[[name] for name in header], *cells]:
+    widths = [text_width(name) for name in header] + [0] * (n_columns - len(header))
+    for row in cells:
         for column, lines in enumerate(row):
-            widths[column] = max(widths[column], *map(text_width, lines))
+            for line in lines:
+                widths[column] = max(widths[column], text_width(line))
     out = []
     if header:
         out.append(
@@ -45,15 +46,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, cell_width: i
         padded = row + [[""]] * (n_columns - len(row))
         for index in range(max(map(len, padded), default=0)):
             texts = [lines[index] if index < len(lines) else "" for lines in padded]
-            out.append(
-                "".join(_pad(text, width) + PADDING for text, width in zip(texts, widths, strict=True))
-            )
-            out.append("\n")
+            out.append(PADDING.join(map(_pad, texts, widths)))
+            out.append(f"{PADDING}\n" if texts else "\n")
     return "".join(out)
 
 
 def _pad(text: str, width: int) -> str:
-    return text + " " * (width - text_width(text))
+    return text.ljust(width + len(text) - text_width(text))
 
 
 def _wrap(text: str, width: int) -> list[str]:

@@ -5,7 +5,6 @@ The class follows from the status and the route, never from the text. The text i
 
 from __future__ import annotations
 
-import http
 import json
 
 from server.errors import (
@@ -100,6 +99,8 @@ def _not_found(message: str, path: str, model: str) -> OllaError:
 
 def status_text(status: int) -> str:
     """Status with its reason, such as "400 Bad Request"."""
+    import http  # late, for it takes longer to import than most commands wait
+
     try:
         return f"{status} {http.HTTPStatus(status).phrase}"
     except ValueError:

@@ -1,17 +1,16 @@
 """A blocking client for short commands, on the standard library alone.
 
-`olla list` is over in a tenth of a second; the asynchronous client's imports alone would double that. It
-knows requests and JSON, no shapes; everything longer than one reply goes through `olla_tui.client.remote`.
+`olla list` is over in less than a tenth of a second; the asynchronous client's imports alone would double
+that. It knows requests and JSON, no shapes; everything else goes through `olla_tui.client.remote`.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
-from email.message import Message
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from olla_tui.client.exchange import BadReply, RawReply, exchange
 from olla_tui.client.failures import refusal, unreachable
 from server.wire.headers import HINT_HEADER
 
@@ -20,10 +19,10 @@ TIMEOUT_S = 60.0
 
 
 class PlainReply(NamedTuple):
-    """A JSON value, None for an empty reply, and the headers that came with it."""
+    """A JSON value, None for an empty reply, and the headers that came with it, by name in lower case."""
 
     value: Any
-    headers: Message
+    headers: dict[str, str]
 
 
 class PlainClient:
@@ -49,26 +48,20 @@ class PlainClient:
         self, method: str, path: str, body: dict[str, Any] | None = None, *, streaming: bool = False
     ) -> PlainReply:
         """As `call`, with the headers of the reply."""
-        status, text, headers = self._exchange(method, path, body)
-        if status >= 400:
+        reply = self._exchange(method, path, body)
+        text = reply.body.decode("utf-8", "replace")
+        if reply.status >= 400:
             model = str((body or {}).get("model", ""))
-            hint = headers.get(HINT_HEADER)
-            raise refusal(status, text, hint, path=path, model=model, streaming=streaming)
-        return PlainReply(_parse(text), headers)
+            hint = reply.headers.get(HINT_HEADER)
+            raise refusal(reply.status, text, hint, path=path, model=model, streaming=streaming)
+        return PlainReply(_parse(text), reply.headers)
 
-    def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, str, Message]:
-        url = urlsplit(self.base_url)
-        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-        connection = kind(url.hostname or "", url.port, timeout=self._timeout_s)
+    def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> RawReply:
         payload = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         try:
-            connection.request(method, url.path + path, payload, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            return response.status, response.read().decode("utf-8", "replace"), response.headers
-        except (OSError, http.client.HTTPException) as error:
+            return exchange(method, urlsplit(self.base_url + path), payload, self._timeout_s)
+        except (OSError, ValueError, BadReply) as error:
             raise unreachable(self.base_url, str(error) or type(error).__name__) from error
-        finally:
-            connection.close()
 
 
 def _parse(text: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -108,20 +109,21 @@ def details_body(details: ModelDetails, *, lengths: bool = False) -> DetailsBody
 
 def tags_reply(models: tuple[ModelSummary, ...]) -> dict[str, list[TagBody]]:
     """Reply of `/api/tags`, in the order given."""
-    return {
-        "models": [
-            TagBody(
-                name=model.name,
-                model=model.name,
-                modified_at=local_text(model.modified_at),
-                size=model.size_bytes,
-                digest=model.digest,
-                details=details_body(model.details, lengths=True),
-                capabilities=model.capabilities,
-            )
-            for model in models
-        ]
-    }
+    return {"models": [_tag_body(model) for model in models]}
+
+
+@lru_cache(maxsize=2048)
+def _tag_body(model: ModelSummary) -> TagBody:
+    """Kept, because some clients ask for the list each second, and few of its lines change."""
+    return TagBody(
+        name=model.name,
+        model=model.name,
+        modified_at=local_text(model.modified_at),
+        size=model.size_bytes,
+        digest=model.digest,
+        details=details_body(model.details, lengths=True),
+        capabilities=model.capabilities,
+    )
 
 
 def ps_reply(models: tuple[RunningModel, ...], now_s: float) -> dict[str, list[RunningBody]]:

@@ -133,7 +133,7 @@ def test_command_lines_without_flags_need_no_parser() -> None:
             )
             code, modules, _ = json.loads(done.stderr)
             assert code == 0
-            assert "typer" not in modules
+            assert not {"typer", "msgspec", "email"} & set(modules)
             parsed = subprocess.run(
                 [sys.executable, "-P", "-c", PARSED, *words],
                 env={**os.environ, "OLLAMA_HOST": server.url},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from server.services.load_plan import MAX_HOST_CACHE_BYTES, LoadPlanner
@@ -67,8 +66,7 @@ async def test_settings_bound_and_switch_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("embedding", [True, False])
 async def test_nothing_is_written_for_embeddings_or_without_a_folder(tmp_path: Path, embedding: bool) -> None:
-    settings = msgspec.structs.replace(
-        Settings.load(environ={"HOME": str(tmp_path)}), cache_dir=tmp_path if embedding else None
-    )
+    plain = Settings.load(environ={"HOME": str(tmp_path)})
+    settings = plain._replace(cache_dir=tmp_path if embedding else None)
     cache = await planned(tmp_path, settings=settings, embedding=embedding)
     assert (cache.disk_bytes, cache.disk_folder) == (0, "")
