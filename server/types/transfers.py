@@ -83,7 +83,8 @@ class PartialDownload(msgspec.Struct, frozen=True, kw_only=True):
         total_bytes: 0 when not known.
         size_bytes: what it takes on the disk.
         modified_at: Unix time of the last byte, seconds.
-        is_in_use: somebody fetches it now.
+        is_in_use: somebody fetches it now; what an Ollama does cannot be told.
+        program: who began it; what an Ollama has left is taken over by a pull, and never removed by hand.
     """
 
     digest: str
@@ -93,3 +94,4 @@ class PartialDownload(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int = 0
     modified_at: float = 0.0
     is_in_use: bool = False
+    program: Literal["olla", "Ollama"] = "olla"
