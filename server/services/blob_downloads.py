@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -12,9 +13,12 @@ from server.registry.download import USUAL, BlobDownload, Policy
 from server.registry.rate import RateLimit
 from server.services.threads import in_thread
 from server.storage.manifests import Layer
+from server.storage.ollama_partials import Adoption
 from server.storage.partials import PartialFile, open_partial
 from server.storage.pulled import add_blob, hold_blob
 from server.storage.store import ModelStore
+
+_log = logging.getLogger("olla")
 
 TICK_S = 0.06
 """How often progress is told, as in Ollama."""
@@ -87,24 +91,44 @@ class BlobDownloads:
         model: str,
         limits: Sequence[RateLimit],
     ) -> None:
+        """Fetch a blob, going on from what is there, be it an Ollama's, which is believed once at most."""
+        may_adopt = True
+        while True:
+            partial = await self._opened(layer, model)
+            if partial is None:
+                return
+            connections = client.fork()
+            n_adopted = 0
+            try:
+                if may_adopt:
+                    adoption = Adoption(self._store.paths, partial)
+                    n_adopted = await in_thread(adoption.run, adoption.stop)
+                fetching.download = BlobDownload(
+                    connections, partial, partial.written, policy=self._policy, limits=limits
+                )
+                await in_thread(fetching.download.run, fetching.download.stop)
+                await asyncio.to_thread(add_blob, self._store, partial)
+                return
+            except DigestMismatch:
+                await asyncio.to_thread(partial.remove)
+                if not n_adopted:
+                    raise
+                _log.warning(
+                    "what an Ollama had fetched of %s was not right; it is fetched anew", layer.digest
+                )
+                may_adopt = False
+            finally:
+                connections.connections.close()
+                partial.close()
+
+    async def _opened(self, layer: Layer, model: str) -> PartialFile | None:
+        """The blob's file, to go on with; None when another process has made the blob of it."""
         while (partial := await asyncio.to_thread(self._open, layer, model)) is None:
             # Another process fetches it; when it ends, the blob is there or there is something to go on with.
             await asyncio.sleep(_BUSY_S)
             if await asyncio.to_thread(hold_blob, self._store, layer.digest, layer.size_bytes):
-                return
-        connections = client.fork()
-        try:
-            fetching.download = BlobDownload(
-                connections, partial, partial.written, policy=self._policy, limits=limits
-            )
-            await in_thread(fetching.download.run, fetching.download.stop)
-            await asyncio.to_thread(add_blob, self._store, partial)
-        except DigestMismatch:
-            await asyncio.to_thread(partial.remove)
-            raise
-        finally:
-            connections.connections.close()
-            partial.close()
+                return None
+        return partial
 
     def _open(self, layer: Layer, model: str) -> PartialFile | None:
         return open_partial(self._store.paths, layer.digest, layer.size_bytes, model)

@@ -11,7 +11,7 @@ import platform
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 import msgspec
 
@@ -30,8 +30,10 @@ from server.services.blob_downloads import BlobDownloads
 from server.services.pull import Pull
 from server.services.push import Push
 from server.services.transfer import Transfer
+from server.services.unfinished import list_downloads
 from server.settings import Settings
-from server.storage.partials import PartialBlob, list_partials, remove_partial
+from server.storage.ollama_partials import list_ollama_partials
+from server.storage.partials import list_partials, remove_partial
 from server.storage.paths import normal_digest
 from server.storage.store import ModelStore
 from server.types.names import ModelName, split_source
@@ -50,7 +52,6 @@ MAX_RUNNING = 3
 MAX_ENDED = 20
 """Transfers that have ended and are still listed."""
 
-_BLOCK_BYTES = 512  # unit of st_blocks
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -155,8 +156,7 @@ class Transfers:
 
     async def partials(self) -> tuple[PartialDownload, ...]:
         """See `TransferService.partials`."""
-        found = await asyncio.to_thread(list_partials, self._store.paths)
-        return tuple(map(partial_download, found))
+        return await asyncio.to_thread(list_downloads, self._store.paths)
 
     async def remove_partial(self, digest: str) -> None:
         """See `TransferService.remove_partial`."""
@@ -164,6 +164,11 @@ class Transfers:
 
     def _remove_partial(self, digest: str) -> None:
         if all(partial.digest != digest for partial in list_partials(self._store.paths)):
+            if any(partial.digest == digest for partial in list_ollama_partials(self._store.paths)):
+                raise InvalidRequest(
+                    f"{digest[:19]} is a download of an Ollama, which may be going on with it",
+                    hint="`olla gc` removes it when it is a week old.",
+                )
             raise NotFound(f"there is no unfinished download of {digest[:19]}")
         if not remove_partial(self._store.paths, digest):
             raise InvalidRequest(f"{digest[:19]} is being fetched", hint="Cancel the transfer first.")
@@ -297,23 +302,6 @@ class Transfers:
             if transfer.id == transfer_id:
                 return transfer
         raise NotFound(f"no transfer {transfer_id} is under way")
-
-
-def partial_download(partial: PartialBlob) -> PartialDownload:
-    """An unfinished blob of the store as it is listed."""
-    n_blocks = 0
-    for file in partial.files:
-        with suppress(FileNotFoundError):
-            n_blocks += file.lstat().st_blocks
-    return PartialDownload(
-        digest=partial.digest,
-        model=partial.model,
-        total_bytes=partial.total_bytes,
-        completed_bytes=partial.completed_bytes,
-        size_bytes=n_blocks * _BLOCK_BYTES,
-        modified_at=partial.modified_at,
-        is_in_use=partial.is_in_use,
-    )
 
 
 def user_agent() -> str:

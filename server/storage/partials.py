@@ -124,6 +124,11 @@ class PartialFile:
         self._synced = written
         self.save(written)
 
+    def take_over(self, written: Intervals) -> None:
+        """Begin with bytes that were written already, from elsewhere. Raises: DiskFull, StoreError."""
+        self.written = written
+        self.save(written)
+
     def make_blob(self, target: Path) -> None:
         """Give the whole, verified bytes the blob's name. Raises: DiskFull, StoreError."""
         with disk_errors(self._paths.root):
