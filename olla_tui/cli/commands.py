@@ -226,11 +226,25 @@ def signout() -> None:
 
 
 @command(Usage("list", aliases=("ls",)), "List models")
-def list_(words: Words = None) -> None:
-    """List the models in the store."""
+def list_(
+    words: Words = None,
+    partials: Annotated[bool, typer.Option("--partials", help="List unfinished downloads")] = False,
+) -> None:
+    """List the models in the store, or what is not whole yet."""
     from olla_tui.cli.models import list_models
+    from olla_tui.cli.pulls import list_partials
 
-    list_models((words or [""])[0])
+    (list_partials if partials else list_models)((words or [""])[0])
+
+
+@command(
+    Usage("pulls [pause|resume|cancel|first|limit|discard] [MODEL]"), "List pulls and pushes, or steer one"
+)
+def pulls(words: Words = None) -> None:
+    """List transfers; pause, move, limit or end one; throw away what is unfinished."""
+    from olla_tui.cli.pulls import run_pulls
+
+    run_pulls(words or [])
 
 
 @command(Usage("ps"), "List running models")
