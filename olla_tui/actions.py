@@ -53,6 +53,7 @@ PANES: tuple[tuple[str, str], ...] = (
     ("gpus", "GPUs"),
     ("requests", "Requests"),
     ("logs", "Logs"),
+    ("pulls", "Pulls"),
 )
 """(id, title) of the panes in the order of their tabs."""
 
@@ -91,6 +92,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("models.sort", "Sort by the next column", "full_stop,s", "models", "sort(1)", "sort"),
     Action("models.sort_back", "Sort by the column before", "comma", "models", "sort(-1)", palette=False),
     Action("models.bundled", "Install the model that ships with olla", "b", "models", "bundled"),
+    Action("models.pull", "Pull a model", "p", "models", "pull", "pull"),
     Action("running.chat", "Chat with the model", "r,enter", "running", "chat", "chat"),
     Action("running.unload", "Unload the model", "u", "running", "unload", "unload"),
     Action("running.longer", "Keep the model longer", "plus,equals_sign", "running", "keep(1)", "longer"),
@@ -103,6 +105,14 @@ ACTIONS: tuple[Action, ...] = (
     Action("logs.search", "Search the log", "slash", "logs", "search", "search"),
     Action("logs.save", "Save what is shown to a file", "s", "logs", "save", "save"),
     Action("logs.follow", "Follow the newest line", "f", "logs", "follow", "follow"),
+    Action("pulls.pull", "Pull a model", "p", "pulls", "pull", "pull"),
+    Action("pulls.pause", "Pause the transfer, or go on with it", "space,enter", "pulls", "pause", "pause"),
+    Action("pulls.first", "Make it the first", "f", "pulls", "move_line(0)", "first"),
+    Action("pulls.up", "Move it up", "K,shift+up", "pulls", "move_line(-1)", palette=False),
+    Action("pulls.down", "Move it down", "J,shift+down", "pulls", "move_line(1)", palette=False),
+    Action("pulls.limit", "Limit the transfer", "l", "pulls", "limit", "limit"),
+    Action("pulls.limit_all", "Limit all transfers together", "L", "pulls", "limit_all"),
+    Action("pulls.remove", "Stop the transfer, or take it off the list", "d,x", "pulls", "remove", "remove"),
 )
 """Every action. Global ones have two routes: two keys, or a key everywhere and a plain one in lists."""
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Protocol
 
+from olla_tui.state import pulls
 from olla_tui.state.conversation import Conversation
 from olla_tui.state.requests import is_open
 from olla_tui.state.workstation import Part, Workstation
@@ -24,6 +25,8 @@ log = logging.getLogger("olla.screen")
 
 MODELS_EVERY_S = 5.0
 """The store may change behind the server's back (Ollama writes it too), so it is listed again this often."""
+TRANSFERS_EVERY_S = 2.0
+"""While nothing is under way that a look at the queue could show."""
 ANSWER_TIMEOUT_S = 10.0
 """Longest wait for a status answer before the server counts as down."""
 
@@ -89,7 +92,9 @@ class Bridge:
         self._answers: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._models_due_at = 0.0
+        self._transfers_due_at = 0.0
         self._wants_logs = False
+        self._wants_partials = False
         self._woken = asyncio.Event()
         self._told_at = float("-inf")  # on the loop's clock
         self.has_polled = asyncio.Event()
@@ -130,9 +135,16 @@ class Bridge:
         if on:
             self._woken.set()
 
+    def watch_partials(self, on: bool) -> None:
+        """Look for unfinished downloads, or leave them alone while nobody looks."""
+        if on and not self._wants_partials:
+            self._transfers_due_at = 0.0
+            self._woken.set()
+        self._wants_partials = on
+
     def refresh_models(self) -> None:
-        """List the store at the next turn instead of when it is due."""
-        self._models_due_at = 0.0
+        """List the store and the queue at the next turn instead of when they are due."""
+        self._models_due_at = self._transfers_due_at = 0.0
         self._woken.set()
 
     async def _poll_forever(self) -> None:
@@ -170,6 +182,7 @@ class Bridge:
         """Ask for all that is due, then fold it: what belongs together is told together."""
         state, status, models = self.state, self.services.status, self.services.models
         snapshot = await status.snapshot()
+        await self._ask_for_transfers()
         store = None
         if state.now >= self._models_due_at:
             store = (await models.list_models(), await models.bundled())
@@ -181,6 +194,21 @@ class Bridge:
             self._models_due_at = state.now + MODELS_EVERY_S
         if lines:
             self._touch_if(state.fold_logs(lines), "logs")
+
+    async def _ask_for_transfers(self) -> None:
+        """Ask for the queue where it is due; a model that has come is in the list of the store at once."""
+        state, transfers = self.state, self.services.transfers
+        if state.now < self._transfers_due_at:
+            return
+        listed = await transfers.transfers()
+        partials = await transfers.partials() if self._wants_partials else None
+        ended = pulls.ended_words(state.transfers, listed)
+        self._touch_if(state.fold_transfers(listed, partials), "pulls")
+        is_busy = any(info.state in pulls.UNDER_WAY for info in listed.transfers)
+        self._transfers_due_at = 0.0 if is_busy else state.now + TRANSFERS_EVERY_S
+        for sentence, severity in ended:
+            self._models_due_at = 0.0
+            self._notice(sentence, severity, "")
 
     def _count_answer(self) -> None:
         """Give the open chat the server's count of its tokens: one chunk may hold several."""

@@ -39,8 +39,8 @@ class DialogWanted(Message):
     """A pane needs an answer that a dialog gets.
 
     Attributes:
-        kind: "pick_model", "switch_chat", "rename_chat", "delete_chat" or "delete_model".
-        name: the model or the chat's id, "" for the present one.
+        kind: a key of `Dialogs.openers`, such as "pick_model" or "delete_chat".
+        name: what it is about, such as the model or the chat's id, "" for the present one.
     """
 
     def __init__(self, kind: str, name: str = "") -> None:

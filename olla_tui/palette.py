@@ -59,6 +59,7 @@ GROUP_NAMES = {
     "requests": "request",
     "gpus": "gpu",
     "logs": "log",
+    "pulls": "pull",
 }
 """Prefix of an action's group in the palette, where it is not the group itself."""
 

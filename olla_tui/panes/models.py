@@ -155,6 +155,10 @@ class ModelsPane(Pane):
         self._query = models.next_sort(self._query, step)
         self.refresh_from(frozenset())
 
+    def action_pull(self) -> None:
+        """Ask for a name and pull it."""
+        self.post_message(DialogWanted("pull_model"))
+
     def action_bundled(self) -> None:
         """Install the model that ships with olla and chat with it."""
         self.post_message(ActionChosen("chat.bundled"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -141,19 +141,53 @@ class TypedConfirmScreen(ChoiceScreen):
 class AskTextScreen(ChoiceScreen):
     """A question that is answered by a line of text; the result is the text, "" for none."""
 
-    def __init__(self, title: str, text: str, label: str) -> None:
-        super().__init__(title, (), (("yes", label), ("", "Cancel")))
+    DEFAULT_CSS = """
+    AskTextScreen #dialog-problem { height: auto; color: $warning; }
+    """
+
+    def __init__(
+        self,
+        title: str,
+        text: str,
+        label: str,
+        *,
+        lines: Sequence[str] = (),
+        placeholder: str = "",
+        check: Callable[[str], str] = lambda text: "",
+    ) -> None:
+        """Make the dialog.
+
+        Args:
+            text: what stands there at first.
+            check: says what is wrong with a text, "" when it will do.
+        """
+        super().__init__(title, lines, (("yes", label), ("", "Cancel")))
         self._text = text
+        self._placeholder = placeholder
+        self._check = check
 
     def compose_input(self) -> ComposeResult:
-        yield SteadyInput(self._text, select_on_focus=False, id="dialog-input")
+        yield SteadyInput(self._text, placeholder=self._placeholder, select_on_focus=False, id="dialog-input")
+        yield Static("", id="dialog-problem", markup=False)
 
     def begin(self) -> None:
+        self._show_problem(self._text, told=bool(self._text))
         self.query_one("#dialog-input", Input).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._show_problem(event.value, told=bool(event.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self.action_answer("yes")
+        if self._show_problem(event.value, told=True):
+            self.action_answer("yes")
+
+    def _show_problem(self, text: str, *, told: bool) -> bool:
+        problem = self._check(text)
+        self.query_one("#answer-yes", Button).disabled = bool(problem)
+        self.query_one("#dialog-problem", Static).update(problem if told else "")
+        return not problem
 
     def action_answer(self, answer: str) -> None:
         """Close the dialog with the text."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from olla_tui.bridge import Bridge
 from olla_tui.messages import ChatWanted
 from olla_tui.panes.chat_desk import ChatDesk
-from olla_tui.state.numbers import bytes_text
+from olla_tui.screens.store_dialogs import StoreDialogs
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -28,7 +28,7 @@ class Dialogs:
             "switch_chat": self._switch_chat,
             "rename_chat": self._rename_chat,
             "delete_chat": self._delete_chat,
-            "delete_model": self._delete_model,
+            **StoreDialogs(self._screen, self._bridge).openers(),
         }
         openers[kind](name)
 
@@ -92,20 +92,4 @@ class Dialogs:
             (("", "Keep"), ("yes", "Delete")),
             danger="yes",
         )
-        self._screen.app.push_screen(dialog, answered)
-
-    def _delete_model(self, name: str) -> None:
-        from olla_tui.screens.confirm import TypedConfirmScreen
-
-        def answered(answer: str | None) -> None:
-            if answer == "yes":
-                self._bridge.delete_model(name)
-
-        model = self._bridge.state.model(name)
-        size = bytes_text(model.size_bytes) if model else "its files"
-        lines = [
-            f"{name} ({size}) will be removed from the store.",
-            "Blobs that other models share stay. Type the model's name to confirm.",
-        ]
-        dialog = TypedConfirmScreen("Delete this model?", lines, name, "Delete")
         self._screen.app.push_screen(dialog, answered)

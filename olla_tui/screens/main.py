@@ -31,7 +31,7 @@ from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.composer import is_written
 
 SIZE_CLASSES = frozenset({"-none", "-tiny", "-narrow", "-wide", "-huge", "-tall"})
-ALL_PARTS = frozenset(("status", "models", "logs", "chat"))
+ALL_PARTS = frozenset(("status", "models", "logs", "chat", "pulls"))
 N_MODEL_COMMANDS = 50
 
 
@@ -144,7 +144,7 @@ class MainScreen(Screen[None]):
         self.set_class(name == "models", "-models")
         for other, known in self._panes.items():
             known.set_class(other == (name if other == "models" else self._main), "-shown")
-        self._watch_logs()
+        self._watch_what_is_shown()
         self._refresh_all(ALL_PARTS)
         pane.focus_inside()
 
@@ -163,7 +163,7 @@ class MainScreen(Screen[None]):
         layout = self._layout_choice
         if layout.library:
             await self.have_pane("models")
-        self._watch_logs()
+        self._watch_what_is_shown()
         self._refresh_all(ALL_PARTS)
         # The new sizes of panes and rail are known after the layout that this brings about.
         self.call_after_refresh(self._refresh_all, ALL_PARTS)
@@ -179,8 +179,9 @@ class MainScreen(Screen[None]):
         if wanted != self.classes & SIZE_CLASSES:
             self.set_classes((self.classes - SIZE_CLASSES) | wanted)
 
-    def _watch_logs(self) -> None:
+    def _watch_what_is_shown(self) -> None:
         self.bridge.watch_logs(self.active == "logs" or self._rail_has_log())
+        self.bridge.watch_partials(self.active == "pulls")
 
     def _rail_has_log(self) -> bool:
         return self._layout_choice.rail > 0 and not self.has_class("-zoomed")
@@ -352,6 +353,10 @@ def side_pane(name: str) -> type[Pane]:
         from olla_tui.panes.requests import RequestsPane
 
         return RequestsPane
+    if name == "pulls":
+        from olla_tui.panes.pulls import PullsPane
+
+        return PullsPane
     from olla_tui.panes.logs import LogsPane
 
     return LogsPane

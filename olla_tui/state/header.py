@@ -91,18 +91,34 @@ def tabs_row(tabs: Sequence[tuple[str, str]], active: str, width: int) -> Row:
     Args:
         tabs: (pane id, title) in order.
     """
-    right = row(Span("F1", "key", "app.help"), Span(" help ", "muted", "app.help"))
-    if width >= 80:
-        right += row(Span(" ^P", "key", "app.palette"), Span(" palette ", "muted", "app.palette"))
-    n_cells = 1 + sum(len(f" {index} {title} ") for index, (_, title) in enumerate(tabs, start=1))
-    is_named = n_cells + width_of(right) <= width
-    spans: list[Span] = [Span(" ")]
+    help_key = row(Span("F1", "key", "app.help"), Span(" help ", "muted", "app.help"))
+    palette_key = row(Span(" ^P", "key", "app.palette"), Span(" palette ", "muted", "app.palette"))
+    right = help_key + palette_key if width >= 80 else help_key
+    attempts = ((2, True, right), (1, True, right), (1, True, help_key), (2, False, right), (1, False, ()))
+    for n_blanks, is_named, keys in attempts:
+        spans = _tabs(tabs, active, n_blanks, is_named=is_named)
+        if width_of(spans) + width_of(keys) < width:
+            break
+    return join_ends(spans, keys, width)
+
+
+def _tabs(tabs: Sequence[tuple[str, str]], active: str, n_blanks: int, *, is_named: bool) -> list[Span]:
+    """The tabs with so many blanks between their words; without names only the active one has its own.
+
+    With one blank, neighbours share it, and the active one has those at both of its sides.
+    """
+    spans: list[Span] = [Span(" ")] if n_blanks == 2 else []
+    before = ""
     for index, (pane, title) in enumerate(tabs, start=1):
-        name = title if is_named or pane == active else ""
-        chosen = pane == active
-        text = f" {index} {name} " if name else f" {index} "
-        spans.append(Span(text, "tab.active" if chosen else "tab", f"pane.{pane}"))
-    return join_ends(spans, right, width)
+        role = "tab.active" if pane == active else "tab"
+        text = f"{index} {title}" if is_named or pane == active else str(index)
+        if n_blanks == 2:
+            spans.append(Span(f" {text} ", role, f"pane.{pane}"))
+        else:
+            spans.append(Span(" ", role if before != "tab.active" else before))
+            spans.append(Span(text, role, f"pane.{pane}"))
+        before = role
+    return spans if n_blanks == 2 else [*spans, Span(" ", before)]
 
 
 def hints_row(hints: Sequence[tuple[str, str, str]], right: Row, width: int) -> Row:

@@ -1,7 +1,8 @@
-"""The rail at the right: loaded models, devices, requests and the log, in as many lines as there are."""
+"""The rail at the right: models, devices, requests, transfers and the log, in as many lines as there are."""
 
 from __future__ import annotations
 
+from olla_tui.state import pulls as pull_list
 from olla_tui.state import requests as request_list
 from olla_tui.state import running as running_list
 from olla_tui.state.devices import facts_text, graph_rows, memory_rows, share_of, shown
@@ -13,6 +14,7 @@ RAIL_WINDOW_S = 120
 MAX_MODELS = 4
 MAX_GRAPHS = 2
 MIN_REQUESTS = 3
+MAX_TRANSFERS = 4
 
 
 def rule(title: str, width: int, note: str = "", action: str = "", line: str = "─") -> Row:
@@ -36,10 +38,12 @@ def rail_rows(state: Workstation, width: int, height: int, *, with_log: bool) ->
     """
     rows = _running(state, width)
     rows += _devices(state, width, 4 if height >= 45 else 3, 1 if height < 30 else MAX_GRAPHS)
-    rest = max(MIN_REQUESTS + 1, height - len(rows))
+    transfers = _transfers(state, width)
+    rest = max(MIN_REQUESTS + 1, height - len(rows) - len(transfers))
     n_requests = min(rest - 1, max(MIN_REQUESTS, len(state.requests))) if with_log else rest - 1
     n_requests = min(n_requests, rest // 2) if with_log and rest > 12 else n_requests
     rows += _requests(state, width, n_requests)
+    rows += transfers
     if with_log and height - len(rows) > 3:
         rows += _log(state, width, height - len(rows) - 1)
     return rows[:height]
@@ -70,6 +74,16 @@ def _devices(state: Workstation, width: int, graph_height: int, n_graphs: int) -
         if facts:
             rows.append(fit_row((Span(f" {facts}", "muted"),), width))
     return rows
+
+
+def _transfers(state: Workstation, width: int) -> list[Row]:
+    """The transfers under way; nothing at all when there are none."""
+    lines = pull_list.queue_lines(state.transfers, ())
+    rows = pull_list.rail_rows(lines, width, MAX_TRANSFERS, state.glyphs)
+    if not rows:
+        return []
+    note = pull_list.title_note(state.transfers, lines)
+    return [rule("Pulls", width, note, "pane.pulls", state.glyphs.rule), *rows]
 
 
 def _requests(state: Workstation, width: int, n_rows: int) -> list[Row]:

@@ -12,8 +12,9 @@ from olla_tui.state.graphs import UNICODE, Glyphs
 from olla_tui.state.logs import LogBook
 from server.types.models import BundledModel, ModelSummary, RunningModel
 from server.types.status import LogLine, RequestSnapshot, StatusSnapshot
+from server.types.transfers import PartialDownload, TransferList
 
-Part = Literal["status", "models", "logs", "chat", "chats", "link"]
+Part = Literal["status", "models", "logs", "chat", "chats", "link", "pulls"]
 """What a change touched."""
 
 Connection = Literal["starting", "up", "down"]
@@ -45,6 +46,8 @@ class Workstation:
     devices: list[DeviceView] = field(default_factory=list)
     models: tuple[ModelSummary, ...] | None = None
     bundled: tuple[BundledModel, ...] = ()
+    transfers: TransferList = field(default_factory=TransferList)
+    partials: tuple[PartialDownload, ...] = ()
     logs: LogBook = field(default_factory=LogBook)
     chats: list[Conversation] = field(default_factory=list)
     chat: Conversation | None = None
@@ -112,6 +115,13 @@ class Workstation:
         """Take the list of the store; False when it is the same as before."""
         changed = (self.models, self.bundled) != (tuple(models), tuple(bundled))
         self.models, self.bundled = tuple(models), tuple(bundled)
+        return changed
+
+    def fold_transfers(self, listed: TransferList, partials: Sequence[PartialDownload] | None) -> bool:
+        """Take the queue, and what is unfinished where that was asked for; False when nothing changed."""
+        left = self.partials if partials is None else tuple(partials)
+        changed = (self.transfers, self.partials) != (listed, left)
+        self.transfers, self.partials = listed, left
         return changed
 
     def fold_logs(self, lines: Sequence[LogLine]) -> bool:

@@ -125,6 +125,7 @@ class Transfer:
             bytes_per_s=rate,
             remaining_s=left / rate if rate > 0 and self.total_bytes else None,
             limit_bytes_per_s=self.limit.bytes_per_s,
+            insecure=self.request.insecure,
             n_followers=self.n_followers,
             started_at=self._started_at,
         )

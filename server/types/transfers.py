@@ -44,6 +44,7 @@ class TransferInfo(msgspec.Struct, frozen=True, kw_only=True):
         bytes_per_s: of the last seconds.
         remaining_s: at this rate, None when it cannot be told.
         limit_bytes_per_s: its own limit, 0 for none.
+        insecure: over plain HTTP.
         n_followers: how many callers wait for it; without any it is cancelled, unless it was started to go
             on alone.
         started_at: Unix time, seconds.
@@ -59,6 +60,7 @@ class TransferInfo(msgspec.Struct, frozen=True, kw_only=True):
     bytes_per_s: float = 0.0
     remaining_s: float | None = None
     limit_bytes_per_s: int = 0
+    insecure: bool = False
     n_followers: int = 0
     started_at: float = 0.0
 

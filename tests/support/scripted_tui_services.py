@@ -41,8 +41,15 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.status import LogLine, StatusSnapshot
+from server.types.transfers import (
+    PartialDownload,
+    TransferInfo,
+    TransferKind,
+    TransferList,
+    TransferProgress,
+    TransferRequest,
+)
 from server.types.upkeep import CheckProgress, GarbageReport
-from tests.support.scripted_services import ScriptedTransfers
 from tests.support.workstation_script import LIBRARY, START, Script
 
 
@@ -202,6 +209,79 @@ class ScriptedStatus(StatusService):
         return tuple(line for line in self._script.logs if line.number > after)[-limit:]
 
 
+class ScriptedTransfers(TransferService):
+    """A queue that stands still; what is asked of it is written down and carried out."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    async def pull(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
+        self._script.asked.append(f"pull {request.model}")
+        yield TransferProgress("success")
+
+    async def push(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
+        self._script.asked.append(f"push {request.model}")
+        yield TransferProgress("success")
+
+    async def start_transfer(self, kind: TransferKind, request: TransferRequest) -> int:
+        script = self._script
+        script.asked.append(f"start {kind} {request.model}{' insecure' if request.insecure else ''}")
+        info = TransferInfo(
+            id=1 + max((info.id for info in script.transfers), default=0),
+            kind=kind,
+            model=request.model,
+            state="waiting",
+        )
+        script.transfers.append(info)
+        return info.id
+
+    async def transfers(self) -> TransferList:
+        script = self._script
+        return TransferList(transfers=tuple(script.transfers), limit_bytes_per_s=script.transfer_limit)
+
+    async def pause_transfer(self, transfer_id: int) -> None:
+        self._change(f"pause {transfer_id}", transfer_id, state="paused", bytes_per_s=0.0)
+
+    async def resume_transfer(self, transfer_id: int) -> None:
+        self._change(f"resume {transfer_id}", transfer_id, state="running")
+
+    async def cancel_transfer(self, transfer_id: int) -> None:
+        self._change(f"cancel transfer {transfer_id}", transfer_id, state="cancelled")
+
+    async def forget_transfer(self, transfer_id: int) -> None:
+        self._script.asked.append(f"forget {transfer_id}")
+        self._script.transfers = [info for info in self._script.transfers if info.id != transfer_id]
+
+    async def move_transfer(self, transfer_id: int, position: int) -> None:
+        script = self._script
+        script.asked.append(f"move {transfer_id} {position}")
+        moved = next(info for info in script.transfers if info.id == transfer_id)
+        script.transfers.remove(moved)
+        script.transfers.insert(position, moved)
+
+    async def limit_transfers(self, bytes_per_s: int, transfer_id: int | None = None) -> None:
+        if transfer_id is None:
+            self._script.asked.append(f"limit all {bytes_per_s}")
+            self._script.transfer_limit = bytes_per_s
+        else:
+            asked = f"limit {transfer_id} {bytes_per_s}"
+            self._change(asked, transfer_id, limit_bytes_per_s=bytes_per_s)
+
+    async def partials(self) -> tuple[PartialDownload, ...]:
+        return tuple(self._script.partials)
+
+    async def remove_partial(self, digest: str) -> None:
+        self._script.asked.append(f"remove {digest[:10]}")
+        self._script.partials = [part for part in self._script.partials if part.digest != digest]
+
+    def _change(self, asked: str, transfer_id: int, **changes: object) -> None:
+        self._script.asked.append(asked)
+        self._script.transfers = [
+            msgspec.structs.replace(info, **changes) if info.id == transfer_id else info
+            for info in self._script.transfers
+        ]
+
+
 class ScriptedUpkeep(UpkeepService):
     """A clean store."""
 
@@ -221,7 +301,7 @@ class ScriptedServices(Services):
         self._models = ScriptedModels(self.script)
         self._status = ScriptedStatus(self.script)
         self._upkeep = ScriptedUpkeep()
-        self._transfers = ScriptedTransfers()
+        self._transfers = ScriptedTransfers(self.script)
 
     @property
     def inference(self) -> InferenceService:

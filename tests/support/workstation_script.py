@@ -11,6 +11,7 @@ from server.errors import OllaError
 from server.types.generation import ChatRequest
 from server.types.models import BundledModel, ModelDetails, ModelSummary, RunningModel
 from server.types.status import DeviceSnapshot, LogLine, RequestSnapshot
+from server.types.transfers import PartialDownload, TransferInfo
 
 START = 1_790_000_000.0
 """Unix time at which every script begins."""
@@ -182,6 +183,76 @@ LOG_LINES: tuple[LogLine, ...] = tuple(
 )
 
 
+TRANSFERS: tuple[TransferInfo, ...] = (
+    TransferInfo(
+        id=3,
+        kind="pull",
+        model="gemma3:27b",
+        state="running",
+        status="pulling e796792eba26",
+        total_bytes=17_400_000_000,
+        completed_bytes=10_600_000_000,
+        bytes_per_s=84e6,
+        remaining_s=81.0,
+        limit_bytes_per_s=100_000_000,
+    ),
+    TransferInfo(
+        id=4,
+        kind="pull",
+        model="llama4:scout",
+        state="paused",
+        status="pulling 9d507a36062c",
+        total_bytes=67_000_000_000,
+        completed_bytes=8_000_000_000,
+    ),
+    TransferInfo(id=5, kind="push", model="me/spark:latest", state="waiting", status=""),
+    TransferInfo(id=6, kind="pull", model="phi4:14b", state="waiting", status=""),
+    TransferInfo(
+        id=2,
+        kind="pull",
+        model="mistral:7c",
+        state="failed",
+        status="pull model manifest: file does not exist",
+    ),
+    TransferInfo(
+        id=1,
+        kind="pull",
+        model="qwen3:14b-q4_K_M",
+        state="done",
+        status="success",
+        total_bytes=9_300_000_000,
+        completed_bytes=9_300_000_000,
+    ),
+)
+
+PARTIALS: tuple[PartialDownload, ...] = (
+    PartialDownload(
+        digest="sha256:" + "a" * 64,
+        model="gpt-oss:20b",
+        total_bytes=13_000_000_000,
+        completed_bytes=4_100_000_000,
+        size_bytes=4_100_000_000,
+        modified_at=START - 7200,
+    ),
+    PartialDownload(
+        digest="sha256:" + "b" * 64,
+        model="gpt-oss:20b",
+        total_bytes=1_000_000,
+        completed_bytes=500_000,
+        size_bytes=500_000,
+        modified_at=START - 7200,
+    ),
+    PartialDownload(
+        digest="sha256:" + "c" * 64,
+        model="gemma3:27b",
+        total_bytes=17_400_000_000,
+        completed_bytes=10_600_000_000,
+        modified_at=START,
+        is_in_use=True,
+    ),
+)
+
+
 @dataclass
 class Script:
     """What the services say, and a record of what they were asked.
@@ -204,6 +275,9 @@ class Script:
     device_note: str = ""
     running: list[RunningModel] = field(default_factory=list)
     requests: list[RequestSnapshot] = field(default_factory=list)
+    transfers: list[TransferInfo] = field(default_factory=list)
+    partials: list[PartialDownload] = field(default_factory=list)
+    transfer_limit: int = 0
     logs: list[LogLine] = field(default_factory=lambda: list(LOG_LINES))
     answer: tuple[str, ...] = ("Hello", ", ", "world", ".")
     thinking: tuple[str, ...] = ()
@@ -216,7 +290,7 @@ class Script:
 
 
 def busy_script() -> Script:
-    """A server with two loaded models and a few requests."""
+    """A server with two loaded models, a few requests and a queue of transfers."""
     return Script(
         running=[
             running("qwen3:14b-q4_K_M"),
@@ -235,6 +309,8 @@ def busy_script() -> Script:
             ),
         ],
         requests=list(BUSY_REQUESTS),
+        transfers=list(TRANSFERS),
+        partials=list(PARTIALS),
     )
 
 

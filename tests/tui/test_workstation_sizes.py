@@ -15,6 +15,7 @@ BUSY_WORDS = {
     "gpus": "util",
     "requests": "queued",
     "logs": "out of memory",
+    "pulls": "gemma3:27b",
 }
 
 EMPTY_WORDS = {
@@ -24,6 +25,7 @@ EMPTY_WORDS = {
     "gpus": "No GPU: NVML is not installed.",
     "requests": "No request yet.",
     "logs": "listening on",
+    "pulls": "Nothing is pulled or pushed.",
 }
 
 

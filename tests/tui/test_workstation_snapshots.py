@@ -66,6 +66,9 @@ class TestPanes:
     def test_logs(self, snap_compare, size):
         picture(snap_compare, busy_script(), size, "alt+6", "l")
 
+    def test_pulls(self, snap_compare, size):
+        picture(snap_compare, busy_script(), size, "alt+7", "G", "k", "k")
+
     def test_first_start(self, snap_compare, size):
         picture(snap_compare, empty_script(), size)
 
@@ -77,6 +80,8 @@ class TestPanes:
         ("model_picker", ("alt+m",)),
         ("quit", ("ctrl+q",)),
         ("delete", ("alt+2", "d")),
+        ("pull", ("alt+7", "p", "a", "space", "b")),
+        ("limit", ("alt+7", "l")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
