@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -20,11 +21,16 @@ from olla_tui.client.remote import RemoteServices
 from server.errors import InvalidModelfile, InvalidModelName, InvalidRequest
 from server.services.protocols import Services
 from server.settings import Settings
-from server.types.models import CreateRequest
+from server.types.models import CreateRequest, ShowRequest
 from server.types.names import ModelName
 
 PIECE_BYTES = 1024 * 1024
 HASH_BYTES = 8 * PIECE_BYTES
+
+DRAFT_NAME = "draft.gguf"
+"""What the weights of a model of the server are listed as, where DRAFT names one."""
+
+BLOB_PATH = re.compile(r"sha256-([0-9a-f]{64})$")
 
 N_UPLOADS = max((os.cpu_count() or 1) - 1, 1)
 """Files hashed and sent at a time; one processor is left to the server."""
@@ -49,7 +55,7 @@ def create_model(model: str, *, file: str, quantize: str, draft_quantize: str) -
     request, files = read_modelfile(path) if file or path.exists() else request_of_folder(path.parent)
     for warning in files.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if draft_quantize and not files.drafts:
+    if draft_quantize and not (files.drafts or files.draft_model):
         raise InvalidRequest("--draft-quantize requires a DRAFT model")
     request = msgspec.structs.replace(request, model=model, quantize=quantize, draft_quantize=draft_quantize)
     settings = Settings.load()
@@ -84,11 +90,14 @@ async def _create(base_url: str, request: CreateRequest, files: FileSet) -> None
     services = RemoteServices.at(base_url)
     try:
         async with Progress(sys.stderr) as progress:
+            drafts = await send_files(services, files.drafts, progress)
+            if files.draft_model:
+                drafts |= {DRAFT_NAME: await weights_of(services, files.draft_model)}
             request = msgspec.structs.replace(
                 request,
                 files=await send_files(services, files.models, progress),
                 adapters=await send_files(services, files.adapters, progress),
-                draft_files=await send_files(services, files.drafts, progress),
+                draft_files=drafts,
             )
             async with aclosing(services.models.create(request)) as lines:
                 async for line in lines:
@@ -99,6 +108,17 @@ async def _create(base_url: str, request: CreateRequest, files: FileSet) -> None
                         progress.step(line.status)
     finally:
         await services.aclose()
+
+
+async def weights_of(services: Services, name: str) -> str:
+    """The digest of the weights of a model of the server. Raises: ModelNotFound, InvalidModelfile."""
+    from server.storage.modelfile import parse_modelfile
+
+    info = await services.models.show(ShowRequest(model=name))
+    for command in parse_modelfile(info.modelfile.encode()):
+        if command.kind == "from" and (found := BLOB_PATH.search(command.value)):
+            return f"sha256:{found[1]}"
+    raise InvalidModelfile(f"the model {name} has no weights that could be a draft model")
 
 
 async def send_files(services: Services, files: Mapping[str, Path], progress: Progress) -> dict[str, str]:

@@ -36,12 +36,16 @@ class Command(Protocol):
 
 
 class FileSet(NamedTuple):
-    """Files to upload, by the names under which the request lists them."""
+    """Files to upload, by the names under which the request lists them.
+
+    `draft_model`: the model of the server whose weights are the draft model, "" for none.
+    """
 
     models: dict[str, Path]
     adapters: dict[str, Path]
     drafts: dict[str, Path]
     warnings: tuple[str, ...] = ()
+    draft_model: str = ""
 
 
 def request_of(commands: Sequence[Command], folder: Path) -> tuple[CreateRequest, FileSet]:
@@ -54,6 +58,7 @@ def request_of(commands: Sequence[Command], folder: Path) -> tuple[CreateRequest
     models: list[Path] = []
     adapters: list[Path] = []
     drafts: list[Path] = []
+    draft_model = ""
     licenses: list[str] = []
     messages: list[Message] = []
     parameters: dict[str, Any] = {}
@@ -67,7 +72,9 @@ def request_of(commands: Sequence[Command], folder: Path) -> tuple[CreateRequest
             case "adapter":
                 adapters = model_files(command.value, folder, must_exist=True)
             case "draft":
-                drafts += model_files(command.value, folder, must_exist=True)
+                found = model_files(command.value, folder)
+                drafts += found
+                draft_model = draft_model if found else command.value
             case "license":
                 licenses.append(command.value)
             case "message":
@@ -90,7 +97,9 @@ def request_of(commands: Sequence[Command], folder: Path) -> tuple[CreateRequest
         parser=fields["parser"],
         requires=fields["requires"].removeprefix("v"),
     )
-    return request, FileSet(named(models), named(adapters), named(drafts), tuple(warnings))
+    if same := [path for path in drafts if path in models]:
+        raise InvalidModelfile(f"DRAFT must not reference the same local path as FROM: {same[0]}")
+    return request, FileSet(named(models), named(adapters), named(drafts), tuple(warnings), draft_model)
 
 
 def _add_parameter(parameters: dict[str, Any], name: str, text: str) -> None:

@@ -46,6 +46,8 @@ class GenerationDone(msgspec.Struct, frozen=True, kw_only=True):
     prompt_duration_ns: int
     output_duration_ns: int
     stop_text: str = ""
+    n_drafted_tokens: int = 0
+    n_accepted_tokens: int = 0
 
 
 class LoadedInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +65,8 @@ class LoadedInfo(msgspec.Struct, frozen=True, kw_only=True):
     vram_bytes: int
     bos_text: str = ""
     eos_text: str = ""
+    has_draft_model: bool = False
+    draft_refusal: str = ""
 
 
 class BackendStats(msgspec.Struct, frozen=True, kw_only=True):

@@ -109,6 +109,8 @@ class OpenGeneration:
             prompt_duration_ns=timings.prompt_duration_ns,
             output_duration_ns=timings.output_duration_ns,
             stop_text=finished.stop_text,
+            n_drafted_tokens=timings.n_drafted_tokens,
+            n_accepted_tokens=timings.n_accepted_tokens,
         )
 
     def _with_lost_time(self, timings: EngineTimings) -> EngineTimings:

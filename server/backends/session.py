@@ -264,4 +264,6 @@ def _loaded_info(loaded: Loaded) -> LoadedInfo:
         vram_bytes=loaded.vram_bytes,
         bos_text=loaded.bos_text,
         eos_text=loaded.eos_text,
+        has_draft_model=loaded.has_draft_model,
+        draft_refusal=loaded.draft_refusal,
     )

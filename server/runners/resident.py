@@ -108,4 +108,6 @@ class Entry:
             kv_bytes=info.kv_bytes if info else 0,
             tokens_per_s=stats.tokens_per_s,
             pid=stats.pid,
+            has_draft_model=info.has_draft_model if info else False,
+            draft_refusal=info.draft_refusal if info else "",
         )

@@ -69,7 +69,8 @@ class Creation:
         drafts = (yield from draft_layers(self._store, request.draft_files)) if request.draft_files else []
         if request.adapters:
             sources += yield from adapter_layers(self._store, request.adapters, sources)
-        sources += drafts
+        if drafts:
+            sources = [*_without(sources, "draft"), *drafts]
         inherited = inherited_config(request, self._base.config if self._base is not None else None)
         told = with_info(inherited, request.info)
         targets = [wanted_type(request, source) for source in sources]

@@ -331,6 +331,8 @@ class GenerationRun:
                 prompt_duration_ns=max(1, sum(done.prompt_duration_ns for done in self._done)),
                 n_output_tokens=self._tracked.n_output_tokens,
                 output_duration_ns=max(1, sum(done.output_duration_ns for done in self._done)),
+                n_drafted_tokens=sum(done.n_drafted_tokens for done in self._done),
+                n_accepted_tokens=sum(done.n_accepted_tokens for done in self._done),
             ),
         )
 

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from server.errors import BadModelFile
 from server.gguf.memory_shape import MemoryShape, memory_shape
 from server.gguf.metadata import GgufMetadata
 from server.hardware.memory import GIB, default_context_length
 from server.hardware.memory_plan import MemoryPlan, load_bytes, plan_memory
 from server.hardware.ram import ram_now
 from server.runners.pool import LoadTarget
+from server.services.draft_plan import draft_buffer_bytes, with_draft_model
 from server.settings import Settings
 from server.storage.store import StoredModel
 from server.types.generation import LoadParams, ModelPaths, StateCacheParams
@@ -70,8 +72,10 @@ class LoadPlanner:
         n_batch = _number(options, "num_batch", EMBEDDING_N_BATCH if embedding else DEFAULT_N_BATCH)
         n_batch = max(1, min(n_batch, n_ctx) if embedding else n_batch)
         extras = stored.adapter_paths if embedding else (*stored.projector_paths[:1], *stored.adapter_paths)
+        draft = None if embedding else self._draft_shape(stored)
         shape, memory = self._memory(
             metadata,
+            draft,
             extra_bytes=sum(path.stat().st_size for path in extras),
             n_ctx=n_ctx,
             n_batch=n_batch,
@@ -99,17 +103,39 @@ class LoadPlanner:
             details=stored.details(),
             paths=ModelPaths(
                 model=str(stored.model_path),
+                draft="" if embedding or stored.draft_path is None else str(stored.draft_path),
                 projector=str(stored.projector_paths[0]) if stored.projector_paths else "",
                 adapters=tuple(str(path) for path in stored.adapter_paths),
             ),
             params=params,
             needed_bytes=load_bytes(
                 shape, memory, n_ctx=n_ctx, n_batch=n_batch, flash_attention=settings.flash_attention
+            )
+            + (
+                draft_buffer_bytes(draft, memory, n_ctx=n_ctx, flash_attention=settings.flash_attention)
+                if draft is not None
+                else 0
             ),
         )
 
+    def _draft_shape(self, stored: StoredModel) -> MemoryShape | None:
+        """Of the draft model, None without one. What cannot be read is refused where it is loaded."""
+        if stored.draft_path is None:
+            return None
+        try:
+            return memory_shape(stored.headers.get(stored.draft_path), self._settings.kv_cache_type)
+        except BadModelFile:
+            return None
+
     def _memory(
-        self, metadata: GgufMetadata, *, extra_bytes: int, n_ctx: int, n_batch: int, embedding: bool
+        self,
+        metadata: GgufMetadata,
+        draft: MemoryShape | None,
+        *,
+        extra_bytes: int,
+        n_ctx: int,
+        n_batch: int,
+        embedding: bool,
     ) -> tuple[MemoryShape, MemoryPlan]:
         """What a context of the model costs, and how many of them it gets.
 
@@ -119,6 +145,8 @@ class LoadPlanner:
         shape = msgspec.structs.replace(shape, weights_bytes=shape.weights_bytes + extra_bytes)
         if embedding:  # one input after the other, without a row of logits
             return msgspec.structs.replace(shape, n_vocab=0), MemoryPlan(n_slots=1)
+        if draft is not None and not shape.is_recurrent:
+            shape = with_draft_model(shape, draft)
         plan = plan_memory(
             shape,
             n_ctx=n_ctx,

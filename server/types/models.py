@@ -152,6 +152,8 @@ class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
         n_kv_tokens: tokens held by the busy slots.
         host_cache_bytes: states of conversations that are kept in memory beside the slots.
         tokens_per_s: decode rate of all slots together over the last seconds.
+        has_draft_model: a draft model guesses tokens for it.
+        draft_refusal: why its draft model is not used, "" when it is or there is none.
     """
 
     name: str
@@ -171,3 +173,5 @@ class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
     kv_bytes: int = 0
     tokens_per_s: float = 0.0
     pid: int = 0
+    has_draft_model: bool = False
+    draft_refusal: str = ""

@@ -52,6 +52,8 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What olla knows of an answer beyond Ollama's fields; sent when asked for, but `context` always."""
 
     n_cached_tokens: int = 0
+    n_drafted_tokens: int = 0
+    n_accepted_tokens: int = 0
     queue_duration: int = 0
     stop_text: str = ""
     n_dropped_messages: int = 0
@@ -221,6 +223,8 @@ def _metrics(timings: Timings) -> dict[str, Any]:
 def _details(completed: Completed) -> Details:
     return Details(
         n_cached_tokens=completed.timings.n_cached_tokens,
+        n_drafted_tokens=completed.timings.n_drafted_tokens,
+        n_accepted_tokens=completed.timings.n_accepted_tokens,
         queue_duration=completed.timings.queue_duration_ns,
         stop_text=completed.stop_text,
         n_dropped_messages=completed.n_dropped_messages,
@@ -324,6 +328,8 @@ def _completed(fields: GoObject, tool_calls: tuple[ToolCall, ...]) -> Completed:
             prompt_duration_ns=fields.integer("prompt_eval_duration") or 0,
             n_output_tokens=fields.integer("eval_count") or 0,
             output_duration_ns=fields.integer("eval_duration") or 0,
+            n_drafted_tokens=extra.integer("n_drafted_tokens") or 0,
+            n_accepted_tokens=extra.integer("n_accepted_tokens") or 0,
         ),
         tool_calls=tool_calls,
         context=fields.integers("context"),

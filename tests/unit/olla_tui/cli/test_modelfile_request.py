@@ -44,7 +44,7 @@ def test_a_whole_modelfile(tmp_path: Path) -> None:
         ("assistant", "Arr!"),
     ]
     assert (request.licenses, request.requires) == (("MIT",), "0.14.0")
-    assert files == ({}, {}, {}, ("parameter low_vram is deprecated",))
+    assert files == ({}, {}, {}, ("parameter low_vram is deprecated",), "")
 
 
 def test_files_are_found_beside_the_modelfile(tmp_path: Path) -> None:
@@ -56,6 +56,11 @@ def test_files_are_found_beside_the_modelfile(tmp_path: Path) -> None:
     assert request.base == ""
     assert files.models == {"a.gguf": tmp_path / "a.gguf", "b.gguf": tmp_path / "b.gguf"}
     assert (list(files.adapters), list(files.drafts)) == (["lora.gguf"], ["draft.gguf"])
+
+
+def test_a_draft_model_may_be_a_model_of_the_server(tmp_path: Path) -> None:
+    _, files = read_modelfile(modelfile(tmp_path, "FROM big\nDRAFT small:1b\n"))
+    assert (files.drafts, files.draft_model) == ({}, "small:1b")
 
 
 def test_a_folder_gives_its_gguf_files(tmp_path: Path) -> None:
@@ -72,6 +77,8 @@ def test_a_folder_gives_its_gguf_files(tmp_path: Path) -> None:
         ("FROM ./missing.gguf", "missing.gguf: no such file"),
         ("FROM missing.gguf", "missing.gguf: no such file"),
         ("FROM m\nADAPTER lora", "lora: no such file"),
+        ("FROM m\nDRAFT ./draft.gguf", "draft.gguf: no such file"),
+        ("FROM ./same.gguf\nDRAFT same.gguf", "DRAFT must not reference the same local path as FROM"),
         ("FROM ./empty", "no Modelfile or safetensors files found"),
         ("FROM ./pickles", "holds weights as PyTorch pickles"),
         ("SYSTEM hello", "no FROM line"),
@@ -80,6 +87,7 @@ def test_a_folder_gives_its_gguf_files(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_meant(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "same.gguf").write_bytes(b"GGUF")
     (tmp_path / "pickles").mkdir()
     (tmp_path / "pickles" / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(InvalidModelfile, match=message):
