@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from server.engine import native
+from server.engine import huge_pages, native
 from server.engine.batch import TokenArray
 from server.engine.devices import gpu_names
 from server.engine.failures import BadModel, BadRequest, EngineFailure, LoadRefused, NoMemory
+from server.engine.host_cache import machine_room_bytes
 from server.engine.logs import LogSink
 from server.engine.text_parts import text_parts
 from server.types.generation import LoadParams, ModelPaths
@@ -24,6 +25,9 @@ _LOAD_MODE_MMAP: Final = 1
 
 _REPACKED_FILE_TYPES: Final = {2: "Q4_0", 10: "Q2_K", 14: "Q4_K_S", 15: "Q4_K_M", 25: "IQ4_NL"}
 """general.file_type of weights that llama.cpp repacks for a CPU."""
+
+_READ_SHARE: Final = 0.5
+"""Of the memory that may still be taken; mapped weights can be given back when it becomes short."""
 
 _HEAD_BYTES: Final = 1 << 16
 """The keys named general.* stand at the start of a GGUF file."""
@@ -218,7 +222,7 @@ def _native_params(path: Path, params: LoadParams) -> Any:
     use_mmap = params.use_mmap
     if use_mmap is None:
         on_gpu = params.n_gpu_layers != 0 and bool(gpu_names())
-        use_mmap = on_gpu or not (repacks and _is_repacked(path))
+        use_mmap = on_gpu or not ((repacks and _is_repacked(path)) or _is_faster_read(path))
     native_params.load_mode = _LOAD_MODE_MMAP if use_mmap else _LOAD_MODE_READ
     return native_params
 
@@ -238,6 +242,11 @@ def _is_repacked(path: Path) -> bool:
         head = file.read(_HEAD_BYTES)
     _, found, value = head.partition(b"general.file_type" + _UINT32.to_bytes(4, "little"))
     return bool(found) and int.from_bytes(value[:4], "little") in _REPACKED_FILE_TYPES
+
+
+def _is_faster_read(path: Path) -> bool:
+    """Whether weights are better copied into huge pages than mapped, and there is room to spare."""
+    return huge_pages.are_used() and path.stat().st_size <= _READ_SHARE * machine_room_bytes()
 
 
 def _check_file(path: Path, magic: bytes) -> None:
