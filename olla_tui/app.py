@@ -12,30 +12,27 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
+from rich.console import COLOR_SYSTEMS
 from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
-from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.filter import LineFilter, Monochrome
-from textual.theme import Theme
 
 from olla_tui.actions import DEFAULT_KEYS, PLACES
+from olla_tui.alerts import alert, title
 from olla_tui.bridge import Bridge, LinkRate
 from olla_tui.clip import copy_text
 from olla_tui.history.store import HistoryStore
 from olla_tui.messages import Noticed, StateChanged, TextSaved
 from olla_tui.palette import OllaCommands
 from olla_tui.panes.chat_desk import ChatDesk, random_id
-from olla_tui.plain_look import OnlyAscii, WithoutColor
 from olla_tui.screens.main import MainScreen
-from olla_tui.settings import TuiSettings, speaks_utf8
+from olla_tui.settings import TuiSettings
 from olla_tui.state.conversation import Conversation
 from olla_tui.state.graphs import ASCII, UNICODE
 from olla_tui.state.keymap import clashes, merge_keys
 from olla_tui.state.workstation import Workstation
 from olla_tui.term import resume_only_when_suspended
 from olla_tui.text import markdown
-from olla_tui.theme import ThemeFile, default_variables, follow
-from olla_tui.theme_shelf import DEFAULT_THEME, ThemeShelf
+from olla_tui.themed_app import ThemedApp
 from olla_tui.widgets.transcript import Transcript
 from server.services.protocols import Services
 
@@ -43,13 +40,11 @@ log = logging.getLogger("olla.screen")
 
 QuitChoice = Literal["quit", "keep"]
 
-THEMES_EVERY_S = 1.0
-"""Between two looks at the folder of the user's themes."""
 TWICE_S = 2.0
 """Two interrupts within this time ask whether to quit."""
 
 
-class OllaApp(App[QuitChoice]):
+class OllaApp(ThemedApp[QuitChoice]):
     """The workstation. Its result says whether the server should go on: "quit" or "keep"."""
 
     TITLE = "olla"
@@ -94,11 +89,8 @@ class OllaApp(App[QuitChoice]):
             clock: Unix time in seconds.
         """
         self.settings = settings
-        self._shelf = ThemeShelf(
-            settings.themes_dir, settings.theme, settings.depth, without_color=settings.no_color
-        )
         teach_alt_digits()
-        super().__init__()
+        super().__init__(settings)
         self.animation_level = "none"
         self.state = Workstation(
             address=address, attached=attached, glyphs=ASCII if settings.ascii_only else UNICODE
@@ -106,88 +98,23 @@ class OllaApp(App[QuitChoice]):
         self.failure: BaseException | None = None
         self._open_services, self._serving = open_services, serving
         self._starting: asyncio.Task[None] | None = None
-        poll_s, frames_per_s = settings.poll_s, settings.frames_per_s
-        self.bridge = Bridge(
-            None, self.state, poll_s=poll_s, frames_per_s=frames_per_s, clock=clock, link=link
-        )
+        self.state.wants_low_bandwidth = settings.low_bandwidth
+        self.bridge = Bridge(None, self.state, clock=clock, link=link)
+        self._spares_link: bool | None = None
+        self._spare_link()
         self.desk = ChatDesk(self.bridge, history, new_id=new_id)
         self.keys, self._key_problems = merge_keys(DEFAULT_KEYS, settings.keys)
         self._hang_up, self._watch = hang_up, watch
-        self._without_color = WithoutColor()
-        self._only_ascii = (
-            [OnlyAscii(letters=not speaks_utf8(settings.terminal))] if settings.ascii_only else []
-        )
-        self._watching_themes: asyncio.Task[None] | None = None
         self._notes = tuple(notes)
         self._settled = settled
         self._interrupted_at = float("-inf")
         self._mouse = settings.mouse
         self.main = MainScreen(self.bridge, self.desk, settings, self.keys)
-        self._register_themes()
 
     # --- start and end ---
 
     def get_default_screen(self) -> MainScreen:
         return self.main
-
-    def refresh_css(self, animate: bool = True) -> None:
-        if self.screen_stack:
-            super().refresh_css(animate)
-        else:  # a theme was set before there is anything to style
-            self.stylesheet.set_variables(self.get_css_variables())
-
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        return default_variables()
-
-    def get_css_variables(self) -> dict[str, str]:
-        # Textual does not follow a variable that refers to another one.
-        variables = super().get_css_variables()
-        self.theme_variables = {name: follow(value, variables) for name, value in variables.items()}
-        return self.theme_variables
-
-    def get_line_filters(self) -> Sequence[LineFilter]:
-        filters: Sequence[LineFilter] = super().get_line_filters()
-        if self._shelf.is_mono(self.theme):
-            # Textual's own filter for NO_COLOR paints the terminal's default colours black on black.
-            filters = [known for known in filters if not isinstance(known, Monochrome)]
-            filters = [*filters, self._without_color]
-        return [*filters, *self._only_ascii]
-
-    @property
-    def available_themes(self) -> dict[str, Theme]:
-        """The themes to choose from; without colours there is one."""
-        known = super().available_themes
-        only = self._shelf.wanted
-        return {only: known[only]} if self._shelf.without_color and self.theme == only else known
-
-    def _register_themes(self) -> None:
-        shelf = self._shelf
-        self._add_themes(shelf.first())
-        is_there = shelf.wanted in self.available_themes
-        if not is_there:
-            shelf.problems.append(f'there is no theme "{shelf.wanted}"; "{DEFAULT_THEME}" is used')
-        self.theme = shelf.wanted if is_there else DEFAULT_THEME
-
-    def _add_themes(self, themes: Sequence[ThemeFile]) -> None:
-        for theme in themes:
-            self.register_theme(theme.to_textual())
-
-    async def _watch_themes(self) -> None:
-        while True:
-            await asyncio.sleep(THEMES_EVERY_S)
-            self.take_changed_themes(await asyncio.to_thread(self._shelf.changed))
-
-    def take_changed_themes(self, themes: Sequence[ThemeFile]) -> None:
-        """Show the user's themes as they are now, and tell what is wrong with them."""
-        self._add_themes(themes)
-        if self.theme in {theme.name for theme in themes}:
-            self._watch_theme(self.theme)
-        self._tell_theme_problems()
-
-    def _tell_theme_problems(self) -> None:
-        for problem in self._shelf.problems:
-            self.notice(problem, "warning", "")
-        self._shelf.problems.clear()
 
     async def on_mount(self) -> None:
         changed = {key: value or "none" for key, value in self.keys.items() if value != DEFAULT_KEYS[key]}
@@ -200,10 +127,7 @@ class OllaApp(App[QuitChoice]):
 
     def _start(self) -> None:
         self._starting = asyncio.create_task(self._connect(), name="olla-start")
-        self._add_themes(self._shelf.rest())
-        if self.settings.themes_dir is not None:
-            self._watching_themes = asyncio.create_task(self._watch_themes(), name="olla-themes")
-        self._tell_theme_problems()
+        self.add_other_themes()
         problems = [*self.settings.warnings, *self._key_problems]
         problems += [str(clash) for clash in clashes(self.keys, PLACES)]
         for problem in problems:
@@ -249,9 +173,9 @@ class OllaApp(App[QuitChoice]):
         self._settled()
 
     async def on_unmount(self) -> None:
-        for task in (self._starting, self._watching_themes):
-            if task is not None:
-                task.cancel()
+        self.stop_watching_themes()
+        if self._starting is not None:
+            self._starting.cancel()
         await self.bridge.close()
         await self.desk.close()
 
@@ -259,17 +183,31 @@ class OllaApp(App[QuitChoice]):
 
     def state_changed(self, parts: frozenset[str]) -> None:
         """Hand a change to the screen."""
+        self._spare_link()
         self.main.post_message(StateChanged(parts))
 
-    def notice(self, text: str, severity: str, hint: str) -> None:
-        """Show a toast."""
-        level = {"error": "error", "warning": "warning"}.get(severity, "information")
-        words = f"{text}\n{hint}" if hint else text
-        self.notify(words, severity=level, markup=False)  # type: ignore[arg-type]
-
     def chat_ended(self, chat: Conversation) -> None:
-        """Keep a chat whose answer came to its end."""
+        """Keep a chat whose answer came to its end, and call the user back to it."""
         self.bridge.order(self.desk.save(chat))
+        if not self.app_focus and self.settings.alerts:
+            words = f"{chat.title or 'olla'}: {chat.model} has answered"
+            self._write_to_terminal(alert(self.settings.alerts, words, self.settings.terminal))
+
+    def on_app_focus(self) -> None:
+        """The user is back: the title needs to tell nothing more."""
+        if "title" in self.settings.alerts:
+            self._write_to_terminal(title("olla"))
+
+    def _spare_link(self) -> None:
+        """Ask and paint as often as the link allows, in no more colours than it should carry."""
+        low = self.state.low_bandwidth
+        if low == self._spares_link:
+            return
+        self._spares_link = low
+        self.bridge.set_pace(*self.settings.pace(low_bandwidth=low))
+        if self.settings.depth == "truecolor":
+            # 256 colours take half the bytes of true colour. What is drawn from now on has them.
+            self.console._color_system = COLOR_SYSTEMS["256" if low else "truecolor"]
 
     def on_noticed(self, event: Noticed) -> None:
         self.notice(event.text, event.severity, event.hint)
@@ -338,13 +276,13 @@ class OllaApp(App[QuitChoice]):
         n_open = self.state.snapshot.n_active + self.state.snapshot.n_queued if self.state.snapshot else 0
         self.push_screen(quit_dialog(self.state.address, n_open), answered)
 
-    def action_next_theme(self) -> None:
-        """Switch to the next of olla's and the user's own themes."""
-        names = self._shelf.names()
-        index = names.index(self.theme) if self.theme in names else -1
-        self.theme = names[(index + 1) % len(names)]
-        why = " (NO_COLOR is set)" if self._shelf.without_color else ""
-        self.notice(f"theme: {self.theme}{why}", "information", "")
+    def action_next_bandwidth(self) -> None:
+        """Spare the link always, then never, then when it is slow."""
+        following: dict[bool | None, bool | None] = {None: True, True: False, False: None}
+        words = {None: "when it is slow", True: "always", False: "never"}
+        self.state.wants_low_bandwidth = chosen = following[self.state.wants_low_bandwidth]
+        self.bridge.touch("link", "chat")
+        self.notice(f"the link is spared {words[chosen]}", "information", "")
 
     def action_toggle_mouse(self) -> None:
         """Give the mouse to the terminal, so that it selects text, or take it back."""

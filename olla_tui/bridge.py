@@ -99,6 +99,10 @@ class Bridge:
         self._told_at = float("-inf")  # on the loop's clock
         self.has_polled = asyncio.Event()
 
+    def set_pace(self, poll_s: float, frames_per_s: float) -> None:
+        """Ask every `poll_s` seconds and tell of at most so many changes a second from now on."""
+        self._poll_s, self._frame_s = poll_s, 1 / frames_per_s
+
     # --- polling ---
 
     @property

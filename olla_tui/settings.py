@@ -6,11 +6,23 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from server.settings import Settings
 
 Depth = Literal["truecolor", "256", "16"]
+
+
+class Pace(NamedTuple):
+    """How often something happens.
+
+    Attributes:
+        poll_s: seconds between two snapshots of the server.
+        frames_per_s: most changes of the screen in a second while an answer comes.
+    """
+
+    poll_s: float
+    frames_per_s: float
 
 
 @dataclass(frozen=True)
@@ -20,8 +32,9 @@ class TuiSettings:
     Attributes:
         theme: name of a theme.
         mouse: take the mouse at the start.
-        low_bandwidth: fewer redraws and colours.
-        ascii_only: the terminal shows no UTF-8.
+        low_bandwidth: fewer redraws and colours; None: when the link is slow.
+        ascii_only: lines, bars and marks are drawn in ASCII.
+        alerts: how the end of an answer is told while another window has the focus; see `olla_tui.alerts`.
         no_color: the user wants no colours.
         depth: how many colours the terminal shows.
         keys: action id to key, list of keys, or "none".
@@ -35,8 +48,9 @@ class TuiSettings:
 
     theme: str = "olla-dark"
     mouse: bool = True
-    low_bandwidth: bool = False
+    low_bandwidth: bool | None = None
     ascii_only: bool = False
+    alerts: tuple[str, ...] = ()
     no_color: bool = False
     depth: Depth = "truecolor"
     keys: Mapping[str, str | list[str]] = field(default_factory=dict)
@@ -48,15 +62,9 @@ class TuiSettings:
     terminal: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
-    @property
-    def poll_s(self) -> float:
-        """Seconds between two snapshots of the server."""
-        return 1.0 if self.low_bandwidth else 0.4
-
-    @property
-    def frames_per_s(self) -> float:
-        """Most changes of the screen in a second while an answer comes."""
-        return 8.0 if self.low_bandwidth else 15.0
+    def pace(self, *, low_bandwidth: bool) -> Pace:
+        """How often the server is asked and the screen changed."""
+        return Pace(2.0, 4.0) if low_bandwidth else Pace(0.4, 15.0)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> TuiSettings:
@@ -66,7 +74,8 @@ class TuiSettings:
             theme=settings.theme,
             mouse=settings.mouse,
             low_bandwidth=settings.low_bandwidth,
-            ascii_only=not speaks_utf8(settings.terminal),
+            ascii_only=settings.ascii_only or not speaks_utf8(settings.terminal),
+            alerts=settings.alerts,
             no_color=bool(settings.terminal.get("NO_COLOR")),
             depth=color_depth(settings.terminal),
             keys=keys,

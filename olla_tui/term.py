@@ -19,9 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from olla_tui.link import LinkWatch
+
 RATE_WINDOW_S = 2.0
-SLOW_AFTER_S = 1.0
-"""A write that the terminal has not taken for so long makes the link a slow one."""
+READY_S = 1.0
+"""Longest sleep before a terminal that took no more is tried again."""
 MAX_LOG_BYTES = 4 * 1024 * 1024
 
 
@@ -41,7 +43,7 @@ class TerminalOutput(io.TextIOBase):
         self._written: deque[tuple[float, int]] = deque()
         self._gone = False
         self._blocked_since: float | None = None
-        self._slow_until = 0.0
+        self._watch = LinkWatch()
         self.n_bytes = 0
 
     def write(self, text: str) -> int:
@@ -54,13 +56,12 @@ class TerminalOutput(io.TextIOBase):
                 try:
                     data = data[os.write(self._fd, data) :]
                 except BlockingIOError:  # another program on the terminal made it non-blocking
-                    select.select([], [self._fd], [], SLOW_AFTER_S)
+                    select.select([], [self._fd], [], READY_S)
         except OSError:
             self._gone = True
         self._blocked_since = None
         ended_s = self._clock()
-        if ended_s - begun_s >= SLOW_AFTER_S:
-            self._slow_until = ended_s + RATE_WINDOW_S
+        self._watch.waited(ended_s - begun_s, ended_s)
         return len(text)
 
     def flush(self) -> None:
@@ -84,9 +85,9 @@ class TerminalOutput(io.TextIOBase):
         return sum(size for _, size in self._written) / RATE_WINDOW_S
 
     def is_slow(self) -> bool:
-        """Whether a write has waited for the terminal for `SLOW_AFTER_S`, now or just before."""
+        """Whether writes wait for the terminal, by `LinkWatch`."""
         now_s, since_s = self._clock(), self._blocked_since
-        return now_s < self._slow_until or (since_s is not None and now_s - since_s >= SLOW_AFTER_S)
+        return self._watch.is_slow(now_s, 0.0 if since_s is None else now_s - since_s)
 
     def hang_up(self) -> None:
         """Point the descriptor at nothing: what is written from now on disappears."""

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from server.errors import OllaError
 from server.types.durations import parse_go_duration
+from server.types.setting_values import parse_alerts, parse_bytes, parse_kv_cache_type, parse_rate
 
 Source = Literal["flag", "environment", "file", "default"]
 
@@ -74,6 +75,8 @@ class Settings(NamedTuple):
         transfer_limit_bytes_per_s: of all pulls and pushes together; 0: none.
         key_file: by which registries know the user; None: there is no place for one.
         olla_dir: chats, logs and history of olla's own.
+        low_bandwidth: None: by what the link takes.
+        alerts: how the end of an answer is told while another window has the focus.
         cache_dir: what can be made again; None: nothing is cached on disk.
         sources: where each value comes from.
     """
@@ -103,7 +106,9 @@ class Settings(NamedTuple):
     cache_dir: Path | None = None
     theme: str = "olla-dark"
     mouse: bool = True
-    low_bandwidth: bool = False
+    low_bandwidth: bool | None = None
+    ascii_only: bool = False
+    alerts: tuple[str, ...] = ("bell",)
     terminal: Mapping[str, str] = MappingProxyType({})
     warnings: tuple[str, ...] = ()
     sources: Mapping[str, Source] = MappingProxyType({})
@@ -245,42 +250,9 @@ def parse_origins(text: str) -> tuple[str, ...]:
     return tuple(item for item in text.split(",") if item)
 
 
-def parse_kv_cache_type(text: str) -> str:
-    """One of the types that llama.cpp stores keys and values in. Raises: ValueError."""
-    lowered = text.lower()
-    if lowered not in ("f16", "q8_0", "q4_0"):
-        raise ValueError("f16, q8_0 or q4_0 is needed")
-    return lowered
-
-
-def parse_bytes(text: str) -> int:
-    """A number of bytes, as it is or in KiB, MiB or GiB: "4GiB", "512M". Raises: ValueError."""
-    digits = text.rstrip("KMGiBkmgb").rstrip()
-    factor = _UNITS.get(text[len(digits) :].strip().lower().removesuffix("b").removesuffix("i"))
-    if factor is None or not (digits.isascii() and digits.isdigit()):
-        raise ValueError("a number of bytes is needed, such as 500MiB or 4GiB")
-    return int(digits) * factor
-
-
 _NOT_IN_A_HOST = frozenset(' <>"\\^`{|}#?@')
 
 ADDRESS_HINT = "OLLAMA_HOST has the form [http://]HOST[:PORT], such as 127.0.0.1:11434."
-
-
-def parse_rate(text: str) -> int:
-    """Bytes a second, in the units of `parse_bytes` or in KB, MB or GB: "5MB/s". Raises: ValueError."""
-    plain = text.strip().lower().removesuffix("/s").strip()
-    for unit, factor in (("kb", 1000), ("mb", 1000**2), ("gb", 1000**3)):
-        digits = plain.removesuffix(unit).rstrip()
-        if digits != plain and digits.isascii() and digits.isdigit():
-            return int(digits) * factor
-    try:
-        return parse_bytes(plain)
-    except ValueError:
-        raise ValueError("bytes a second are needed, such as 500KB/s or 5MB/s") from None
-
-
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def parse_address(text: str) -> Address:
@@ -335,6 +307,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("theme", "OLLA_THEME", str, "Theme of the workstation"),
     Setting("mouse", "OLLA_MOUSE", parse_bool, "Whether the workstation takes the mouse"),
     Setting("low_bandwidth", "OLLA_LOW_BANDWIDTH", parse_bool, "Fewer redraws and colours, for slow links"),
+    Setting("ascii_only", "OLLA_ASCII", parse_bool, "Lines, bars and marks in ASCII"),
+    Setting("alerts", "OLLA_ALERTS", parse_alerts, "Alerts of ended answers: bell, notify, title or none"),
 )
 """Every setting that has a variable; those of the file are the same fields."""
 
@@ -366,7 +340,7 @@ CONFIG_TABLES: dict[str, tuple[str, ...]] = {
         "kv_disk_bytes",
         "transfer_limit_bytes_per_s",
     ),
-    "tui": ("theme", "mouse", "low_bandwidth", "olla_dir"),
+    "tui": ("theme", "mouse", "low_bandwidth", "ascii_only", "alerts", "olla_dir"),
 }
 
 

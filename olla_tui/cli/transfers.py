@@ -12,8 +12,9 @@ from olla_tui.client.launch import ensure_server
 from olla_tui.client.remote import RemoteServices
 from server.errors import InvalidRequest
 from server.services.protocols import Services
-from server.settings import Settings, parse_rate
+from server.settings import Settings
 from server.types.names import DEFAULT_HOST, ModelName
+from server.types.setting_values import parse_rate
 from server.types.transfers import TransferProgress, TransferRequest
 
 RESUMES = "Stopped; pull again to go on from where it stands."

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("olla.screen")
 
 LOG_NAME = "workstation.log"
+COLOR_SYSTEMS = {"truecolor": "truecolor", "256": "256", "16": "standard"}
+"""Names that Rich has for the numbers of colours."""
 MAX_CRASHES = 1
 """Times that the screen starts again after a fault of its own; the server never notices."""
 
@@ -60,6 +62,9 @@ def run_workstation(settings: Settings) -> int:
     """
     if not (sys.stdin.isatty() and (sys.stdout.isatty() or sys.stderr.isatty())):
         return fail(OllaError("the workstation needs a terminal", hint="`olla serve` serves without one."))
+    if settings.terminal.get("TERM") == "dumb":
+        hint = "Set TERM to what the terminal is, or use `olla run`, which needs lines alone."
+        return fail(OllaError("the workstation needs a terminal that can place its cursor", hint=hint))
     guard = TerminalGuard(settings.olla_dir / "logs" / LOG_NAME)
     gc.disable()  # until the screen is there: what is made on the way stays, and is much to look through
     try:
@@ -170,9 +175,8 @@ def make_app(connection: Connection, guard: TerminalGuard, *, restarted: bool = 
     from olla_tui.settings import TuiSettings
 
     own = TuiSettings.from_settings(settings)
-    # Before the application is made, which reads it; 256 colours take half the bytes of true colour.
-    depth = "256" if settings.low_bandwidth and own.depth == "truecolor" else own.depth
-    setattr(constants, "COLOR_SYSTEM", "standard" if depth == "16" else depth)  # noqa: B010 (declared final)
+    # Before the application is made, which reads it.
+    setattr(constants, "COLOR_SYSTEM", COLOR_SYSTEMS[own.depth])  # noqa: B010 (declared final)
 
     from olla_tui.app import OllaApp
     from olla_tui.history.store import HistoryStore

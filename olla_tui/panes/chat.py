@@ -131,7 +131,7 @@ class ChatPane(Pane):
         if "models" in parts:
             self.desk.settle_model()
         if "link" in parts:
-            self.transcript.set_low_bandwidth(self._low_bandwidth or self.state.slow_link)
+            self.transcript.set_low_bandwidth(self.state.low_bandwidth)
         self._allow_writing()
         self._show_turns()
         self._show_lines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from olla_tui.bridge import Bridge
@@ -38,6 +39,24 @@ class Dialogs:
 
         title, text = help_text(self._screen)
         self._screen.app.push_screen(HelpScreen(title, text, live_sections(self._screen)))
+
+    def jump(self, do: Callable[[str], object]) -> None:
+        """Show the keys of jump mode.
+
+        Args:
+            do: carries out an action.
+        """
+        from olla_tui.screens.jump import JumpScreen, jump_targets
+
+        found, widgets = jump_targets(self._screen)
+
+        def chosen(goal: str | None) -> None:
+            if goal in widgets:
+                self._screen.set_focus(widgets[goal])
+            elif goal:
+                self._screen.call_later(do, goal)
+
+        self._screen.app.push_screen(JumpScreen(found), chosen)
 
     def _pick_model(self, current: str) -> None:
         from olla_tui.screens.model_picker import model_picker

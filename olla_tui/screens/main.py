@@ -98,9 +98,8 @@ class MainScreen(Screen[None]):
     def _make_pane(self, name: str) -> Pane:
         if name == "chat":
             settings = self._settings
-            pane: Pane = ChatPane(
-                self.bridge, self.desk, editor=settings.editor, low_bandwidth=settings.low_bandwidth
-            )
+            low = self.bridge.state.low_bandwidth
+            pane: Pane = ChatPane(self.bridge, self.desk, editor=settings.editor, low_bandwidth=low)
         else:
             pane = side_pane(name)(self.bridge)
         pane.set_class(name == self.active, "-shown", update=False)
@@ -329,6 +328,10 @@ class MainScreen(Screen[None]):
     def action_help(self) -> None:
         """Show help for what has the focus."""
         self.dialogs.show_help()
+
+    def action_jump(self) -> None:
+        """Put a key on every pane and widget, and go where the key leads that is pressed."""
+        self.dialogs.jump(self.do)
 
     def action_palette(self) -> None:
         """Open the command palette."""

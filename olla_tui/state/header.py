@@ -57,12 +57,21 @@ def _groups(state: Workstation, width: int) -> list[Row]:
     groups.append(
         row(Span(f"{rate:>5} tok/s", "good" if snapshot.tokens_per_s > 0 else "muted", "pane.requests"))
     )
+    link = _link_group(state, width)
+    # What is wrong comes before what is merely told.
+    return [groups[0], *link, *groups[1:]] if state.low_bandwidth else [*groups, *link]
+
+
+def _link_group(state: Workstation, width: int) -> list[Row]:
+    """Bytes a second to the terminal where there is room, and always that they are kept low."""
+    if state.link_bytes_per_s is None and not state.low_bandwidth:
+        return []
+    words = "slow link" if state.slow_link else "sparing link" if state.low_bandwidth else "link"
     if width >= 100 and state.link_bytes_per_s is not None:
-        if state.slow_link:
-            groups.append(row(Span("slow link", "warn")))
-        else:
-            groups.append(row(Span(f"link {bytes_text(state.link_bytes_per_s):>7}/s", "muted")))
-    return groups
+        words = f"{words} {bytes_text(state.link_bytes_per_s):>7}/s"
+    elif not state.low_bandwidth:
+        return []
+    return [row(Span(words, "warn" if state.low_bandwidth else "muted", "app.bandwidth"))]
 
 
 def _server_group(state: Workstation, width: int) -> Row:

@@ -32,6 +32,7 @@ class Workstation:
     Attributes:
         address: host and port for the header, such as "127.0.0.1:11434".
         attached: the server is another process.
+        wants_low_bandwidth: as the user says; None: when the link is slow.
         link_bytes_per_s: what the screen sends to the terminal; None when it is not measured.
         now: Unix time of the latest tick, seconds.
     """
@@ -53,8 +54,14 @@ class Workstation:
     chat: Conversation | None = None
     link_bytes_per_s: float | None = None
     slow_link: bool = False
+    wants_low_bandwidth: bool | None = None
     _meters_at: float = float("-inf")
     _histories: dict[tuple[str, str], DeviceHistory] = field(default_factory=dict)
+
+    @property
+    def low_bandwidth(self) -> bool:
+        """Whether the link is to be spared."""
+        return self.slow_link if self.wants_low_bandwidth is None else self.wants_low_bandwidth
 
     @property
     def running(self) -> tuple[RunningModel, ...]:

@@ -205,6 +205,14 @@ def test_one_may_leave_before_the_server_has_started(olla: PtyProgram, port: int
     assert is_free(port)
 
 
+def test_a_terminal_that_places_no_cursor_gets_one_line_and_no_sequence(environment: dict[str, str]) -> None:
+    with PtyProgram(OLLA, environment={**environment, "TERM": "dumb"}) as olla:
+        assert olla.finish() == 1
+    assert b"\x1b" not in olla.output
+    (line,) = olla.output.decode().splitlines()
+    assert line.startswith("Error: the workstation needs a terminal that can place its cursor. ")
+
+
 def test_without_a_terminal_one_line_says_what_serves(environment: dict[str, str]) -> None:
     done = subprocess.run(
         OLLA, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WAIT_S

@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from olla_tui.app import OllaApp, QuitChoice
 from olla_tui.history.store import HistoryStore
-from olla_tui.settings import TuiSettings
+from olla_tui.settings import Pace, TuiSettings
 from tests.support.scripted_tui_services import ScriptedServices
 from tests.support.workstation_script import Script
 
@@ -24,13 +24,8 @@ class TestSettings(TuiSettings):
 
     __test__ = False
 
-    @property
-    def poll_s(self) -> float:
-        return 0.05
-
-    @property
-    def frames_per_s(self) -> float:
-        return 200.0
+    def pace(self, *, low_bandwidth: bool) -> Pace:
+        return Pace(0.05, 200.0)
 
 
 def workstation(

@@ -1,9 +1,20 @@
 """Every key does what the registry says, where it says so."""
 
+import asyncio
+
 import pytest
+from textual import events
 
 from olla_tui.actions import ACTIONS, PANES
-from tests.support.workstation import TestSettings, driven, focus_of, screen_text, settled, workstation
+from tests.support.workstation import (
+    TestSettings,
+    driven,
+    focus_of,
+    screen_text,
+    settled,
+    wait_until,
+    workstation,
+)
 from tests.support.workstation_script import Script, busy_script, empty_script
 
 
@@ -116,6 +127,71 @@ async def test_the_palette_lists_only_what_works_now():
         await pilot.press(*"requests", "enter")
         await settled(pilot)
         assert app.main.active == "requests"
+
+
+async def test_jump_mode_goes_where_the_key_says():
+    app = workstation(busy_script())
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("ctrl+o", "5")
+        await settled(pilot)
+        assert app.main.active == "requests" and app.screen is app.main
+        await pilot.press("alt+1", "ctrl+o")
+        await settled(pilot)
+        lines = screen_text(app).splitlines()
+        heading = next(line for line in lines if "Requests" in line[80:])
+        assert heading[80:].split("Requests")[0].strip().endswith("5"), "the rail's headings have the digits"
+        marks = {label.render().plain: label.region.offset for label in app.screen.query("Static")}
+        composer = next(
+            key
+            for key, offset in marks.items()
+            if key.isalpha() and offset.y == app.main.chat_pane.composer.region.y
+        )
+        await pilot.press("escape", "ctrl+t", "ctrl+o", composer)
+        await settled(pilot)
+        assert focus_of(app) == "composer"
+        await pilot.press("ctrl+o", "escape")
+        assert app.screen is app.main
+
+
+async def test_an_answer_that_ends_elsewhere_calls_the_user_back(monkeypatch):
+    script = Script()
+    app = workstation(script, settings=TestSettings(alerts=("bell", "title")))
+    written: list[str] = []
+    async with driven(app, (80, 24)) as pilot:
+        monkeypatch.setattr(app, "_write_to_terminal", written.append)
+        for n_turns in (2, 4):
+            is_away = n_turns == 4
+            script.hold = asyncio.Event()
+            app.main.chat_pane.composer.text = "Why?"
+            await pilot.press("enter")
+            chat = app.desk.current
+            await wait_until(pilot, lambda: len(script.chats) * 2 == n_turns == len(chat.turns))  # noqa: B023
+            if is_away:
+                app.post_message(events.AppBlur())
+                await settled(pilot)
+            script.hold.set()
+            await wait_until(pilot, lambda: not chat.is_answering)  # noqa: B023
+            await settled(pilot)
+            assert bool(written) == is_away
+        assert written == ["\x1b]2;* Why?: spark:latest has answered\x07\x07"]
+        app.post_message(events.AppFocus())
+        await settled(pilot)
+        assert written[-1] == "\x1b]2;olla\x07"
+
+
+async def test_a_slow_link_is_spared_by_itself_and_by_key():
+    app = workstation()
+    async with driven(app, (120, 40)) as pilot:
+        app.state.link_bytes_per_s, app.state.slow_link = 3_000, True
+        app.bridge.touch("link")
+        await settled(pilot)
+        assert "slow link" in screen_text(app).splitlines()[0]
+        assert app.console.color_system == "256"
+        for wanted, low in ((True, True), (False, False), (None, True)):
+            await pilot.press("f10")
+            await settled(pilot)
+            assert (app.state.wants_low_bandwidth, app.state.low_bandwidth) == (wanted, low)
+            assert app.console.color_system == ("256" if low else "truecolor")
 
 
 async def test_the_users_keys_move_and_clashes_are_told():

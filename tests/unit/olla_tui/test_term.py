@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from olla_tui.term import MAX_LOG_BYTES, RATE_WINDOW_S, SLOW_AFTER_S, TerminalOutput, open_log
+from olla_tui.link import SLOW_SHARE, STAYS_S, WINDOW_S
+from olla_tui.term import MAX_LOG_BYTES, RATE_WINDOW_S, TerminalOutput, open_log
 from tests.support import guarded_screen
 from tests.support.pseudo_terminal import PseudoTerminal
 
@@ -103,13 +104,13 @@ def test_a_write_that_waits_makes_the_link_slow() -> None:
     thread.start()
     n_read = len(os.read(reading, 1))  # the write has begun
     assert not output.is_slow()
-    clock.now_s += SLOW_AFTER_S
+    clock.now_s += SLOW_SHARE * WINDOW_S
     assert output.is_slow()
     while n_read < size:
         n_read += len(os.read(reading, 65536))
     thread.join()
     assert output.is_slow()
-    clock.now_s += RATE_WINDOW_S + 0.1
+    clock.now_s += WINDOW_S + STAYS_S
     assert not output.is_slow()
     os.close(reading)
     os.close(writing)

@@ -23,7 +23,7 @@ def test_no_history_means_no_file(tmp_path):
 
 
 def test_a_slow_link_is_asked_less_of():
-    slow, fast = TuiSettings(low_bandwidth=True), TuiSettings()
+    slow, fast = (TuiSettings().pace(low_bandwidth=low) for low in (True, False))
     assert slow.poll_s > fast.poll_s and slow.frames_per_s < fast.frames_per_s
 
 

@@ -126,6 +126,11 @@ def test_the_header_drops_the_less_important_first(busy):
     tiny, narrow, wide = (plain(header_row(busy, width)) for width in (40, 84, 140))
     assert "tok/s" in tiny and "GPU" not in tiny
     assert "GPU0" in narrow and "attached" in narrow
+    busy.slow_link = True
+    assert "slow link 14.0 kB/s" in plain(header_row(busy, 180))
+    assert "slow link" in plain(header_row(busy, 80))
+    busy.slow_link, busy.wants_low_bandwidth = False, True
+    assert "sparing link 14.0 kB/s" in plain(header_row(busy, 180))
     assert "GPU1" in wide and "link" in wide and "queued" in wide
 
 
