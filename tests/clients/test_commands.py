@@ -123,6 +123,14 @@ def test_ollamas_command_runs_models(ollama: Any) -> None:
 
 
 @needs_ollama
+def test_ollamas_command_holds_a_format(ollama: Any) -> None:
+    """Without `--nowordwrap` it wraps at 80 columns into a pipe as well, in the middle of JSON texts."""
+    words = ("run", "spark", "--nowordwrap", "--hidethinking", "--format", "json")
+    for question in ("Name a city as JSON", "Who are you? Answer as JSON"):
+        assert isinstance(json.loads(ollama(*words, question).stdout), dict)
+
+
+@needs_ollama
 def test_ollamas_command_manages_models(ollama: Any, server: Server, tmp_path: Path) -> None:
     (tmp_path / "Modelfile").write_text(f"FROM {MODELS / 'minilm.gguf'}\nPARAMETER num_ctx 128\n")
     made = ollama("create", "cli-made", "-f", "Modelfile")
