@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from olla_tui.cli.human import with_hint
+from olla_tui.cli.type_ahead import kept_for_the_screen
 from olla_tui.client.launch import LOCAL_HOSTS, find_server
 from olla_tui.term import TerminalGuard
 from server.errors import OllaError, ServerUnreachable
@@ -68,7 +69,7 @@ def run_workstation(settings: Settings) -> int:
     guard = TerminalGuard(settings.olla_dir / "logs" / LOG_NAME)
     gc.disable()  # until the screen is there: what is made on the way stays, and is much to look through
     try:
-        with guard, log_to_file():
+        with kept_for_the_screen(), guard, log_to_file():
             connection = connect(settings)
             try:
                 choice = run_screen(connection, guard)

@@ -1,7 +1,8 @@
-"""Keys typed while a conversation is busy wait for the next prompt, as they were typed."""
+"""Keys typed while a program is busy wait until it reads them, as they were typed."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import termios
 from collections.abc import Iterator
@@ -23,6 +24,16 @@ def type_ahead() -> Iterator[None]:
 
 
 @contextmanager
+def kept_for_the_screen() -> Iterator[None]:
+    """`type_ahead` for a program that reads every key but Ctrl-C itself: Ctrl-S and Ctrl-Q are keys too.
+
+    Textual does the same, but only after its first bytes have shown the user something to type to.
+    """
+    with _modes(without_input=termios.ICRNL | termios.IXON, without_local=termios.ECHO | termios.ICANON):
+        yield
+
+
+@contextmanager
 def as_others_expect() -> Iterator[None]:
     """Undo `type_ahead` while the block runs, for a program that gets the terminal."""
     with _modes(with_input=termios.ICRNL, with_local=termios.ECHO | termios.ICANON):
@@ -38,8 +49,9 @@ def _modes(
     changed = list(before)
     changed[_INPUT] = (changed[_INPUT] & ~without_input) | with_input
     changed[_LOCAL] = (changed[_LOCAL] & ~without_local) | with_local
-    termios.tcsetattr(handle, termios.TCSADRAIN, changed)
+    termios.tcsetattr(handle, termios.TCSANOW, changed)
     try:
         yield
     finally:
-        termios.tcsetattr(handle, termios.TCSADRAIN, before)
+        with contextlib.suppress(termios.error):  # a terminal that has hung up has no modes any more
+            termios.tcsetattr(handle, termios.TCSANOW, before)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,21 @@ def test_one_may_leave_before_the_server_has_started(olla: PtyProgram, port: int
     olla.type(ENTER)
     assert olla.finish() == 0
     assert is_free(port)
+
+
+def test_keys_are_kept_from_the_start_and_the_terminal_gets_its_modes_back(olla: PtyProgram) -> None:
+    olla.wait_for(b"\x1b[?1049h")
+    assert modes(olla.fd) == (0, 0)
+    olla.shows("5.77M parameters")
+    olla.process.send_signal(signal.SIGTERM)
+    assert olla.finish() == 0
+    assert modes(olla.fd) == (termios.ICRNL | termios.IXON, termios.ECHO | termios.ICANON)
+
+
+def modes(terminal: int) -> tuple[int, int]:
+    """Of a terminal's modes those that change or swallow keys."""
+    of_input, _, _, local, *_ = termios.tcgetattr(terminal)
+    return of_input & (termios.ICRNL | termios.IXON), local & (termios.ECHO | termios.ICANON)
 
 
 def test_a_terminal_that_places_no_cursor_gets_one_line_and_no_sequence(environment: dict[str, str]) -> None:
