@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -80,7 +81,8 @@ def test_the_wheel_holds_the_packages_and_the_bundled_model_alone(wheel_names: l
 
 def test_every_dependency_is_pinned_in_the_lock_files() -> None:
     wanted = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    names = {line.split("=")[0].split(">")[0].split("<")[0] for line in wanted}
+    # A distribution's name may be written with dots or dashes; locks have dashes.
+    names = {re.split("[=<>;]", line)[0].replace(".", "-") for line in wanted}
     for lock in ("requirements.lock", "requirements-dev.lock"):
         pinned = {line.split("==")[0] for line in (ROOT / lock).read_text().splitlines() if "==" in line}
         assert names <= pinned

@@ -5,7 +5,8 @@ from __future__ import annotations
 from textual.app import App, ComposeResult
 from textual.message import Message
 
-from olla_tui.theme import builtin_themes, default_variables
+from olla_tui.theme import default_variables
+from olla_tui.theme_files import builtin_themes
 from olla_tui.widgets.transcript import Transcript, TurnView
 from server.types.messages import ToolCall
 
