@@ -18,7 +18,6 @@ from server.errors import (
     DigestMismatch,
     DiskFull,
     InvalidRequest,
-    ModelNotFound,
     NotFound,
     RegistryError,
     RegistryUnreachable,
@@ -351,39 +350,6 @@ async def test_room_is_looked_for_before_anything_is_fetched(
     with pytest.raises(DiskFull, match=r"needs 0\.2 MB more on the disk of the model store .* are free"):
         await fixture.pull(f"{registry.host}/{REPOSITORY}")
     assert registry.count("GET", "/blobs/") == 0
-
-
-@pytest.mark.parametrize("redirects", [False, True])
-async def test_a_push_goes_in_parts(fixture: Fixture, registry: TestRegistry, redirects: bool) -> None:
-    registry.add_model(REPOSITORY, LAYERS)
-    model = f"{registry.host}/{REPOSITORY}"
-    await fixture.pull(model)
-    blobs = dict(registry.blobs)
-    registry.blobs.clear()
-    registry.token, registry.redirect_uploads = "secret", redirects
-    await fixture.push(model)
-    assert registry.blobs == blobs
-    parts = [h for m, path, h in registry.requests if m == "PUT" and path.startswith("/part/")]
-    assert len(parts) == (7 if redirects else 0)
-    assert not any("Authorization" in headers for headers in parts)
-
-
-async def test_a_blob_of_another_repository_is_mounted(fixture: Fixture, registry: TestRegistry) -> None:
-    registry.add_model("me/base", {"model": WEIGHTS})
-    host = registry.host
-    manifest = json.loads(registry.manifests["me/base", "latest"])
-    manifest["layers"][0]["from"] = f"{host}/me/base:latest"
-    registry.manifests["me/base", "latest"] = json.dumps(manifest).encode()
-    await fixture.pull(f"{host}/me/base")
-    fixture.store.copy(ModelName.parse(f"{host}/me/base"), ModelName.parse(f"{host}/me/child"))
-    await fixture.push(f"{host}/me/child")
-    assert registry.blobs["me/child", digest_of(WEIGHTS)] == WEIGHTS
-    assert registry.count("PATCH", "") == 1  # the config alone
-
-
-async def test_a_model_that_is_not_here_cannot_be_pushed(fixture: Fixture) -> None:
-    with pytest.raises(ModelNotFound):
-        await fixture.push("127.0.0.1:1/me/nope")
 
 
 async def test_a_model_to_start_from_that_is_not_there_is_pulled(

@@ -49,3 +49,15 @@ async def create(models: Models, **fields: Any) -> list[str]:
 def steps(models: Models, **fields: Any) -> AsyncGenerator[CreateProgress, None]:
     """The stream of a create."""
     return models.create(CreateRequest(**fields))
+
+
+async def body(data: bytes, size: int = 1000) -> AsyncGenerator[bytes, None]:
+    """The body of an upload, in pieces."""
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+async def upload(models: Models, data: bytes) -> str:
+    """Upload a blob; returns its digest."""
+    await models.put_blob(digest_of(data), body(data))
+    return digest_of(data)
