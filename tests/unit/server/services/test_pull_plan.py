@@ -25,7 +25,7 @@ def refusal(raw: bytes) -> str:
     return caught.value.message
 
 
-def test_each_blob_is_fetched_once_and_the_config_last() -> None:
+def test_cve_2025_0315_a_blob_that_is_named_twice_is_fetched_once_and_the_config_last() -> None:
     plan = plan_pull(manifest([layer(A, 5), layer(A, 5, "draft")]), "me/m")
     assert [(item.digest, item.size_bytes) for item in plan.layers] == [(A, 5), (B, 2)]
     assert plan.total_bytes == 7
@@ -60,7 +60,7 @@ def test_a_digest_cannot_hide_behind_another_spelling_of_its_key() -> None:
 
 
 @pytest.mark.parametrize("size", [-1, 1 << 50])
-def test_a_length_that_cannot_be_meant_is_refused(size: int) -> None:
+def test_cve_2025_0315_a_length_that_cannot_be_meant_is_refused(size: int) -> None:
     assert "bytes" in refusal(manifest([layer(A, size)]))
 
 
@@ -86,3 +86,18 @@ def test_a_layer_without_a_digest_is_told_in_ollamas_words() -> None:
 
 def test_a_model_of_tensors_is_refused_before_gigabytes_come() -> None:
     assert refusal(manifest([layer(A, 5, "tensor")])).startswith("this model requires MLX support")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"layers": null}',
+        b'{"layers": {"0": {}}}',
+        b'{"layers": [null], "config": null}',
+        b'{"layers": [[]]}',
+        b'{"layers": [{"digest": []}]}',
+        b'{"config": []}',
+    ],
+)
+def test_cve_2025_1975_a_manifest_with_something_else_in_a_place_is_refused(raw: bytes) -> None:
+    assert refusal(raw)

@@ -219,8 +219,10 @@ def test_downloads_of_our_own(store: ModelStore) -> None:
     assert list(store.paths.partials.iterdir()) == []
 
 
-def test_links_and_folders_are_not_followed_and_stay(store: ModelStore, tmp_path: Path) -> None:
-    """CVE-2025-44779: nothing outside the store is removed by way of what lies in it."""
+def test_cve_2025_44779_links_and_folders_are_not_followed_and_stay(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    """Nothing outside the store is removed by way of what lies in it."""
     outside = tmp_path / "outside"
     outside.write_bytes(b"precious")
     link = store.paths.blobs / f"sha256-{DIGITS}"
