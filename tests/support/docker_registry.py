@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -19,34 +20,52 @@ needs_registry = pytest.mark.skipif(
 )
 
 
+N_TRIES = 5
+"""A port that was free may be another process's when the registry comes to it."""
+
+
 @contextmanager
 def docker_registry(folder: Path) -> Iterator[str]:
     """Host and port of a registry over a folder, until the end of the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = folder / "registry.yml"
-    config.write_text(
-        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder / 'registry'}}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    process = subprocess.Popen(
-        [BINARY, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    for _ in range(N_TRIES):
+        process, host = _start(folder)
+        if process.poll() is None:
+            break
+    else:
+        raise RuntimeError("the registry did not start")
     try:
-        _wait_for(port)
-        yield f"127.0.0.1:{port}"
+        yield host
     finally:
         process.terminate()
         process.wait(20)
 
 
-def _wait_for(port: int) -> None:
-    pause = threading.Event()
-    for _ in range(400):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        pause.wait(0.05)
-    raise TimeoutError("the registry did not start")
+def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """A registry that listens, or has ended, and where it was to listen."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{probe.getsockname()[1]}"
+    config = folder / "registry.yml"
+    config.write_text(
+        "version: 0.1\nlog: {level: info, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder / 'registry'}}}}}\n"
+        f"http: {{addr: '{host}'}}\n"
+    )
+    process = subprocess.Popen(
+        [BINARY, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if b"listening on" in line:
+            break
+    else:
+        process.wait(20)
+    # What it writes from now on is read by nobody, and it must not wait for that.
+    threading.Thread(target=_drain, args=(process.stderr,), daemon=True).start()
+    return process, host
+
+
+def _drain(stream: IO[bytes]) -> None:
+    with stream:
+        for _ in stream:
+            pass
