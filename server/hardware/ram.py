@@ -87,6 +87,11 @@ def ram_now() -> Ram:
     return ram
 
 
+def total_ram() -> int:
+    """Bytes of memory that this process may have if nothing else had any."""
+    return ram_now().total_bytes
+
+
 def processor_utilization() -> Callable[[], float]:
     """A function that tells the share of all processors, 0 to 1, that was busy since its last call."""
     import psutil  # as above

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import cache
 
 from server.backends.circuit import CrashCircuits
 from server.backends.llamacpp import LlamaCppBackend
@@ -11,6 +12,7 @@ from server.backends.spare import SpareWorker
 from server.errors import StoreError
 from server.hardware.devices import DeviceSampler
 from server.hardware.memory import free_memory, total_memory
+from server.hardware.ram import total_ram
 from server.log import Level, LogRing, install
 from server.runners.pool import RunnerPool
 from server.services.inference import Inference
@@ -63,7 +65,8 @@ class ServerServices:
         )
         self._transfers = Transfers(self._store, settings, self._retire)
         models = Models(self._store, on_removed=self._retire, pull=self._transfers.pull)
-        planner = LoadPlanner(settings, self._devices.vram_bytes, total_memory)
+        # Of the whole machine, and read from a score of files: once is enough.
+        planner = LoadPlanner(settings, self._devices.vram_bytes, cache(total_memory), cache(total_ram))
         resolver = Resolver(self._store, settings, planner, models.install_bundled)
         self._models = models
         self._upkeep = Upkeep(self._store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -29,9 +29,18 @@ from server.types.generation import (
 from server.types.messages import Tool
 from server.types.models import Capability
 from server.types.names import ModelName, split_source
-from server.types.options import OptionValue, parse_options, sampling_params
+from server.types.options import OPTIONS, OptionValue, parse_options, sampling_params
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 CLOUD_DISABLED = "ollama cloud is disabled: remote model is unavailable"
+
+
+MAX_KNOWN = 256
+LOAD_OPTIONS = tuple(spec.name for spec in OPTIONS if spec.load_time)
+
+_TargetKey = tuple[ModelName, str, tuple[tuple[str, OptionValue], ...], bool, bool]
 
 
 class ResolvedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +95,9 @@ class Resolver:
         self._settings = settings
         self._planner = planner
         self._install_bundled = install_bundled
+        # A manifest's digest stands for all of its files, which take as long to read as a short answer.
+        self._known_abilities: dict[str, tuple[PromptTemplate, tuple[Capability, ...]]] = {}
+        self._known_targets: dict[_TargetKey, LoadTarget] = {}
 
     async def find(self, name: str) -> StoredModel:
         """The stored model of that name; a bundled one is installed when it is asked for first.
@@ -108,7 +120,7 @@ class Resolver:
 
     async def resolve_chat(self, request: ChatRequest, stored: StoredModel) -> ResolvedModel:
         """Check what a conversation needs. Raises: CapabilityMissing, InvalidOption, InvalidFormat."""
-        template, capabilities = await asyncio.to_thread(self._abilities, stored)
+        template, capabilities = await self._abilities(stored)
         think = _resolved_think(
             request.think, request.model, capabilities, drop=request.drop_think_when_incapable
         )
@@ -119,7 +131,7 @@ class Resolver:
 
     async def resolve_generate(self, request: GenerateRequest, stored: StoredModel) -> ResolvedModel:
         """Check what a completion needs. Raises: as `resolve_chat`, and InvalidRequest."""
-        template, capabilities = await asyncio.to_thread(self._abilities, stored)
+        template, capabilities = await self._abilities(stored)
         if request.raw and (request.template or request.system or request.context):
             raise InvalidRequest("raw mode does not support template, system, or context")
         think = _resolved_think(request.think, request.model, capabilities)
@@ -136,7 +148,7 @@ class Resolver:
 
     async def resolve_embed(self, request: EmbedRequest, stored: StoredModel) -> ResolvedModel:
         """How to load a model for embeddings. Raises: InvalidOption, CapabilityMissing."""
-        template, capabilities = await asyncio.to_thread(self._abilities, stored)
+        template, capabilities = await self._abilities(stored)
         if request.inputs and "rerank" in capabilities:
             raise CapabilityMissing(
                 f'"{request.model}" does not support embeddings: it ranks documents, with /api/rerank'
@@ -145,7 +157,7 @@ class Resolver:
 
     async def resolve_rerank(self, request: RerankRequest, stored: StoredModel) -> ResolvedModel:
         """How to load a model that ranks. Raises: InvalidOption, CapabilityMissing."""
-        template, capabilities = await asyncio.to_thread(self._abilities, stored)
+        template, capabilities = await self._abilities(stored)
         if "rerank" not in capabilities:
             raise CapabilityMissing(
                 f'"{request.model}" does not support rerank: it takes a model whose pooling is "rank"'
@@ -161,7 +173,7 @@ class Resolver:
     ) -> ResolvedModel:
         """A model for whole inputs, which have one result each."""
         options = parse_options({**stored.params, **request_options})
-        target = await self._planner.plan(stored, options, embedding=True, vision=False)
+        target = await self._plan(stored, options, embedding=True, vision=False)
         return ResolvedModel(
             stored=stored,
             target=target,
@@ -173,12 +185,10 @@ class Resolver:
     async def resolve_plain(self, name: str) -> ResolvedModel:
         """A model with its own options, to tokenise with. Raises: as `find`."""
         stored = await self.find(name)
-        template, capabilities = await asyncio.to_thread(self._abilities, stored)
+        template, capabilities = await self._abilities(stored)
         options = parse_options(stored.params)
         embedding = bool({"embedding", "rerank"} & set(capabilities))
-        target = await self._planner.plan(
-            stored, options, embedding=embedding, vision="vision" in capabilities
-        )
+        target = await self._plan(stored, options, embedding=embedding, vision="vision" in capabilities)
         return ResolvedModel(
             stored=stored,
             target=target,
@@ -187,7 +197,25 @@ class Resolver:
             capabilities=capabilities,
         )
 
-    def _abilities(self, stored: StoredModel) -> tuple[PromptTemplate, tuple[Capability, ...]]:
+    async def _abilities(self, stored: StoredModel) -> tuple[PromptTemplate, tuple[Capability, ...]]:
+        known = self._known_abilities.get(stored.digest)
+        if known is None:
+            known = await asyncio.to_thread(self._read_abilities, stored)
+            _keep(self._known_abilities, stored.digest, known)
+        return known
+
+    async def _plan(
+        self, stored: StoredModel, options: dict[str, OptionValue], *, embedding: bool, vision: bool
+    ) -> LoadTarget:
+        asked = tuple((name, options[name]) for name in LOAD_OPTIONS if name in options)
+        key = (stored.name, stored.digest, asked, embedding, vision)
+        target = self._known_targets.get(key)
+        if target is None:
+            target = await self._planner.plan(stored, options, embedding=embedding, vision=vision)
+            _keep(self._known_targets, key, target)
+        return target
+
+    def _read_abilities(self, stored: StoredModel) -> tuple[PromptTemplate, tuple[Capability, ...]]:
         template = chat_template(
             stored.template,
             stored.metadata().chat_template,
@@ -209,7 +237,7 @@ class Resolver:
         tools: tuple[Tool, ...] = (),
     ) -> ResolvedModel:
         options = parse_options({**stored.params, **_present(request.options)})
-        target = await self._planner.plan(stored, options, embedding=False, vision="vision" in capabilities)
+        target = await self._plan(stored, options, embedding=False, vision="vision" in capabilities)
         return ResolvedModel(
             stored=stored,
             target=target,
@@ -231,6 +259,13 @@ class Resolver:
             think_budget=request.think_budget if isinstance(request, ChatRequest) else None,
             wants_context=wants_context,
         )
+
+
+def _keep(known: dict[K, V], key: K, value: V) -> None:
+    """Remember something, and forget the oldest where there is too much."""
+    while len(known) >= MAX_KNOWN:
+        del known[next(iter(known))]
+    known[key] = value
 
 
 def _present(options: dict[str, Any]) -> dict[str, Any]:

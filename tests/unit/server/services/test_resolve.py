@@ -8,12 +8,12 @@ import pytest
 
 from server.errors import InvalidRequest
 from server.services.load_plan import LoadPlanner
-from server.services.resolve import Resolver
+from server.services.resolve import MAX_KNOWN, Resolver
 from server.settings import Settings
 from server.storage.config import ModelConfig
 from server.storage.manifests import Layer
 from server.storage.store import ModelStore
-from server.types.generation import ChatRequest
+from server.types.generation import ChatRequest, EmbedRequest
 from server.types.messages import Message, Tool
 from server.types.names import ModelName
 from tests.support.stores import put
@@ -68,3 +68,33 @@ async def test_a_form_of_calls_that_cannot_be_required(tmp_path: Path) -> None:
     stored = await resolve.find("m")
     with pytest.raises(InvalidRequest, match="tool_choice"):
         await resolve.resolve_chat(request(tools=(TOOL,), tool_choice="required"), stored)
+
+
+async def test_what_a_model_can_and_how_it_is_loaded_is_worked_out_once(tmp_path: Path) -> None:
+    resolve = resolver(tmp_path, "<tool_call>")
+    stored = await resolve.find("m")
+    first = await resolve.resolve_chat(request(options={"seed": 1}), stored)
+    again = await resolve.resolve_chat(request(options={"seed": 2}), await resolve.find("m"))
+    assert (first.sampling.seed, again.sampling.seed) == (1, 2)
+    assert again.target is first.target and again.template is first.template
+    shorter = await resolve.resolve_chat(request(options={"num_ctx": 16}), stored)
+    assert shorter.target.params.n_ctx == 16
+    embedding = await resolve.resolve_embed(EmbedRequest(model="m", inputs=("x",)), stored)
+    assert embedding.target.params.embedding and not first.target.params.embedding
+
+
+async def test_a_model_that_is_made_anew_is_worked_out_anew(tmp_path: Path) -> None:
+    resolve = resolver(tmp_path, "<tool_call>")
+    old = await resolve.resolve_chat(request(), await resolve.find("m"))
+    resolver(tmp_path, "[TOOL_CALLS]")
+    new = await resolve.resolve_chat(request(), await resolve.find("m"))
+    assert "<tool_call>" in old.template.source and "[TOOL_CALLS]" in new.template.source
+    assert new.target.digest != old.target.digest
+
+
+async def test_what_is_remembered_of_models_is_bounded(tmp_path: Path) -> None:
+    resolve = resolver(tmp_path, "<tool_call>")
+    stored = await resolve.find("m")
+    for n_ctx in range(4, MAX_KNOWN + 10):
+        await resolve.resolve_chat(request(options={"num_ctx": n_ctx}), stored)
+    assert len(resolve._known_targets) == MAX_KNOWN
