@@ -37,6 +37,16 @@ _MIN_GAIN: Final = 0.85
 _HOPELESS: Final = 3.0
 """A trial of more threads ends with a step that takes so many times what steps took before."""
 
+_WORSE: Final = 1.15
+"""A trial of fewer threads ends with a step that takes so many times what steps took before."""
+
+_PAUSE_PER_TRIAL: Final = 10.0
+"""After a trial that brought nothing at least so many times as long passes before the next one: what large
+models lose by it, whose steps are long, is a few percent then."""
+
+_N_FOR_OUTLIER: Final = 4
+"""Of so many steps the longest one is taken for an accident: it says nothing about the next ones."""
+
 _MIN_PAUSE_S: Final = 0.25
 _MAX_PAUSE_S: Final = 4.0
 _MAX_SEEING_PAUSE_S: Final = 16.0
@@ -56,6 +66,7 @@ class _Trial(msgspec.Struct):
 
     index: int
     key: Hashable
+    begun_s: float
     costs: list[float] = []
     n_others: int = 0
 
@@ -112,8 +123,7 @@ class ThreadChoice:
                 self._trial = self._next_trial(key, now_s, is_steady)
         elif self._trial.key == key:
             self._trial.costs.append(cost)
-            is_hopeless = self._trial.index < self._index and cost > _HOPELESS * self._costs[key]
-            if len(self._trial.costs) >= PROBE_STEPS or is_hopeless:
+            if len(self._trial.costs) >= PROBE_STEPS or self._is_hopeless(self._trial):
                 self._conclude(self._trial, now_s, _MAX_PAUSE_S if n_others is None else _MAX_SEEING_PAUSE_S)
         else:
             self._trial.n_others += 1
@@ -137,6 +147,19 @@ class ThreadChoice:
             recent = self._recent[key] = collections.deque(maxlen=_N_RECENT)
         recent.append(cost)
 
+    def _is_hopeless(self, trial: _Trial) -> bool:
+        """Whether the last step of a trial says already that it brings nothing."""
+        if trial.index < self._index:
+            return trial.costs[-1] > _HOPELESS * self._costs[trial.key]
+        return len(trial.costs) > 1 and trial.costs[-1] > _WORSE * self._usual(trial.key)
+
+    def _usual(self, key: Hashable) -> float:
+        """What steps of a kind cost of late, without regard to a single one that took much longer."""
+        recent = self._recent[key]
+        if len(recent) < _N_FOR_OUTLIER:
+            return self._costs[key]
+        return min(self._costs[key], (sum(recent) - max(recent)) / (len(recent) - 1))
+
     def _next_trial(self, key: Hashable, now_s: float, is_steady: bool) -> _Trial | None:
         """A trial when one is due."""
         recent = list(self._recent[key])[-(_N_RECENT if is_steady else _N_UNSTEADY_RECENT) :]
@@ -150,9 +173,9 @@ class ThreadChoice:
         n_fewer = len(self._counts) - 1 - self._index
         self._tries_fewer = n_fewer > 0 and (self._index == 0 or not self._tries_fewer)
         if not self._tries_fewer:
-            return _Trial(self._index - 1, key)
+            return _Trial(self._index - 1, key, now_s)
         # One less may be as bad as none less: look further each time.
-        return _Trial(self._index + 1 + self._n_failed_fewer % n_fewer, key)
+        return _Trial(self._index + 1 + self._n_failed_fewer % n_fewer, key, now_s)
 
     def _conclude(self, trial: _Trial, now_s: float, max_pause_s: float) -> None:
         """Stay with what was tried, or go back.
@@ -160,7 +183,7 @@ class ThreadChoice:
         With more threads it is now and then that a step waits long, which their middle would not show.
         """
         average = statistics.median if trial.index > self._index else statistics.fmean
-        bound = _MIN_GAIN * self._costs[trial.key]
+        bound = _MIN_GAIN * self._usual(trial.key)
         if len(trial.costs) >= PROBE_STEPS and average(trial.costs[1:]) < bound:
             self._index = trial.index
             self._costs.clear()
@@ -169,7 +192,8 @@ class ThreadChoice:
             self._n_failed_fewer = 0
         else:
             self._n_failed_fewer += trial.index > self._index
-            self._pause_s = min(2 * self._pause_s, max_pause_s)
+            lost_s = _PAUSE_PER_TRIAL * (now_s - trial.begun_s)
+            self._pause_s = max(min(2 * self._pause_s, max_pause_s), min(lost_s, _MAX_SEEING_PAUSE_S))
         self._tried_at_s = now_s
         self._trial = None
 

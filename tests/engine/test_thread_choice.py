@@ -104,6 +104,17 @@ def test_a_trial_of_more_threads_that_is_many_times_slower_ends_at_once() -> Non
     assert "2, 2" not in str(used)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_steps_that_are_held_up_now_and_then_are_no_reason_for_fewer_threads(seed: int) -> None:
+    noise = random.Random(seed)
+
+    def cost_s(n: int) -> float:
+        return (0.07 if n == 2 else 0.13) * (1.0 if noise.random() < 0.8 else noise.uniform(2.0, 5.0))
+
+    used = play(ThreadChoice(2), cost_s, 60.0, 0.0, n_others=2 * BUSY_FROM)
+    assert used.count(1) < 0.06 * len(used)
+
+
 @given(
     steps=st.lists(
         st.tuples(
