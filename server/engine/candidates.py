@@ -104,6 +104,8 @@ class Candidates:
 
     def __init__(self, n_vocab: int) -> None:
         self._data: npt.NDArray[np.void] = np.zeros(n_vocab, _TOKEN_DATA)
+        self._ids: TokenArray = self._data["id"]
+        self._logits: Row = self._data["logit"]
         self._all_ids = np.arange(n_vocab, dtype=np.int32)
         self._weights = np.empty((2, n_vocab), np.float32)
         self._pointer = ctypes.cast(self._data.ctypes.data, ctypes.POINTER(native.TokenData))
@@ -118,8 +120,8 @@ class Candidates:
     def load(self, ids: TokenArray, logits: Row | float, *, is_sorted: bool = False) -> None:
         """Take these tokens; one logit is for all of them. `is_sorted`: the likeliest comes first."""
         n = len(ids)
-        self._data["id"][:n] = ids
-        self._data["logit"][:n] = logits
+        self._ids[:n] = ids
+        self._logits[:n] = logits
         self._array.size = n
         self._array.selected = -1
         self._array.sorted = is_sorted
@@ -130,8 +132,7 @@ class Candidates:
 
     def logits(self, n: int) -> Row:
         """Logits of the first `n` tokens, in the order in which they are now. A view."""
-        logits: Row = self._data["logit"][:n]
-        return logits
+        return self._logits[:n]
 
     def selected(self) -> int:
         """The token that the chain chose.
@@ -141,11 +142,11 @@ class Candidates:
         index = self._array.selected
         if not 0 <= index < self._array.size:
             raise DecodeFailed("the sampler chain selected no token")
-        return int(self._array.data[index].id)
+        return int(self._ids[index])
 
     def allowed(self, n: int) -> npt.NDArray[np.bool_]:
         """Which of the first `n` loaded tokens a grammar has not struck out. [n] bool"""
-        mask: npt.NDArray[np.bool_] = self._data["logit"][:n] != -np.inf
+        mask: npt.NDArray[np.bool_] = self._logits[:n] != -np.inf
         return mask
 
     def weights(self, row: Row, temperature: float = 1.0) -> Row:

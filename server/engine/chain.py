@@ -57,8 +57,9 @@ class Chain:
         try:
             if penalises:
                 self._penalties = self._part(_penalties(model, params, last_n))
-            self._filters = None if self.takes_best or params.mirostat else self._part(*_filters(params))
+            filters = None if self.takes_best or params.mirostat else self._part(*_filters(params))
             self._choice = self._part(*_choice(model, params, takes_best=self.takes_best))
+            self._rest = self._choice if filters is None else self._joined(filters, self._choice)
         except (BadRequest, NoMemory):
             self.close()
             raise
@@ -106,9 +107,7 @@ class Chain:
 
     def choose(self, candidates: Candidates, *, filtered: bool = False) -> int:
         """Run the rest of the chain over the tokens that are loaded; `filtered`: without top-k to top-p."""
-        if self._filters is not None and not filtered:
-            candidates.apply(self._filters)
-        candidates.apply(self._choice)
+        candidates.apply(self._choice if filtered else self._rest)
         return candidates.selected()
 
     def skip_draws(self, n_draws: int, candidates: Candidates) -> None:
@@ -121,6 +120,12 @@ class Chain:
         """Free the samplers."""
         while self._parts:
             native.sampler_free(self._parts.pop())
+
+    def _joined(self, *parts: native.SamplerPointer) -> native.SamplerPointer:
+        """A part of parts, which it frees with itself."""
+        joined = self._part(*parts)
+        self._parts = [part for part in self._parts if part not in parts]
+        return joined
 
     def _part(self, *stages: native.SamplerPointer) -> native.SamplerPointer:
         part = native.sampler_chain_init(native.sampler_chain_default_params())

@@ -33,6 +33,15 @@ class Released(msgspec.Struct, frozen=True):
 NOTHING: Final = Released()
 
 
+def joined(first: Released, second: Released) -> Released:
+    """The tokens of both and their text, in this order."""
+    if second is NOTHING:
+        return first
+    return Released(
+        (*first.tokens, *second.tokens), first.text + second.text, (*first.logprobs, *second.logprobs)
+    )
+
+
 class _Held(msgspec.Struct):
     """A token that waits; `start` and `end` are its characters in the held text."""
 

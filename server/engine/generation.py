@@ -20,7 +20,7 @@ from server.engine.logprobs import token_logprob
 from server.engine.media import Media, text_only
 from server.engine.model import Model
 from server.engine.prompt import control_tokens, prompt_tokens, token_array
-from server.engine.sampler import Sampler
+from server.engine.sampler import Known, Sampler
 from server.engine.sequence import Sequence
 from server.ipc.messages import EngineTimings, FinishReason, Submit, TokenDelta
 from server.types.generation import SamplingParams
@@ -197,10 +197,8 @@ def n_shift_keep(params: SamplingParams, model: Model, n_prompt: int) -> int:
     return (params.n_keep if params.n_keep >= 0 else n_prompt) + model.adds_bos
 
 
-def choose_next(generation: Generation, model: Model, row: Row, guess: int) -> Released:
+def choose_next(generation: Generation, model: Model, row: Row, known: Known) -> Released:
     """Choose a token from a row of logits; returns what may be shown.
-
-    `guess`: the largest logit of the row, -1 when not known.
 
     Sets `generation.end` when the token, a stop text or the bound on the output ends the request.
 
@@ -213,16 +211,28 @@ def choose_next(generation: Generation, model: Model, row: Row, guess: int) -> R
         generation.end = "stop" if generation.text.stop_text else "length"
         return generation.text.finish()
     raw = row
-    if guess < 0 or guess in generation.never_set or row[guess] != row[guess]:
+    token = _known_token(generation, row, known)
+    if token is None:
         if generation.never_set:
             raw = row.copy() if generation.params.logprobs else row
             row[generation.never] = -np.inf
-        guess = best_id(row) if generation.sampler.is_greedy else generation.sampler.sample(row)
+        token = best_id(row) if generation.sampler.is_greedy else generation.sampler.sample(row)
     generation.refused.append(generation.sampler.was_refused)
-    generation.last_token = guess
-    generation.sampler.accept(guess)
+    generation.last_token = token
+    generation.sampler.accept(token)
     generation.n_output += 1
-    return _show(generation, model, guess, raw)
+    return _show(generation, model, token, raw)
+
+
+def _known_token(generation: Generation, row: Row, known: Known) -> int | None:
+    """The token that what is known of a row leads to; None where one that may not be chosen is in the way."""
+    if known is None:
+        return None
+    if isinstance(known, int):
+        return None if known in generation.never_set or row[known] != row[known] else known
+    if generation.never_set and not generation.never_set.isdisjoint(known[0].tolist()):
+        return None
+    return generation.sampler.sample_of(known)
 
 
 def _show(generation: Generation, model: Model, token: int, row: Row) -> Released:

@@ -13,7 +13,7 @@ from server.engine.cells import CellPool
 from server.engine.checkpoints import checkpoint_lengths
 from server.engine.context import Context, Decoded, Rows
 from server.engine.context_shift import shift_sizes
-from server.engine.detokenizer import NOTHING, Released
+from server.engine.detokenizer import Released, joined
 from server.engine.draft import Match
 from server.engine.draft_model import DraftModel
 from server.engine.drafter import Drafter
@@ -26,6 +26,7 @@ from server.engine.media import Media
 from server.engine.memory_policy import PoolPolicy
 from server.engine.model import Model
 from server.engine.pace import MIN_CHUNK_TOKENS, Pace
+from server.engine.sampler import Known, known_of_rows
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import Phase, Plan, Sequence
 from server.engine.slot_memory import SlotMemory
@@ -137,7 +138,9 @@ class Generator:
         self._admit()
         self._scheduler.make_room(self._reached)
         n_prompt_tokens = self._pace.n_prompt_tokens(
-            someone_decodes=self._scheduler.someone_decodes, n_batch=self._context.n_batch
+            someone_decodes=self._scheduler.someone_decodes,
+            n_batch=self._context.n_batch,
+            n_longest=self._scheduler.n_longest_prompt,
         )
         plan = self._scheduler.plan(min(n_prompt_tokens, self._n_prompt_tokens_max))
         drafts = self._drafts(plan)
@@ -233,16 +236,16 @@ class Generator:
         if not outputs:
             return
         rows = self._context.logits()
-        best = rows.argmax(1) if all(generation.sampler.is_greedy for generation in outputs) else None
+        known = known_of_rows(rows, [generation.sampler for generation in outputs])
         first = 0
         for generation in outputs:
             draft = drafts.get(generation.sequence.request_id)
             end = first + 1 + (len(draft.tokens) if draft else 0)
-            guesses = [-1] * (end - first) if best is None else best[first:end].tolist()
             try:
-                released = self._advance(generation, rows[first], guesses[0])
+                released = self._advance(generation, rows[first], known[first])
                 if draft is not None:
-                    released = self._verify(generation, rows[first + 1 : end], guesses[1:], draft, released)
+                    more = slice(first + 1, end)
+                    released = self._verify(generation, rows[more], known[more], draft, released)
             except EngineFailure as error:
                 ended.append(self._fail(generation, error))
                 continue
@@ -269,17 +272,17 @@ class Generator:
                 outputs.append(generation)
         return outputs
 
-    def _advance(self, generation: Generation, row: Row, guess: int) -> Released:
+    def _advance(self, generation: Generation, row: Row, known: Known) -> Released:
         """Choose a token from a row and see whether it can be decoded; returns what may be shown."""
-        released = choose_next(generation, self._model, row, guess)
+        released = choose_next(generation, self._model, row, known)
         if generation.end is None and not self._make_room(generation):
             generation.end = "length"
         if generation.end == "length":
-            return _joined(released, generation.text.finish())
+            return joined(released, generation.text.finish())
         return released
 
     def _verify(
-        self, generation: Generation, rows: Rows, guesses: list[int], draft: Match, released: Released
+        self, generation: Generation, rows: Rows, known: list[Known], draft: Match, released: Released
     ) -> Released:
         """Go on through the rows of a draft as long as what was chosen is what was guessed.
 
@@ -289,12 +292,12 @@ class Generator:
         slot = generation.sequence.slot
         n_accepted = 0
         try:
-            for token, row, guess in zip(draft.tokens.tolist(), rows, guesses, strict=True):
+            for token, row, known_of_row in zip(draft.tokens.tolist(), rows, known, strict=True):
                 if generation.end is not None or generation.last_token != token:
                     break
                 self._cache.append(slot, token)
                 n_accepted += 1
-                released = _joined(released, self._advance(generation, row, guess))
+                released = joined(released, self._advance(generation, row, known_of_row))
         finally:
             if n_accepted < len(draft.tokens):
                 self._context.remove(slot, self._cache.position(slot, self._cache.length(slot)))
@@ -386,11 +389,3 @@ class Generator:
                 if sequence.phase is Phase.PREFILL
             ),
         )
-
-
-def _joined(first: Released, second: Released) -> Released:
-    if second is NOTHING:
-        return first
-    return Released(
-        (*first.tokens, *second.tokens), first.text + second.text, (*first.logprobs, *second.logprobs)
-    )

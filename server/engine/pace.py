@@ -23,6 +23,13 @@ MIN_CHUNK_TOKENS: Final = 32
 SHARED_CHUNK_TOKENS: Final = TILE_ROWS
 """Beside others, parts of prompts are multiples of so many tokens."""
 
+MAX_SHORT_TOKENS: Final = 4 * TILE_ROWS
+"""Prompts up to this length are decoded within few steps in any case, so that beside others they take no more
+of a step than `_SHORT_SHARE`: where many come and go, every stream would be held up by each of them."""
+
+_SHORT_SHARE: Final = 0.75
+"""Of the time that a step of decode rows alone takes."""
+
 _CPU_FLOPS_PER_THREAD: Final = 2e10
 """A cautious guess, used until the first prompt was measured."""
 
@@ -45,10 +52,17 @@ class Pace:
         flops = _CPU_FLOPS_PER_THREAD * n_threads * (100 if on_gpu else 1)
         return cls(flops / max(2.0 * n_params, 1.0))
 
-    def n_prompt_tokens(self, *, someone_decodes: bool, n_batch: int) -> int:
-        """Prompt tokens for the next step, at most `n_batch`."""
+    def n_prompt_tokens(
+        self, *, someone_decodes: bool, n_batch: int, n_longest: int = MAX_SHORT_TOKENS + 1
+    ) -> int:
+        """Prompt tokens for the next step, at most `n_batch`.
+
+        `n_longest`: tokens that the longest prompt has left.
+        """
         unit = SHARED_CHUNK_TOKENS if someone_decodes else MIN_CHUNK_TOKENS
         seconds = SHARED_STEP_S if someone_decodes else LONE_STEP_S
+        if someone_decodes and n_longest <= MAX_SHORT_TOKENS and self._decode_s > 0.0:
+            seconds = min(seconds, _SHORT_SHARE * self._decode_s)
         n_units = int(self.tokens_per_s * seconds / unit + (0.5 if someone_decodes else 0.0))
         return min(max(n_units, 1) * unit, n_batch)
 

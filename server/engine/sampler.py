@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from server.engine.batch import TokenArray
 from server.engine.candidates import (
+    MAX_TOP,
     Candidates,
     Row,
     best_id,
@@ -32,9 +34,13 @@ from server.engine.candidates import (
 from server.engine.chain import Chain
 from server.engine.failures import BadGrammar, DecodeFailed
 from server.engine.grammar import Grammar
+from server.engine.likeliest import Likeliest, likeliest_of_rows
 from server.engine.model import Model
 from server.engine.prompt import control_tokens
 from server.types.generation import SamplingParams
+
+Known = int | Likeliest | None
+"""Of a row: the first of its largest logits, its likeliest tokens, or nothing."""
 
 _LIKELIEST: Final = (128, 320, 4096)
 """Tokens that a grammar is asked about in turn, before it is asked about all."""
@@ -59,6 +65,8 @@ class Sampler:
 
     Attributes:
         is_greedy: `best_id` of the row is the answer, so all such rows can be done at once.
+        n_likeliest: the answer is one of so many likeliest tokens of the row, so all such rows can be looked
+            through at once; 0 where more counts than these.
         was_refused: the last token was drawn twice, because the grammar refused what was drawn first.
     """
 
@@ -78,6 +86,8 @@ class Sampler:
         moves = self._chain.moves_logits
         self.was_refused = False
         self.is_greedy = self._by is _By.BEST and not moves and self._grammar is None
+        is_top_k = self._by is _By.TOP_K and not moves and self._grammar is None
+        self.n_likeliest = params.top_k if is_top_k and params.top_k <= MAX_TOP else 0
 
     def sample(self, row: Row) -> int:
         """The next token. The row is as before afterwards.
@@ -92,6 +102,10 @@ class Sampler:
             return self._sample(row)
         finally:
             row[ids] = before
+
+    def sample_of(self, likeliest: Likeliest) -> int:
+        """As `sample` of a row of which the `n_likeliest` likeliest are known."""
+        return self._choose(*likeliest)
 
     def accept(self, token: int) -> None:
         """The token was chosen, by this sampler or by an earlier worker's."""
@@ -212,6 +226,19 @@ class Sampler:
         weights[ids] = 0.0
         factor = (float(row.max()) - largest) / temperature
         return float(weights.sum()) * math.exp(factor) if factor < 700.0 else math.inf
+
+
+def known_of_rows(rows: Row, samplers: Sequence[Sampler]) -> list[Known]:
+    """What can be found out of all rows at once for their samplers; nothing where these differ.
+
+    `rows`: [n, n_vocab] float32. There may be more rows than samplers, where some have several.
+    """
+    if all(sampler.is_greedy for sampler in samplers):
+        return list(rows.argmax(1).tolist())
+    k = samplers[0].n_likeliest
+    if k and all(sampler.n_likeliest == k for sampler in samplers):
+        return list(likeliest_of_rows(rows, k))
+    return [None] * len(rows)
 
 
 def _bound_of(params: SamplingParams, chain: Chain) -> _By:

@@ -99,6 +99,11 @@ class Scheduler:
         """Whether a sequence is past its prompt."""
         return any(sequence.phase is Phase.DECODE for sequence in self._running)
 
+    @property
+    def n_longest_prompt(self) -> int:
+        """Tokens that the longest prompt with a slot has left."""
+        return max((one.n_remaining for one in self._running if one.phase is Phase.PREFILL), default=0)
+
     def add(self, sequence: Sequence) -> None:
         """Queue a new sequence with at least one token."""
         if not len(sequence.tokens):

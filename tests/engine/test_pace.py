@@ -5,13 +5,23 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine.pace import MIN_CHUNK_TOKENS, Pace
+from server.engine.pace import MAX_SHORT_TOKENS, MIN_CHUNK_TOKENS, Pace
 from server.engine.tiles import TILE_ROWS
 
 
-@given(speed=st.floats(min_value=0.1, max_value=1e6), someone=st.booleans(), n_batch=st.integers(1, 4096))
-def test_a_step_has_tokens_and_fits_the_batch(speed: float, someone: bool, n_batch: int) -> None:
-    n = Pace(speed).n_prompt_tokens(someone_decodes=someone, n_batch=n_batch)
+@given(
+    speed=st.floats(min_value=0.1, max_value=1e6),
+    someone=st.booleans(),
+    n_batch=st.integers(1, 4096),
+    decode_s=st.floats(0, 1),
+    n_longest=st.integers(0, 5000),
+)
+def test_a_step_has_tokens_and_fits_the_batch(
+    speed: float, someone: bool, n_batch: int, decode_s: float, n_longest: int
+) -> None:
+    pace = Pace(speed)
+    pace.measured(0, decode_s, someone_decodes=True)
+    n = pace.n_prompt_tokens(someone_decodes=someone, n_batch=n_batch, n_longest=n_longest)
     assert 1 <= n <= n_batch
     assert n == n_batch or n % (TILE_ROWS if someone else MIN_CHUNK_TOKENS) == 0
 
@@ -20,6 +30,16 @@ def test_prompts_take_less_of_a_step_while_someone_decodes() -> None:
     pace = Pace(1000.0)
     assert pace.n_prompt_tokens(someone_decodes=True, n_batch=2048) == 128
     assert pace.n_prompt_tokens(someone_decodes=False, n_batch=2048) == 992
+
+
+def test_short_prompts_take_less_than_a_step_of_those_who_decode() -> None:
+    pace = Pace(32_000.0)
+    for _ in range(30):
+        pace.measured(0, 0.008, someone_decodes=True)
+    short = pace.n_prompt_tokens(someone_decodes=True, n_batch=4096, n_longest=MAX_SHORT_TOKENS)
+    assert short == 192
+    assert pace.n_prompt_tokens(someone_decodes=True, n_batch=4096, n_longest=MAX_SHORT_TOKENS + 1) == 3840
+    assert pace.n_prompt_tokens(someone_decodes=False, n_batch=4096, n_longest=MAX_SHORT_TOKENS) == 4096
 
 
 def test_the_speed_converges_to_what_is_measured() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from server.engine.candidates import Candidates, Row, has_ties
 from server.engine.failures import BadRequest
-from server.engine.sampler import Sampler
+from server.engine.sampler import Sampler, known_of_rows
 from server.types.generation import SamplingParams
 from tests.support.whole_chain import WholeChain, vocabulary_of
 
@@ -87,6 +87,41 @@ def test_any_options_choose_what_the_whole_chain_chooses(
     options: dict[str, Any], seed: int, n_vocab: int, shape: str
 ) -> None:
     compare(n_vocab, SamplingParams(seed=seed, **options), shape)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    options=OPTIONS,
+    top_k=st.integers(-1, 400),
+    seed=st.integers(0, 2**31),
+    n_vocab=st.sampled_from([1536, 24_575, 24_576, 32_000, 128_256]),
+    shape=st.sampled_from(["peaked", "sure", "flat", "equals"]),
+    n=st.integers(1, 5),
+)
+@example(options={"temperature": 0.8}, top_k=40, seed=1, n_vocab=128_256, shape="peaked", n=5)
+@example(options={"temperature": 0.8}, top_k=40, seed=1, n_vocab=128_256, shape="equals", n=5)
+@example(options={"temperature": 0.0}, top_k=40, seed=1, n_vocab=128_256, shape="equals", n=5)
+def test_what_is_found_of_all_rows_at_once_leads_to_the_same_tokens(
+    options: dict[str, Any], top_k: int, seed: int, n_vocab: int, shape: str, n: int
+) -> None:
+    all_params = [SamplingParams(**{**options, "top_k": top_k, "seed": seed + i}) for i in range(n)]
+    samplers = [Sampler(vocabulary_of(n_vocab), one, N_CTX, Candidates(n_vocab)) for one in all_params]
+    wholes = [WholeChain(n_vocab, one, N_CTX) for one in all_params]
+    for step in range(3):
+        stacked = np.stack(rows(n_vocab, seed + step, shape, n))
+        for known, sampler, whole, row in zip(
+            known_of_rows(stacked, samplers), samplers, wholes, stacked, strict=True
+        ):
+            if known is None:
+                chosen = sampler.sample(row)
+            else:
+                chosen = known if isinstance(known, int) else sampler.sample_of(known)
+            assert chosen == whole.sample(row)
+            sampler.accept(chosen)
+            whole.accept(chosen)
+    for sampler, whole in zip(samplers, wholes, strict=True):
+        sampler.close()
+        whole.close()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
