@@ -2,11 +2,14 @@
 
     python bench/chain_model.py 60m OUT.gguf
     python bench/chain_model.py 1b OUT.gguf
+    python bench/chain_model.py 60m OUT.gguf 0.3
 
 Shapes, vocabulary and speed are those of `random_model.py`. The embeddings are random, and the row of a word
 in the output layer is the embedding of the word before it; the layers add too little to what comes out of the
 embedding to change that. A byte begins a chain of its own, of `CHAIN_TOKENS` words that are all different and
 lead into the chain of the next byte. So what such a model writes repeats nothing, unless the prompt has it.
+
+The last number makes a draft model that is often wrong: after this share of all words it expects another one.
 
 The words of the chains of "a" to "d" are tokens of a prompt too; those of the others are letters there.
 """
@@ -73,6 +76,14 @@ def output_rows(embeddings: Quants) -> Quants:
     return rows
 
 
+def with_errors(rows: Quants, share: float) -> Quants:
+    """Output rows of which a share is that of other words."""
+    rng = np.random.default_rng(2)
+    wrong = N_BYTES + np.flatnonzero(rng.random(len(rows) - N_BYTES - 1) < share)
+    rows[wrong] = rows[np.roll(wrong, 1)]
+    return rows
+
+
 def q8_0(quants: Quants, scale: float) -> bytes:
     """Blocks of 32 numbers behind one scale."""
     rows, columns = quants.shape
@@ -82,7 +93,7 @@ def q8_0(quants: Quants, scale: float) -> bytes:
     return data.tobytes()
 
 
-def write(shape: Shape, path: Path) -> None:
+def write(shape: Shape, path: Path, share_of_errors: float = 0.0) -> None:
     rng = np.random.default_rng(1)
     embeddings: Quants = rng.integers(-127, 128, (N_VOCAB, shape.n_embd), np.int8)
     embeddings[-1] = 0
@@ -103,11 +114,11 @@ def write(shape: Shape, path: Path) -> None:
             elif name == "token_embd.weight":
                 out.write(q8_0(embeddings, 1.0))
             elif name == "output.weight":
-                out.write(q8_0(output_rows(embeddings), 1.0))
+                out.write(q8_0(with_errors(output_rows(embeddings), share_of_errors), 1.0))
             else:
                 out.write(q8_0(rng.integers(-127, 128, dims, np.int8), LAYER_SCALE / np.sqrt(dims[1])))
             out.write(bytes(padded(n_bytes(dims, kind))))
 
 
 if __name__ == "__main__":
-    write(SHAPES[sys.argv[1]], Path(sys.argv[2]))
+    write(SHAPES[sys.argv[1]], Path(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 0.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import random
 import socket
@@ -208,14 +209,19 @@ class OllamaApi(Server):
         n_slots: int = 0,
         n_ctx: int = 2048,
         template: Path | None = None,
+        draft: Path | None = None,
         environ: Mapping[str, str] | None = None,
         defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        """`n_slots`: 0 leaves them to the server. `defaults`: options of each request."""
+        """`n_slots`: 0 leaves them to the server. `defaults`: options of each request.
+
+        `draft`: a draft model's file.
+        """
         super().__init__()
         self._program = program
         self._model = model
         self._template = template
+        self._draft = draft
         self._defaults = {"num_ctx": n_ctx, **(defaults or {})}
         self._environ = dict(environ or {})
         if n_slots:
@@ -228,13 +234,19 @@ class OllamaApi(Server):
     def ready(self) -> None:
         if self._model is None:
             return
-        data = self._model.read_bytes()
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        post(f"{self.url}/api/blobs/{digest}", data)
-        body = {"model": BENCH_MODEL, "files": {"bench.gguf": digest}, "stream": False}
+        body = {"model": BENCH_MODEL, "files": {"bench.gguf": self._sent(self._model)}, "stream": False}
+        if self._draft is not None:
+            body["draft_files"] = {"draft.gguf": self._sent(self._draft)}
         if self._template is not None:
             body["template"] = self._template.read_text()
         post(f"{self.url}/api/create", body)
+
+    def _sent(self, path: Path) -> str:
+        """The digest of a file that the server now has."""
+        data = path.read_bytes()
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        post(f"{self.url}/api/blobs/{digest}", data)
+        return digest
 
     def body(self, prompt: str, n_tokens: int, options: Mapping[str, Any], schema: object) -> dict[str, Any]:
         merged = {"temperature": 0, "num_predict": n_tokens, **self._defaults, **options}
@@ -350,13 +362,25 @@ Figures = dict[str, float]
 
 
 def rounds_of(
-    measures: Mapping[str, Callable[[], Figures]], n_rounds: int, *, title: str = ""
+    measures: Mapping[str, Callable[[], Figures]],
+    n_rounds: int,
+    *,
+    title: str = "",
+    until_s: float = math.inf,
 ) -> list[dict[str, Figures]]:
-    """Measure each in turn, every other round in the opposite order, after one round that does not count."""
+    """Measure each in turn, every other round in the opposite order, after one round that does not count.
+
+    `until_s`: time on `time.monotonic` that a round must be expected to end before, or it does not begin.
+    """
+    begun_s = time.monotonic()
     for measure in measures.values():
         measure()
     rounds: list[dict[str, Figures]] = []
     for number in range(n_rounds):
+        now_s = time.monotonic()
+        if now_s + (now_s - begun_s) / (number + 1) > until_s:
+            print(f"  {title}: no time for round {number}", flush=True)
+            break
         names = list(measures) if number % 2 == 0 else list(measures)[::-1]
         rounds.append({name: measures[name]() for name in names})
         shown = "  ".join(

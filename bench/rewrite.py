@@ -1,17 +1,23 @@
 """What guessing tokens ahead does for a text that is written again, and for one that is not.
 
-    python bench/rewrite.py --model chain-1b.gguf [--rounds 3] [--spark]
+    python bench/rewrite.py --model chain-1b.gguf [--rounds 3] [--only "free text"] [--seconds 200] [--spark]
+    python bench/rewrite.py --model chain-1b.gguf --draft chain-60m.gguf --only "free text"
 
 Takes a model of `chain_model.py`, whose greedy answers are known. The prompt holds a text of 400 tokens, and
 the answer is that text, once as it stands there and once with another word at each 25th place. The third
 answer is not in the prompt, but at every 12th place three words of it are, followed by others: more chances
 for a wrong guess than prose has. `--spark` adds prose by the bundled model. olla is asked with guesses and
-without, in turn.
+without, in turn. With `--draft` a draft model guesses, too: one of the same chains is always right, and one
+with a share of errors is not. No round begins that would end after `--seconds`, and the table is that of the
+others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -51,11 +57,13 @@ def checked(answer: Answer) -> float:
     return answer.tokens_per_s
 
 
-def measure(olla: Olla, n_tokens: int, drafts: bool) -> Figures:
+def measure(olla: Olla, names: Sequence[str], n_tokens: int, drafts: bool) -> Figures:
     options = {} if drafts else {"draft_num_predict": 0}
-    return {
-        f"{name}, tok/s": checked(olla.ask(prompt, n_tokens, **options)) for name, prompt in prompts().items()
-    }
+    figures: Figures = {}
+    for name in names:
+        figures[f"{name}, tok/s"] = checked(olla.ask(prompts()[name], n_tokens, **options))
+        print(f"    {name}{'' if drafts else ', without'}: {figures[f'{name}, tok/s']:.4g} tok/s", flush=True)
+    return figures
 
 
 def measure_prose(olla: Olla, n_tokens: int, drafts: bool) -> Figures:
@@ -63,26 +71,41 @@ def measure_prose(olla: Olla, n_tokens: int, drafts: bool) -> Figures:
     return {"prose, tok/s": olla.ask(PROSE, n_tokens, **options).tokens_per_s}
 
 
+def compare(title: str, measures: dict[str, Callable[[], Figures]], n_rounds: int, until_s: float) -> None:
+    rounds = rounds_of(measures, n_rounds, title=title, until_s=until_s)
+    if not rounds:
+        raise SystemExit(f"{title}: there was no time for a round that counts")
+    print_table(title, rounds)
+
+
 def main() -> None:
     parser = arguments(__doc__, n_rounds=3)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--tokens", type=int, default=N_TOKENS, help="tokens of the answer")
     parser.add_argument("--spark", action="store_true", help="prose by the bundled model, too")
+    parser.add_argument("--draft", type=Path, help="a draft model for --model")
+    parser.add_argument("--only", choices=list(prompts()), action="append", help="this answer alone")
+    parser.add_argument("--seconds", type=float, default=600.0, help="no round begins that would end later")
     args = parser.parse_args()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("ended before its time")
+    )  # so that its server ends, too
+    until_s = time.monotonic() + args.seconds
     if args.model:
-        with Olla(args.model, drafts=True, n_slots=1) as olla:
+        names = args.only or list(prompts())
+        with Olla(args.model, drafts=True, n_slots=1, draft=args.draft) as olla:
             measures: dict[str, Callable[[], Figures]] = {
-                "with guesses": partial(measure, olla, args.tokens, True),
-                "without": partial(measure, olla, args.tokens, False),
+                "with guesses": partial(measure, olla, names, args.tokens, True),
+                "without": partial(measure, olla, names, args.tokens, False),
             }
-            print_table(args.model.stem, rounds_of(measures, args.rounds, title=args.model.stem))
+            compare(args.model.stem, measures, args.rounds, until_s)
     if args.spark:
         with Olla(SPARK, drafts=True, n_slots=1) as olla:
             measures = {
                 "with guesses": partial(measure_prose, olla, 1000, True),
                 "without": partial(measure_prose, olla, 1000, False),
             }
-            print_table("spark", rounds_of(measures, args.rounds, title="spark"))
+            compare("spark", measures, args.rounds, until_s)
 
 
 if __name__ == "__main__":
