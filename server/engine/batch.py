@@ -54,6 +54,34 @@ class Batch:
         """Tokens that can still be added."""
         return self._n_batch - self.n_tokens
 
+    @property
+    def seq_ids(self) -> TokenArray:
+        """The sequence of each row, a view. [n_tokens]"""
+        return self._seq[: self.n_tokens]
+
+    @property
+    def outputs(self) -> npt.NDArray[np.bool_]:
+        """Which rows have an output, a view. [n_tokens]"""
+        rows: npt.NDArray[np.bool_] = self._output[: self.n_tokens].view(np.bool_)
+        return rows
+
+    def take(self, other: Batch, rows: npt.NDArray[np.bool_]) -> None:
+        """Hold some rows of another batch and nothing else. `rows`: [other.n_tokens].
+
+        Raises: InvalidBatch.
+        """
+        n = int(rows.sum())
+        n_outputs = int(other.outputs[rows].sum())
+        if n > self._n_batch or n_outputs > self._n_outputs_max:
+            raise InvalidBatch(f"{n} rows with {n_outputs} outputs do not fit a batch")
+        end = other.n_tokens
+        self._token[:n] = other._token[:end][rows]
+        self._pos[:n] = other._pos[:end][rows]
+        self._seq[:n] = other._seq[:end][rows]
+        self._output[:n] = other._output[:end][rows]
+        self.n_tokens = n
+        self.n_outputs = n_outputs
+
     def clear(self) -> None:
         """Start over."""
         self.n_tokens = 0

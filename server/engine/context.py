@@ -77,8 +77,11 @@ class Context:
         can_shift: a sequence's positions can be moved, so a full context can slide.
         can_copy: a sequence can be copied over another and then cut.
         restores_whole: the state of a sequence cannot be cut once it was put back.
+        shares_beginnings: few tokens of each of several sequences that begin alike are decoded together.
         keeps_windows: some layers keep no more than their sliding window, so cuts must not reach behind it.
     """
+
+    shares_beginnings = False
 
     def __init__(self, model: Model, params: ContextParams, log: LogSink) -> None:
         self.model = model
@@ -98,12 +101,7 @@ class Context:
         self._streams = not params.unified
         self.needs_whole_input = params.embeddings and (model.has_encoder or self._memory is None)
         self.n_outputs_max = params.n_outputs_max or self.n_batch
-        self.batch = Batch(
-            n_batch=self.n_batch,
-            n_seq_max=self.n_seq_max,
-            n_outputs_max=self.n_outputs_max,
-            n_vocab=model.n_vocab,
-        )
+        self.batch = self._new_batch()
         self._n_outputs = 0
         self._rows: Rows = np.empty((0, model.n_vocab), np.float32)  # as of the last logits, at an address
         self._rows_at = 0
@@ -187,15 +185,22 @@ class Context:
         if n_bytes == 0:
             return None
         data = np.empty(n_bytes, np.uint8)
+        return data if self.write_state(seq_id, data) else None
+
+    def write_state(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
+        """Copy the state of a sequence into an array of just its size. False: nothing of use is in it."""
         pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-        return data if native.state_seq_get_data(self._address, pointer, n_bytes, seq_id) == n_bytes else None
+        return native.state_seq_get_data(self._address, pointer, len(data), seq_id) == len(data)
 
     def restore_state(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
         """Put a state of `copy_state` in place of what a sequence holds. False: the sequence is empty now.
 
         llama.cpp takes the bytes on trust: they must be those of `copy_state` of an equal context.
         """
-        if self._memory is None or not self.is_settled(seq_id):
+        return self.is_settled(seq_id) and self._put_state(seq_id, data)
+
+    def _put_state(self, seq_id: int, data: npt.NDArray[np.uint8]) -> bool:
+        if self._memory is None:
             return False
         pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
         if native.state_seq_set_data(self._address, pointer, len(data), seq_id) == len(data):
@@ -311,6 +316,14 @@ class Context:
             self.batch.close()
             native.free(self._address)
             self._address = 0
+
+    def _new_batch(self) -> Batch:
+        return Batch(
+            n_batch=self.n_batch,
+            n_seq_max=self.n_seq_max,
+            n_outputs_max=self.n_outputs_max,
+            n_vocab=self.model.n_vocab,
+        )
 
     def _check_seq(self, seq_id: int) -> None:
         if not 0 <= seq_id < self.n_seq_max:

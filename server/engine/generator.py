@@ -85,6 +85,7 @@ class Generator:
             self._states.improve,
             self._pool,
             in_tiles=in_tiles,
+            shares_beginnings=context.shares_beginnings,
         )
         self._memory = SlotMemory(
             context, self._cache, self._states, self._pool, lambda: self._scheduler.free_slots

@@ -22,6 +22,7 @@ from server.engine.media_intake import MediaIntake
 from server.engine.model import Model
 from server.engine.pace import Pace
 from server.engine.projector import Projector
+from server.engine.sharing_context import SharingContext
 from server.engine.threads import Threads, n_compute_threads
 from server.engine.tiles import has_tiles
 from server.ipc.messages import Loaded
@@ -189,19 +190,28 @@ def _generation_context(
     n_batch = max(params.n_batch, n_sequences)
     # A checkpoint of a hybrid model shares the cells of its slot, which it can in a pool only.
     is_pool = 0 < params.n_pool_cells and (n_checkpoints > 0 or params.n_pool_cells < params.n_slots * n_ctx)
-    return Context(
-        model,
-        ContextParams(
-            n_ctx=max(params.n_pool_cells, n_ctx) if is_pool else n_ctx,
-            n_seq_max=n_sequences,
-            n_batch=n_batch,
-            n_ubatch=n_batch,
-            n_outputs_max=min(max(params.n_slots + MAX_DRAFT_TOKENS, n_sequences), n_batch),
-            unified=is_pool,
-            swa_full=params.swa_full,
-            n_threads=n_threads,
-            kv_type=params.kv_cache_type,
-            flash_attention=params.flash_attention,
-        ),
-        log,
+    context_params = ContextParams(
+        n_ctx=max(params.n_pool_cells, n_ctx) if is_pool else n_ctx,
+        n_seq_max=n_sequences,
+        n_batch=n_batch,
+        n_ubatch=n_batch,
+        n_outputs_max=min(max(params.n_slots + MAX_DRAFT_TOKENS, n_sequences), n_batch),
+        unified=is_pool,
+        swa_full=params.swa_full,
+        n_threads=n_threads,
+        kv_type=params.kv_cache_type,
+        flash_attention=params.flash_attention,
+    )
+    if params.n_side_cells and not is_pool and _can_share_beginnings(model, params):
+        return SharingContext(model, context_params, log, n_side_cells=params.n_side_cells)
+    return Context(model, context_params, log)
+
+
+def _can_share_beginnings(model: Model, params: LoadParams) -> bool:
+    """Whether states are whole, can be cut and are of tokens alone, and attention has tiles."""
+    is_plain = not (model.is_recurrent or model.n_swa or model.on_plane)
+    return is_plain and has_tiles(
+        on_gpu=params.n_gpu_layers != 0 and bool(gpu_names()),
+        flash_attention=params.flash_attention,
+        kv_type=params.kv_cache_type,
     )

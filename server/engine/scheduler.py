@@ -18,6 +18,7 @@ from server.engine.batch import TokenArray
 from server.engine.kv_cache import Placement, SlotCache, common_prefix
 from server.engine.memory_policy import PoolPolicy
 from server.engine.sequence import Chunk, Phase, Plan, Sequence
+from server.engine.shared_start import is_worth_a_pool
 from server.engine.slot_choice import choose
 from server.engine.tiles import MIN_DEPTH, TILE_ROWS, n_beside, n_in_step, n_to_keep
 
@@ -51,13 +52,16 @@ class Scheduler:
         pool: PoolPolicy | None = None,
         *,
         in_tiles: bool = False,
+        shares_beginnings: bool = False,
     ) -> None:
         """`improve`: may replace the placement of a prompt, given the free slots, by a better one.
 
         `pool`: the promises, where the slots share their cells.
         `in_tiles`: parts of prompts below `TILE_ROWS` are slow.
+        `shares_beginnings`: unless they are of requests with one beginning.
         """
         self._in_tiles = in_tiles
+        self._shares_beginnings = shares_beginnings
         self._n_batch = n_batch
         self._pool = pool
         self._n_added = 0
@@ -239,10 +243,14 @@ class Scheduler:
             return n
         if n < min(sequence.n_remaining, self._n_tile):
             return 0  # what the others have left of the step is no part worth having
-        if self._pool is not None:
+        if self._pool is not None or sequence.is_in_group:
             return n
         is_deep = _is_deep(sequence, n)
-        others = [chunk.n_tokens for chunk in chunks if is_deep or _is_deep(chunk.sequence, chunk.n_tokens)]
+        others = [
+            chunk.n_tokens
+            for chunk in chunks
+            if not chunk.sequence.is_in_group and (is_deep or _is_deep(chunk.sequence, chunk.n_tokens))
+        ]
         return n_beside(n, sequence.n_remaining, others, self._n_tile)
 
     def _plan_alone(self, sequence: Sequence) -> Plan:
@@ -296,7 +304,8 @@ class Scheduler:
         # cut here they would miss.
         can_keep_less = self._cache.can_trim and not self._cache.restores_whole
         has_own_cells = self._pool is None or len(self._queued) + len(self._running) == 1
-        if self._in_tiles and can_keep_less and has_own_cells:
+        sequence.is_in_group = self._is_in_group(sequence, placement)
+        if self._in_tiles and can_keep_less and has_own_cells and not sequence.is_in_group:
             n_keep = n_to_keep(sequence.tokens, placement.n_keep, self._n_tile)
             placement = msgspec.structs.replace(placement, n_keep=n_keep)
         return placement
@@ -304,6 +313,19 @@ class Scheduler:
     def _place_among(self, tokens: TokenArray, slots: Collection[int]) -> Placement:
         placement = self._cache.place(tokens, slots)
         return placement if self._improve is None else self._improve(tokens, placement, slots)
+
+    def _is_in_group(self, sequence: Sequence, placement: Placement) -> bool:
+        """Whether others that begin alike and have as little left are about to be decoded with a sequence."""
+        if not self._shares_beginnings:
+            return False
+        n_kept = placement.n_keep
+        waiting = [*self._queued, *(other for other in self._running if other.phase is Phase.PREFILL)]
+        rows = [
+            len(other.tokens) - n_kept
+            for other in waiting[:MAX_TRIES]
+            if other is sequence or common_prefix(other.tokens, sequence.tokens) >= n_kept
+        ]
+        return is_worth_a_pool(n_kept, [n for n in rows if n < TILE_ROWS])
 
     def _has_room(self, sequence: Sequence, placement: Placement) -> bool:
         """Whether the pool has room for a sequence. One that is decoded alone has the pool to itself."""

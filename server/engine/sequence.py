@@ -32,6 +32,7 @@ class Sequence(msgspec.Struct, eq=False):
         n_passed_over: steps in which others went first.
         is_alone: decoded in steps of its own and from an empty slot, so that nobody else's work shows in
             the last bits of its logits.
+        is_in_group: begins as others do that came with it, so that few tokens of each are decoded together.
         n_output_max: tokens that may follow `tokens`.
         stops: lengths at which a chunk ends, so that the state can be kept; ascending.
         n_preempted: times that it has made way for others.
@@ -47,6 +48,7 @@ class Sequence(msgspec.Struct, eq=False):
     n_cached: int = 0
     n_passed_over: int = 0
     is_alone: bool = False
+    is_in_group: bool = False
     n_output_max: int = ANSWER_TOKENS
     stops: tuple[int, ...] = ()
     n_preempted: int = 0

@@ -28,6 +28,10 @@ HOST_KV_BYTES: Final = 512 * MIB
 least number of slots they take at most this and once more what the weights take, so that loading stays fast.
 """
 
+SIDE_BYTES: Final = 256 * MIB
+MIN_SIDE_CELLS: Final = 1024
+"""A pool beside the slots takes at most so much; with fewer cells it would seldom be of use."""
+
 POOL_TOKENS_PER_SLOT: Final = 4096
 """A pool has a slot for so many of its cells: few requests fill a long context."""
 
@@ -53,12 +57,14 @@ class MemoryPlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         n_slots: requests decoded together.
         n_pool_cells: cells that all slots share; 0: each has its own.
+        n_side_cells: of a pool for requests that share a long beginning, beside slots with their own.
         n_checkpoints: states of recurrent models beside the slots.
         swa_full: layers with a sliding window keep everything, so that any beginning can be used again.
     """
 
     n_slots: int
     n_pool_cells: int = 0
+    n_side_cells: int = 0
     n_checkpoints: int = 0
     swa_full: bool = True
 
@@ -66,7 +72,7 @@ class MemoryPlan(msgspec.Struct, frozen=True, kw_only=True):
 def plan_memory(
     shape: MemoryShape, *, n_ctx: int, n_batch: int, room_bytes: int, on_gpu: bool = False, n_asked: int = 0
 ) -> MemoryPlan:
-    """The most slots whose contexts fit their share of the memory.
+    """The most slots whose contexts fit their share of the memory, and a pool beside them where it fits.
 
     Args:
         n_ctx: tokens of context of each request.
@@ -81,7 +87,9 @@ def plan_memory(
             plan = _own_contexts(shape, n_slots, n_ctx, swa_full=swa_full)
             limit = share if n_slots == least else cheap
             if kv_bytes(shape, plan, n_ctx=n_ctx, n_batch=n_batch) <= limit:
-                return plan
+                with_side = plan if on_gpu else _with_side_pool(shape, plan, n_ctx=n_ctx)
+                fits = kv_bytes(shape, with_side, n_ctx=n_ctx, n_batch=n_batch) <= share
+                return with_side if fits else plan
     if not shape.can_share:
         return _own_contexts(shape, n_asked or 1, n_ctx, swa_full=False)
     return _pool(shape, share, n_ctx=n_ctx, n_batch=n_batch, n_asked=n_asked)
@@ -97,7 +105,8 @@ def kv_bytes(shape: MemoryShape, plan: MemoryPlan, *, n_ctx: int, n_batch: int) 
         n_window_cells = min(padded(n_cells), shape.n_window * n_windows + n_batch)
     per_stream = shape.full_bytes_per_token * padded(n_cells)
     per_stream += shape.window_bytes_per_token * padded(n_window_cells)
-    return per_stream * n_streams + shape.state_bytes * (plan.n_slots + plan.n_checkpoints)
+    side_bytes = shape.full_bytes_per_token * padded(plan.n_side_cells)
+    return per_stream * n_streams + side_bytes + shape.state_bytes * (plan.n_slots + plan.n_checkpoints)
 
 
 def compute_bytes(
@@ -145,6 +154,16 @@ def _own_contexts(shape: MemoryShape, n_slots: int, n_ctx: int, *, swa_full: boo
     return MemoryPlan(
         n_slots=n_slots, n_pool_cells=n_pool_cells, n_checkpoints=n_checkpoints, swa_full=swa_full
     )
+
+
+def _with_side_pool(shape: MemoryShape, plan: MemoryPlan, *, n_ctx: int) -> MemoryPlan:
+    """A pool as long as one context or shorter, for models of which sequences can share cells."""
+    if plan.n_pool_cells or plan.n_slots < MIN_SLOTS or shape.is_recurrent or shape.n_window:
+        return plan
+    n_cells = SIDE_BYTES // max(shape.full_bytes_per_token, 1)
+    n_cells = min(n_cells, n_ctx) // CELL_PADDING * CELL_PADDING
+    is_of_use = shape.can_share and shape.full_bytes_per_token > 0 and n_cells >= MIN_SIDE_CELLS
+    return msgspec.structs.replace(plan, n_side_cells=n_cells) if is_of_use else plan
 
 
 def _pool(shape: MemoryShape, budget: int, *, n_ctx: int, n_batch: int, n_asked: int) -> MemoryPlan:

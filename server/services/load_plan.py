@@ -85,6 +85,7 @@ class LoadPlanner:
             n_ctx=n_ctx,
             n_slots=memory.n_slots,
             n_pool_cells=memory.n_pool_cells,
+            n_side_cells=memory.n_side_cells,
             n_checkpoints=memory.n_checkpoints,
             swa_full=memory.swa_full,
             n_batch=n_batch,

@@ -104,6 +104,8 @@ class LoadParams(msgspec.Struct, frozen=True, kw_only=True):
         n_ctx: tokens of context per slot.
         n_slots: requests decoded together.
         n_pool_cells: tokens of context that all slots share; 0: each has `n_ctx` of its own.
+        n_side_cells: of a pool beside slots with contexts of their own, for requests that share a long
+            beginning; made when it is needed first, 0: never.
         n_checkpoints: states of a recurrent model that are kept beside the slots, to go back to.
         swa_full: layers with a sliding window keep everything, so that any beginning can be used again.
         n_batch: most tokens in one llama_decode.
@@ -119,6 +121,7 @@ class LoadParams(msgspec.Struct, frozen=True, kw_only=True):
     n_ctx: int
     n_slots: int = 1
     n_pool_cells: int = 0
+    n_side_cells: int = 0
     n_checkpoints: int = 0
     swa_full: bool = True
     n_batch: int = 512

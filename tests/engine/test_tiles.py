@@ -101,6 +101,39 @@ def test_in_a_pool_several_prompts_make_up_a_tile(n_prompts: int, n_rows: int) -
     assert [sequence.n_remaining for sequence in sequences] == [n_rows] * n_prompts
 
 
+@pytest.mark.parametrize(("n_prompts", "n_rows"), [(1, TILE_ROWS), (2, 32), (3, 32)])
+def test_several_prompts_with_one_beginning_make_up_a_tile(n_prompts: int, n_rows: int) -> None:
+    cache = SlotCache(4, 2048)
+    scheduler = Scheduler(4, 512, cache, in_tiles=True, shares_beginnings=True)
+    cache.append(0, prompt(1000))
+    sequences = [Sequence(i, np.append(prompt(1000), prompt(32) + 2000 + i)) for i in range(n_prompts)]
+    for sequence in sequences:
+        scheduler.add(sequence)
+    scheduler.admit(lambda placement: placement.n_keep)
+    assert [sequence.n_remaining for sequence in sequences] == [n_rows] * n_prompts
+
+
+def test_prompts_of_a_group_need_not_be_equally_long() -> None:
+    cache = SlotCache(4, 2048)
+    scheduler = Scheduler(4, 512, cache, in_tiles=True, shares_beginnings=True)
+    cache.append(0, prompt(1000))
+    for i in range(4):
+        scheduler.add(Sequence(i, np.append(prompt(1000), prompt(20 + 3 * i) + 2000 + i)))
+    scheduler.admit(lambda placement: placement.n_keep)
+    assert sorted(chunk.n_tokens for chunk in scheduler.plan(512).chunks) == [20, 23, 26, 29]
+
+
+def test_prompts_that_begin_otherwise_make_up_no_tile() -> None:
+    cache = SlotCache(4, 2048)
+    scheduler = Scheduler(4, 512, cache, in_tiles=True, shares_beginnings=True)
+    sequences = [Sequence(i, np.append(prompt(1000) + 2000 * i, prompt(32))) for i in range(2)]
+    for slot, sequence in enumerate(sequences):
+        cache.append(slot, sequence.tokens[:1000])
+        scheduler.add(sequence)
+    scheduler.admit(lambda placement: placement.n_keep)
+    assert [sequence.n_remaining for sequence in sequences] == [TILE_ROWS] * 2
+
+
 def test_beside_others_that_decode_a_part_has_one_more() -> None:
     cache = SlotCache(3, 4096)
     scheduler = Scheduler(3, 512, cache, in_tiles=True)

@@ -13,7 +13,9 @@ from server.hardware.memory_plan import (
     KV_SHARE,
     MAX_SLOTS,
     MIB,
+    MIN_SIDE_CELLS,
     MIN_SLOTS,
+    SIDE_BYTES,
     MemoryPlan,
     compute_bytes,
     kv_bytes,
@@ -91,9 +93,11 @@ def test_more_memory_never_means_fewer_slots_of_their_own(shape: MemoryShape, n_
 @pytest.mark.parametrize(
     ("shape", "n_ctx", "room", "expected"),
     [
-        (LLAMA_8B, 4096, 19 * GIB, MemoryPlan(n_slots=9)),
-        (LLAMA_8B, 4096, 9 * GIB, MemoryPlan(n_slots=4)),
-        (LLAMA_8B, 4096, 1000 * GIB, MemoryPlan(n_slots=11)),
+        (LLAMA_8B, 4096, 19 * GIB, MemoryPlan(n_slots=9, n_side_cells=2048)),
+        (LLAMA_8B, 4096, 9 * GIB, MemoryPlan(n_slots=4, n_side_cells=2048)),
+        (LLAMA_8B, 4096, 8.9 * GIB, MemoryPlan(n_slots=4)),
+        (LLAMA_8B, 4096, 1000 * GIB, MemoryPlan(n_slots=11, n_side_cells=2048)),
+        (LLAMA_8B, 512, 19 * GIB, MemoryPlan(n_slots=32)),
         (LLAMA_8B, 32768, 19 * GIB, MemoryPlan(n_slots=9, n_pool_cells=38912)),
         (LLAMA_8B, 131072, 19 * GIB, MemoryPlan(n_slots=32, n_pool_cells=131072)),
         (GEMMA_27B, 4096, 40 * GIB, MemoryPlan(n_slots=5)),
@@ -103,12 +107,22 @@ def test_more_memory_never_means_fewer_slots_of_their_own(shape: MemoryShape, n_
         (HYBRID, 4096, 19 * GIB, MemoryPlan(n_slots=32, n_pool_cells=32 * 4096, n_checkpoints=64)),
     ],
 )
-def test_plans_of_known_models(shape: MemoryShape, n_ctx: int, room: int, expected: MemoryPlan) -> None:
+def test_plans_of_known_models(shape: MemoryShape, n_ctx: int, room: float, expected: MemoryPlan) -> None:
     assert plan(shape, n_ctx, room) == expected
 
 
 def test_a_gpu_gets_as_many_slots_as_fit() -> None:
-    assert plan(LLAMA_8B, 4096, 75 * GIB, on_gpu=True).n_slots == 32
+    assert plan(LLAMA_8B, 4096, 75 * GIB, on_gpu=True) == MemoryPlan(n_slots=32)
+
+
+@given(shapes, contexts, rooms, st.integers(0, 64))
+def test_a_pool_beside_the_slots_is_small(shape: MemoryShape, n_ctx: int, room: int, n_asked: int) -> None:
+    chosen = plan(shape, n_ctx, room, n_asked)
+    if chosen.n_side_cells:
+        assert MIN_SIDE_CELLS <= chosen.n_side_cells <= n_ctx
+        assert chosen.n_side_cells * shape.full_bytes_per_token <= SIDE_BYTES
+        assert chosen.n_slots >= MIN_SLOTS
+        assert not (chosen.n_pool_cells or shape.is_recurrent or shape.n_window)
 
 
 def test_a_number_that_was_asked_for_is_kept() -> None:
