@@ -32,6 +32,14 @@ class SettingsError(OllaError):
     """A setting on the command line or in the file that cannot be meant."""
 
 
+class BadPort(ValueError):
+    """An address whose port is none. `address`: the same with the default port, as Ollama takes it."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(f"invalid port, {address.port} is used instead")
+        self.address = address
+
+
 class Setting(NamedTuple):
     """How one field of `Settings` is read.
 
@@ -166,6 +174,9 @@ class Settings(NamedTuple):
                 continue
             try:
                 values[setting.field], sources[setting.field] = setting.parse(text), "environment"
+            except BadPort as error:
+                values[setting.field], sources[setting.field] = error.address, "environment"
+                warnings.append(f"{setting.variable}={text!r}: {error}")
             except ValueError as error:
                 warnings.append(f"{setting.variable}={text!r} is left aside: {error}")
         for field, override in (overrides or {}).items():
@@ -258,7 +269,7 @@ ADDRESS_HINT = "OLLAMA_HOST has the form [http://]HOST[:PORT], such as 127.0.0.1
 def parse_address(text: str) -> Address:
     """Ollama's OLLAMA_HOST: `[scheme://][host][:port][/path]`.
 
-    Raises: ValueError for a bad port; SettingsError for what is no address, which nothing can stand in for.
+    Raises: BadPort; SettingsError for what is no address, which nothing can stand in for.
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -274,11 +285,16 @@ def parse_address(text: str) -> Address:
         parts = urlsplit(f"//{host_port}")
         port = parts.port
     except ValueError:
-        raise ValueError("invalid port") from None
+        parts, port = urlsplit(f"//{host_port.rpartition(':')[0]}"), -1
     host = parts.hostname or ""
     if not host_port:
         host = "127.0.0.1"
-    return Address(scheme, host, default_port if port is None else port, slash + path if path else "")
+    address = Address(
+        scheme, host, default_port if port in (None, -1) else port, slash + path if path else ""
+    )
+    if port == -1:
+        raise BadPort(address)
+    return address
 
 
 SETTINGS: tuple[Setting, ...] = (

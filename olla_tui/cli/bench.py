@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from olla_tui.cli.addressed import client_settings
 from olla_tui.cli.bench_figures import (
     Figures,
     Machine,
@@ -62,7 +63,7 @@ def bench_model(model: str, flags: BenchFlags) -> None:
         raise InvalidRequest(f"--format {flags.format} is not known; 'json' or nothing is")
     if min(*flags.clients, flags.n_prompt, flags.n_predict, flags.n_rounds) < 1:
         raise InvalidRequest("--clients, --prompt, --predict and --rounds take numbers from 1 on")
-    settings = Settings.load()
+    settings = client_settings()
     ensure_server(settings)
     figures = asyncio.run(_bench(settings, model, flags))
     sys.stdout.write(json.dumps(as_json(figures), indent=2) + "\n" if flags.format else as_text(figures))

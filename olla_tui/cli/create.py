@@ -14,13 +14,13 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
+from olla_tui.cli.addressed import client_settings
 from olla_tui.cli.modelfile_request import FileSet, request_of
 from olla_tui.cli.progress import Progress
 from olla_tui.client.launch import ensure_server
 from olla_tui.client.remote import RemoteServices
 from server.errors import InvalidModelfile, InvalidModelName, InvalidRequest
 from server.services.protocols import Services
-from server.settings import Settings
 from server.types.models import CreateRequest, ShowRequest
 from server.types.names import ModelName
 
@@ -58,7 +58,7 @@ def create_model(model: str, *, file: str, quantize: str, draft_quantize: str) -
     if draft_quantize and not (files.drafts or files.draft_model):
         raise InvalidRequest("--draft-quantize requires a DRAFT model")
     request = msgspec.structs.replace(request, model=model, quantize=quantize, draft_quantize=draft_quantize)
-    settings = Settings.load()
+    settings = client_settings()
     ensure_server(settings)
     asyncio.run(_create(settings.base_url, request, files))
 

@@ -11,18 +11,18 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from olla_tui.cli.addressed import client_settings
 from olla_tui.cli.human import human_bytes, human_time, processor
 from olla_tui.cli.tables import table
 from olla_tui.client.plain import PlainClient
 from server.errors import InvalidRequest, NotFound, OllaError
-from server.settings import Settings
 
 N_ID_CHARS = 12
 
 
 def connect() -> PlainClient:
     """A client for the server that the settings name."""
-    return PlainClient(Settings.load().base_url)
+    return PlainClient(client_settings().base_url)
 
 
 def list_models(prefix: str) -> None:

@@ -7,12 +7,12 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from olla_tui.cli.addressed import client_settings
 from olla_tui.cli.progress import Progress
 from olla_tui.client.launch import ensure_server
 from olla_tui.client.remote import RemoteServices
 from server.errors import InvalidRequest
 from server.services.protocols import Services
-from server.settings import Settings
 from server.types.names import DEFAULT_HOST, ModelName
 from server.types.setting_values import parse_rate
 from server.types.transfers import TransferProgress, TransferRequest
@@ -31,7 +31,7 @@ def read_limit(text: str) -> int:
 def pull_model(model: str, *, insecure: bool, limit: str) -> None:
     """Fetch a model, and show how far it is."""
     request = TransferRequest(model=model, insecure=insecure, limit_bytes_per_s=read_limit(limit))
-    settings = Settings.load()
+    settings = client_settings()
     ensure_server(settings)
     try:
         asyncio.run(_pull(settings.base_url, request))
@@ -43,7 +43,7 @@ def pull_model(model: str, *, insecure: bool, limit: str) -> None:
 def push_model(model: str, *, insecure: bool, limit: str) -> None:
     """Send a model, and show how far it is."""
     request = TransferRequest(model=model, insecure=insecure, limit_bytes_per_s=read_limit(limit))
-    settings = Settings.load()
+    settings = client_settings()
     ensure_server(settings)
     asyncio.run(_push(settings.base_url, request))
     name = ModelName.parse(model)

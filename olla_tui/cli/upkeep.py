@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 
+from olla_tui.cli.addressed import client_settings
 from olla_tui.cli.human import human_bytes, human_duration
 from olla_tui.cli.progress import Progress
 from olla_tui.cli.tables import table
 from olla_tui.client.launch import ensure_server
 from olla_tui.client.remote import RemoteServices
 from server.errors import InvalidRequest
-from server.settings import Settings
 from server.types.durations import parse_go_duration
 from server.types.upkeep import CheckProgress, Fault, GarbageItem, GarbageReport
 
@@ -42,7 +42,7 @@ def read_age(text: str) -> float | None:
 
 def collect_garbage(age_s: float | None, *, dry_run: bool) -> None:
     """Print what was removed, or with `dry_run` what would be, and what stays for now."""
-    settings = Settings.load()
+    settings = client_settings()
     ensure_server(settings)
     report = asyncio.run(_collect(settings.base_url, age_s, dry_run))
     sys.stdout.write(describe_report(report))
@@ -94,7 +94,7 @@ def _by_reason(items: Iterable[GarbageItem]) -> dict[str, list[GarbageItem]]:
 
 def check_store(*, quick: bool) -> bool:
     """Print every fault and a line of how many there are; whether nothing is broken."""
-    settings = Settings.load()
+    settings = client_settings()
     ensure_server(settings)
     faults = asyncio.run(_check(settings.base_url, quick))
     for fault in faults:

@@ -60,13 +60,21 @@ def test_address(text: str, address: Address) -> None:
     assert parse_address(text) == address
 
 
-@pytest.mark.parametrize("text", ["h:x", "h:-1", "h:65536"])
-def test_bad_port(text: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError):
-        parse_address(text)
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("h:x", "http://h:11434"),
+        ("h:-1", "http://h:11434"),
+        ("h:65536", "http://h:11434"),
+        ("[::1]:x", "http://[::1]:11434"),
+        ("https://h:x/y", "https://h:443/y"),
+    ],
+)
+def test_a_bad_port_is_the_default_one_with_a_warning(text: str, url: str, tmp_path: Path) -> None:
     settings = load(tmp_path, OLLAMA_HOST=text)
-    assert settings.port == 11434
-    assert "OLLAMA_HOST" in settings.warnings[0]
+    assert settings.base_url == url
+    assert settings.source("address") == "environment"
+    assert settings.warnings == (f"OLLAMA_HOST={text!r}: invalid port, {settings.port} is used instead",)
 
 
 @pytest.mark.parametrize(
