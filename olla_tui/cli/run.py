@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from olla_tui.cli.answer import summary
+from olla_tui.cli.addressed import client_settings
 from olla_tui.cli.attachments import attach_files
 from olla_tui.cli.float32 import vector_text
 from olla_tui.cli.live_answer import new_printer, show_answer
@@ -59,7 +60,7 @@ def run_model(model: str, prompts: Sequence[str], flags: RunFlags) -> None:
     piped = "" if sys.stdin.isatty() else sys.stdin.buffer.read().decode("utf-8", "replace")
     is_conversation = not prompts and sys.stdin.isatty() and sys.stdout.isatty()
     prompt = " ".join([piped, *prompts] if piped else prompts)
-    settings = Settings.load()
+    settings = client_settings()
     ensure_server(settings)
     try:
         asyncio.run(_run(settings, session, flags, prompt, is_conversation))
