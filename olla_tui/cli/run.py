@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from olla_tui.cli.answer import summary
 from olla_tui.cli.addressed import client_settings
+from olla_tui.cli.answer import summary
 from olla_tui.cli.attachments import attach_files
 from olla_tui.cli.float32 import vector_text
 from olla_tui.cli.live_answer import new_printer, show_answer
