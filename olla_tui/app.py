@@ -62,6 +62,7 @@ class OllaApp(ThemedApp[QuitChoice]):
         settings: TuiSettings,
         *,
         attached: bool,
+        is_olla: bool = True,
         serving: Callable[[], Awaitable[None]] | None = None,
         address: str = "127.0.0.1:11434",
         history: HistoryStore | None = None,
@@ -78,6 +79,7 @@ class OllaApp(ThemedApp[QuitChoice]):
         Args:
             open_services: gives the services; asked once the first frame is out.
             attached: the server is another process, which the screen never ends.
+            is_olla: the server has olla's own routes.
             serving: waits until the server of this process answers requests. What it or `open_services`
                 raises ends the screen, and is its `failure`.
             address: host and port, for the header.
@@ -93,7 +95,10 @@ class OllaApp(ThemedApp[QuitChoice]):
         super().__init__(settings)
         self.animation_level = "none"
         self.state = Workstation(
-            address=address, attached=attached, glyphs=ASCII if settings.ascii_only else UNICODE
+            address=address,
+            attached=attached,
+            is_olla=is_olla,
+            glyphs=ASCII if settings.ascii_only else UNICODE,
         )
         self.failure: BaseException | None = None
         self._open_services, self._serving = open_services, serving

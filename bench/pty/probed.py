@@ -61,6 +61,7 @@ class Probe:
         found["rss_peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         elapsed_s = time.perf_counter() - self._begun_at
         found["tokens_per_s"] = round((self._n_tokens() - self._n_tokens_before) / elapsed_s, 1)
+        found["n_tasks"] = len(asyncio.all_tasks())
         partial = f"{self._path}.part"
         with open(partial, "w", encoding="utf-8") as file:
             json.dump(found, file)

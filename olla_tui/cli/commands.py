@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from olla_tui.cli.usage import OllaGroup, Usage, command_class
+from olla_tui.cli import screen_commands as screen_commands
+from olla_tui.cli.declare import Interval, Words, app, command, read_int
+from olla_tui.cli.usage import OllaGroup, Usage
 from server.errors import InvalidRequest
+
+__all__ = ["app"]
 
 SERVER_VARIABLES = (
     "OLLAMA_DEBUG",
@@ -27,40 +30,14 @@ SERVER_VARIABLES = (
 )
 RUN_VARIABLES = ("OLLAMA_EDITOR", "OLLAMA_HOST", "OLLAMA_NOHISTORY")
 
-Words = Annotated[list[str] | None, typer.Argument()]
+
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show timings for response")]
 NoWordWrap = Annotated[
     bool, typer.Option("--nowordwrap", help="Don't wrap words to the next line automatically")
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Use an insecure registry")]
 Limit = Annotated[str, typer.Option("--limit", help="Most bytes a second (e.g. 5MB/s)")]
-
-app = typer.Typer(
-    name="olla",
-    cls=OllaGroup,
-    help="Large language model runner",
-    invoke_without_command=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 config = typer.Typer(cls=OllaGroup, help="Show settings", rich_markup_mode=None)
-theme = typer.Typer(cls=OllaGroup, help="Check and make themes", rich_markup_mode=None)
-
-
-def command(
-    usage: Usage, help_text: str, *, group: typer.Typer = app, hidden: bool = False
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command under its own name and, hidden, under its aliases."""
-
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        for name in (usage.use.split()[0], *usage.aliases):
-            is_alias = name in usage.aliases
-            group.command(name, cls=command_class(usage), help=help_text, hidden=hidden or is_alias)(function)
-        return function
-
-    return register
 
 
 @app.callback()
@@ -248,11 +225,16 @@ def pulls(words: Words = None) -> None:
 
 
 @command(Usage("ps"), "List running models")
-def ps(words: Words = None) -> None:
+def ps(
+    words: Words = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show them again and again until q")] = False,
+    interval: Interval = "2",
+) -> None:
     """List the loaded models."""
-    from olla_tui.cli.models import list_running
+    from olla_tui.cli.models import list_running, watch_running
 
-    list_running((words or [""])[0])
+    prefix = (words or [""])[0]
+    watch_running(prefix, interval) if watch else list_running(prefix)
 
 
 @command(Usage("bench MODEL", 1, 1), "Measure how fast a model answers")
@@ -337,46 +319,8 @@ def config_show() -> None:
     show_settings()
 
 
-app.add_typer(theme, name="theme")
-
-
-@command(Usage("check FILE", 1, 1, ()), "Check whether a theme can be read", group=theme)
-def theme_check(file: str) -> None:
-    """Check a theme's contrast; exit code 1 when something cannot be read."""
-    from olla_tui.cli.themes import check_theme
-
-    if not check_theme(file):
-        raise typer.Exit(1)
-
-
-@command(Usage("new NAME", 1, 1, ()), "Write a new theme to begin with", group=theme)
-def theme_new(name: str) -> None:
-    """Begin a theme."""
-    from olla_tui.cli.themes import make_theme
-
-    make_theme(name)
-
-
-@command(Usage("list", 0, 0, ()), "List themes", group=theme)
-def theme_list() -> None:
-    """List the themes there are."""
-    from olla_tui.cli.themes import list_themes
-
-    list_themes()
-
-
 @command(Usage("help [command]", 0, None, ()), "Help about any command")
 def help_(ctx: typer.Context, words: Words = None) -> None:
     """Print the help of a command."""
     main_command: Any = typer.main.get_command(app)
     main_command(args=[*(words or []), "--help"], prog_name="olla", standalone_mode=False)
-
-
-def read_int(name: str, text: str) -> int:
-    """A flag's number, 0 for "". Raises: InvalidRequest in pflag's words."""
-    try:
-        return int(text or "0", 0)
-    except ValueError:
-        raise InvalidRequest(
-            f'invalid argument "{text}" for "{name}" flag: strconv.ParseInt: parsing "{text}": invalid syntax'
-        ) from None

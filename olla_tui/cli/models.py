@@ -39,13 +39,31 @@ def list_models(prefix: str) -> None:
 
 def list_running(prefix: str) -> None:
     """Print the loaded models whose names begin with `prefix`."""
-    models = connect().call("GET", "/api/ps")["models"]
-    sys.stdout.write(
-        table(
-            ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"),
-            list(running_rows((model for model in models if model["name"].startswith(prefix)), time.time())),
-        )
-    )
+    sys.stdout.write(running_table(connect(), prefix))
+
+
+def watch_running(prefix: str, interval: str) -> None:
+    """The same again and again until q. Raises: InvalidRequest for an interval that is none."""
+    from olla_tui.cli.watch import can_place_cursor, read_interval, watch
+
+    interval_s, client = read_interval(interval), connect()
+    running_table(client, prefix)  # no server at all is an error, one that goes away later is not
+
+    def draw(_columns: int, _rows: int) -> list[str]:
+        try:
+            return running_table(client, prefix).splitlines()
+        except OllaError as error:
+            return [f"{error.message}; asking again"]
+
+    watch(draw, interval_s, screen=can_place_cursor(Settings.load().terminal.get("TERM", "")))
+
+
+def running_table(client: PlainClient, prefix: str) -> str:
+    """The table of `olla ps`."""
+    models = client.call("GET", "/api/ps")["models"]
+    wanted = (model for model in models if model["name"].startswith(prefix))
+    header = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL")
+    return table(header, list(running_rows(wanted, time.time())))
 
 
 def running_rows(models: Iterable[dict[str, Any]], now_s: float) -> Iterable[list[str]]:

@@ -13,7 +13,7 @@ from olla_tui.cli.models import N_ID_CHARS, connect
 from olla_tui.cli.tables import table
 from olla_tui.client.plain import PlainClient
 from server.errors import InvalidRequest, NotFound
-from server.settings import parse_rate
+from server.types.setting_values import parse_rate
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import termios
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from olla_tui.cli.type_ahead import kept_for_the_screen
 from olla_tui.client.launch import LOCAL_HOSTS, find_server
 from olla_tui.term import TerminalGuard
 from server.errors import OllaError, ServerUnreachable
-from server.settings import Settings
+from server.settings import ADDRESS_HINT, Settings, SettingsError, parse_address
 
 if TYPE_CHECKING:
     from olla_tui.app import OllaApp, QuitChoice
@@ -43,12 +43,14 @@ class Connection:
         open_services: makes the services for one run of the screen, whose loop they belong to.
         own: the server of this process; None when the screen is attached to another one.
         note: a sentence about the connection, "" when there is nothing to say.
+        is_olla: the server has olla's own routes; a real Ollama has none.
     """
 
     settings: Settings
     open_services: Callable[[], Awaitable[Services]]
     own: OwnServer | None
     note: str = ""
+    is_olla: bool = True
 
     def close(self) -> None:
         """End the server, if it is ours."""
@@ -56,21 +58,27 @@ class Connection:
             self.own.stop()
 
 
-def run_workstation(settings: Settings) -> int:
+def run_workstation(
+    settings: Settings, open_connection: Callable[[Settings], Connection] | None = None, *, web: bool = False
+) -> int:
     """Run the workstation until the user leaves; returns the exit status.
 
     The server goes on when the user says so, and when the terminal hangs up.
+
+    Args:
+        open_connection: finds the server or starts one; `connect` where nothing else is said.
+        web: standard input and output lead to a browser, by way of `olla web`.
     """
-    if not (sys.stdin.isatty() and (sys.stdout.isatty() or sys.stderr.isatty())):
+    if not web and not (sys.stdin.isatty() and (sys.stdout.isatty() or sys.stderr.isatty())):
         return fail(OllaError("the workstation needs a terminal", hint="`olla serve` serves without one."))
-    if settings.terminal.get("TERM") == "dumb":
+    if not web and settings.terminal.get("TERM") == "dumb":
         hint = "Set TERM to what the terminal is, or use `olla run`, which needs lines alone."
         return fail(OllaError("the workstation needs a terminal that can place its cursor", hint=hint))
-    guard = TerminalGuard(settings.olla_dir / "logs" / LOG_NAME)
+    guard = TerminalGuard(settings.olla_dir / "logs" / LOG_NAME, web=web)
     gc.disable()  # until the screen is there: what is made on the way stays, and is much to look through
     try:
-        with kept_for_the_screen(), guard, log_to_file():
-            connection = connect(settings)
+        with nullcontext() if web else kept_for_the_screen(), guard, log_to_file():
+            connection = (open_connection or connect)(settings)
             try:
                 choice = run_screen(connection, guard)
             except BaseException:
@@ -95,29 +103,47 @@ def fail(error: OllaError) -> int:
     return 1
 
 
+def attach_to(host: str, settings: Settings) -> Connection:
+    """A connection to a server that runs already, an olla or an Ollama.
+
+    Args:
+        host: where it is, in the form of OLLAMA_HOST; "" for where the settings say.
+    Raises: SettingsError, ServerUnreachable.
+    """
+    if host:
+        try:
+            settings = settings._replace(address=parse_address(host))
+        except ValueError as error:
+            raise SettingsError(f"{host!r} is no address of a server: {error}", hint=ADDRESS_HINT) from None
+    found = find_server(settings.base_url)
+    if found is None:
+        raise ServerUnreachable(
+            f"no olla or Ollama server answers at {settings.base_url}",
+            hint="Check host and port, and that it listens there: OLLAMA_HOST=0.0.0.0 olla serve.",
+        )
+    return attach(settings, is_olla=found.is_olla)
+
+
 def connect(settings: Settings) -> Connection:
     """Take the address that the settings say for a server, or attach to the one that is there.
 
     Raises: OllaError when the address can neither be bound nor answers like a server of ours.
     """
     if settings.host not in LOCAL_HOSTS:
-        if find_server(settings.base_url) is None:
-            raise ServerUnreachable(
-                f"no server answers at {settings.base_url}", hint="Check OLLAMA_HOST, or start one there."
-            )
-        return attach(settings)
+        return attach_to("", settings)
 
     from server.serve import AddressInUse, bind
 
     try:
         sock = bind(settings)
     except AddressInUse as error:
-        if find_server(settings.base_url) is None:
+        found = find_server(settings.base_url)
+        if found is None:
             raise OllaError(
                 f"port {settings.port} is taken by a program that is no olla or Ollama server",
                 hint=error.hint,
             ) from None
-        return attach(settings)
+        return attach(settings, is_olla=found.is_olla)
 
     from olla_tui.cli.own_server import OwnServer
 
@@ -125,16 +151,18 @@ def connect(settings: Settings) -> Connection:
     return Connection(own.settings, own.services, own)
 
 
-def attach(settings: Settings) -> Connection:
+def attach(settings: Settings, *, is_olla: bool) -> Connection:
     """A connection to the server that answers at the settings' address."""
     from olla_tui.client.remote import RemoteServices
 
     note = f"attached to the server at {settings.base_url}"
+    if not is_olla:
+        note += "; it is an Ollama, which tells nothing of its requests, devices and log"
 
     async def services() -> Services:
         return RemoteServices.at(settings.base_url)
 
-    return Connection(settings, services, None, note)
+    return Connection(settings, services, None, note, is_olla)
 
 
 def run_screen(connection: Connection, guard: TerminalGuard) -> QuitChoice | None:
@@ -190,6 +218,7 @@ def make_app(connection: Connection, guard: TerminalGuard, *, restarted: bool = 
         own,
         serving=connection.own.answering if connection.own else None,
         attached=connection.own is None,
+        is_olla=connection.is_olla,
         address=f"{settings.host or '127.0.0.1'}:{settings.port}",
         history=HistoryStore(own.history_file) if own.history_file else None,
         link=guard.output,

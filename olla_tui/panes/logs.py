@@ -60,6 +60,8 @@ class LogsPane(Pane):
     def refresh_from(self, parts: frozenset[str]) -> None:
         lines = {str(line.number): line for line in self._lines()}
         words = "No line of this level yet." if not self.text else "No line holds these words."
+        if not self.state.is_olla:
+            words = "An Ollama keeps its log to itself."
         self.table.show(
             list(lines), lambda key: self._cells(lines[key]), empty=[row(Span(f"  {words}", "muted"))]
         )

@@ -67,7 +67,7 @@ class RequestsPane(Pane):
             empty=[
                 (),
                 row(Span("  No request yet.", "strong")),
-                row(Span(f"  Clients reach the server at http://{self.state.address}", "muted")),
+                row(Span(f"  {requests.empty_words(self.state.address, self.state.is_olla)}", "muted")),
             ],
         )
         self._show_detail()

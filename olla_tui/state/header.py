@@ -86,7 +86,7 @@ def _server_group(state: Workstation, width: int) -> Row:
     if width >= 60:
         parts.append(Span(f":{port}"))
         if state.attached:
-            parts.append(Span(" attached", "accent"))
+            parts.append(Span(" attached" if state.is_olla else " Ollama", "accent"))
     if state.connection == "down":
         parts.append(Span(f"  {state.problem or 'the server does not answer'}", "bad"))
     if state.connection == "starting":

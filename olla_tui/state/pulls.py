@@ -10,8 +10,8 @@ from olla_tui.state.graphs import UNICODE, Glyphs
 from olla_tui.state.numbers import bytes_text, countdown_text, percent_text
 from olla_tui.state.rows import Row, Span, fit, fit_row, row
 from server.errors import InvalidModelName
-from server.settings import parse_rate
 from server.types.names import ModelName, split_source
+from server.types.setting_values import parse_rate
 from server.types.transfers import PartialDownload, TransferInfo, TransferKind, TransferList
 
 LineState = Literal["waiting", "running", "paused", "unfinished", "done", "failed", "cancelled"]

@@ -90,7 +90,8 @@ def _requests(state: Workstation, width: int, n_rows: int) -> list[Row]:
     rows = [rule("Requests", width, "", "pane.requests", state.glyphs.rule)]
     lines = request_list.rail_rows(state.requests, width, n_rows, state.glyphs)
     if not lines:
-        lines = [fit_row((Span(" None yet.", "muted"),), width)]
+        words = " None yet." if state.is_olla else " An Ollama tells of none."
+        lines = [fit_row((Span(words, "muted"),), width)]
     return rows + lines + [()] * (n_rows - len(lines))
 
 
@@ -98,7 +99,8 @@ def _log(state: Workstation, width: int, n_rows: int) -> list[Row]:
     rows = [rule("Log", width, "", "pane.logs", state.glyphs.rule)]
     lines = state.logs.select("info")[-n_rows:]
     if not lines:
-        return [*rows, fit_row((Span(" Nothing yet.", "muted"),), width)]
+        words = " Nothing yet." if state.is_olla else " An Ollama keeps its log to itself."
+        return [*rows, fit_row((Span(words, "muted"),), width)]
     for line in lines:
         rows.append(fit_row((Span(" " + line.text, role_for(line.level) or "muted"),), width))
     return rows

@@ -86,6 +86,11 @@ def rail_rows(
     return rows
 
 
+def empty_words(address: str, is_olla: bool) -> str:
+    """What stands in the place of a list without requests."""
+    return f"Clients reach the server at http://{address}" if is_olla else "An Ollama tells of none."
+
+
 def detail_lines(request: RequestSnapshot) -> list[tuple[str, str]]:
     """Label and text of everything known about a request."""
     lines = [

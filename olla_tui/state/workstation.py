@@ -32,6 +32,7 @@ class Workstation:
     Attributes:
         address: host and port for the header, such as "127.0.0.1:11434".
         attached: the server is another process.
+        is_olla: it tells of requests, devices and its log; a real Ollama does not.
         wants_low_bandwidth: as the user says; None: when the link is slow.
         link_bytes_per_s: what the screen sends to the terminal; None when it is not measured.
         now: Unix time of the latest tick, seconds.
@@ -39,6 +40,7 @@ class Workstation:
 
     address: str = ""
     attached: bool = False
+    is_olla: bool = True
     connection: Connection = "starting"
     problem: str = ""
     glyphs: Glyphs = UNICODE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from olla_tui.cli.commands import read_int
+from olla_tui.cli.declare import read_int
 from olla_tui.cli.main import run_command
 from olla_tui.cli.usage import Flag, Usage, check_count, flag_lines, read_words
 from server.errors import InvalidRequest
