@@ -14,12 +14,11 @@ from typing import NamedTuple, Protocol
 
 from server.errors import DigestMismatch, RegistryError, RegistryUnreachable
 from server.registry.client import BlobBody, RegistryClient
-from server.registry.parts import MIN_STOLEN_BYTES, Claim, Coverage, Intervals, PartPlan
+from server.registry.parts import MIN_STOLEN_BYTES, Claim, Coverage, Intervals, PartPlan, Ramp
 from server.registry.rate import RateLimit
 
-PIECE_BYTES = 1 << 18
-"""One read and one write: large enough that threads seldom hold the interpreter, and small enough to be in
-the processor's cache still when it is written; with 1 MiB the same bytes take half as long again."""
+PIECE_BYTES = 1 << 20
+"""One read and one write: large enough that threads seldom hold the interpreter."""
 
 _MIN_PIECE_BYTES = 1 << 14
 _PIECE_S = 0.25  # a piece that takes longer is made smaller, so that progress is seen
@@ -34,6 +33,9 @@ class Policy(NamedTuple):
             and a server's first read are a hundredth of the time of 32 MiB at 1 Gbit/s.
         n_streams: connections at once. One stream of a content network brings some tens of MB/s over a long
             way; more than eight gain nothing on a line that eight fill, and some networks refuse them.
+        n_first_streams: with so many it begins, and with no more it goes on while they are fast.
+        fast_bytes_per_s: what counts as fast: from there on it is processors that are busy, and more threads
+            are in each other's way.
         n_tries: failures in a row, without progress, after which a stream ends; as Ollama.
         backoff_s: pause after the first failure, doubled with each further one; as Ollama.
         progress_bytes: what counts as progress.
@@ -43,6 +45,8 @@ class Policy(NamedTuple):
 
     part_bytes: int = 32 << 20
     n_streams: int = 8
+    n_first_streams: int = 2
+    fast_bytes_per_s: int = 200_000_000
     n_tries: int = 6
     backoff_s: float = 1.0
     progress_bytes: int = 1 << 16
@@ -104,6 +108,8 @@ class BlobDownload:
         self._changed = threading.Condition(lock)
         self._journal_due = threading.Condition(lock)
         self._plan = PartPlan(Coverage(sink.total_bytes, written), policy.part_bytes, policy.min_stolen_bytes)
+        self._ramp = Ramp(policy.fast_bytes_per_s, clock(), self.completed_bytes)
+        self._may_all_begin = threading.Event()
         self._failure: Exception | None = None
         self._is_stopped = False
         self._has_ranges = False
@@ -127,7 +133,9 @@ class BlobDownload:
         missing = self._sink.total_bytes - self.completed_bytes
         n_parts = -(-missing // self._policy.part_bytes)
         self._n_streams = min(self._policy.n_streams, max(n_parts, 1)) if missing else 0
-        work = [self._stream] * self._n_streams + [self._hash, self._keep_journal]
+        first = [self._stream] * min(self._policy.n_first_streams, self._n_streams)
+        later = [self._later_stream] * (self._n_streams - len(first))
+        work = [*first, *later, self._hash, self._keep_journal]
         threads = [threading.Thread(target=self._guarded, args=(task,), daemon=True) for task in work]
         for thread in threads:
             thread.start()
@@ -149,6 +157,7 @@ class BlobDownload:
         """Have `run` end soon, in another thread."""
         with self._changed:
             self._is_stopped = True
+            self._may_all_begin.set()
             self._changed.notify_all()
             self._journal_due.notify()
         self._client.connections.abort()
@@ -163,6 +172,7 @@ class BlobDownload:
         with self._changed:
             if self._failure is None and not self._is_over():
                 self._failure = error
+            self._may_all_begin.set()
             self._changed.notify_all()
             self._journal_due.notify()
         # Streams that wait for bytes must not be waited for.
@@ -170,6 +180,14 @@ class BlobDownload:
 
     def _is_over(self) -> bool:
         return self._is_stopped or self._failure is not None
+
+    def _later_stream(self) -> None:
+        """A stream that begins when those that have begun are slow, or have failed."""
+        while not self._may_all_begin.wait(_TICK_S):
+            with self._changed:
+                if self._ramp.look(self.completed_bytes, self._clock()):
+                    self._may_all_begin.set()
+        self._stream()
 
     def _stream(self) -> None:
         """Fetch part after part until there is none."""
@@ -195,6 +213,7 @@ class BlobDownload:
 
     def _may_try_again(self, error: RegistryUnreachable | RegistryError, n_failures: int) -> bool:
         """Whether a stream goes on after a failure; the last one that does not fails the download."""
+        self._may_all_begin.set()
         if self._plan.coverage.is_complete:
             return False
         if isinstance(error, RegistryError) and not is_passing(error.status):
@@ -246,6 +265,8 @@ class BlobDownload:
         with self._changed:
             self._plan.advance(claim, n_bytes, self._clock())
             coverage = self._plan.coverage
+            if coverage.is_complete:
+                self._may_all_begin.set()
             if coverage.is_complete or coverage.frontier - self._hashed >= PIECE_BYTES:
                 self._changed.notify_all()
             if self._is_journal_due():

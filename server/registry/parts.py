@@ -14,6 +14,9 @@ Intervals = tuple[tuple[int, int], ...]
 MIN_STOLEN_BYTES = 1 << 20
 """A request for less takes longer to ask for than to fetch on any line that is worth having."""
 
+RAMP_S = 0.2
+"""Over how long the rate of a download's first streams is taken."""
+
 IDLE_S = 5.0
 """A connection that brought nothing for so long is likely to have died: what is left of its part may be taken
 over as a whole. Six times less than what makes it fail."""
@@ -76,6 +79,23 @@ class Claim:
     def left(self) -> int:
         """Bytes that are still to be fetched."""
         return max(self.end - self.position, 0)
+
+
+class Ramp:
+    """Whether more streams are of use than those that begin: once they were slow together. Pure."""
+
+    def __init__(self, fast_bytes_per_s: int, now_s: float, n_bytes: int) -> None:
+        self._fast_bytes_per_s = fast_bytes_per_s
+        self._looked_at, self._n_bytes = now_s, n_bytes
+        self._is_slow = False
+
+    def look(self, n_bytes: int, now_s: float) -> bool:
+        """Whether they have been slow, by how many bytes are there; counted from `RAMP_S` to `RAMP_S`."""
+        taken_s = now_s - self._looked_at
+        if taken_s >= RAMP_S:
+            self._is_slow |= n_bytes - self._n_bytes < self._fast_bytes_per_s * taken_s
+            self._looked_at, self._n_bytes = now_s, n_bytes
+        return self._is_slow
 
 
 class PartPlan:

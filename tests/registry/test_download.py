@@ -21,6 +21,7 @@ NewClient = Callable[..., RegistryClient]
 QUICK = Policy(
     part_bytes=4096,
     n_streams=4,
+    n_first_streams=3,
     backoff_s=0.001,
     progress_bytes=512,
     journal_bytes=8192,

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.registry.parts import IDLE_S, Claim, Coverage, PartPlan
+from server.registry.parts import IDLE_S, RAMP_S, Claim, Coverage, PartPlan, Ramp
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda pair: tuple(sorted(pair))))
 
@@ -113,3 +113,12 @@ def test_however_streams_go_every_byte_is_fetched_once_unless_a_stream_fails(dat
             plan.release(claim)
             open_claims.remove(claim)
     assert n_fetched == n_missing
+
+
+def test_more_streams_begin_once_those_that_began_were_slow() -> None:
+    ramp = Ramp(1000, now_s=5.0, n_bytes=300)
+    assert not ramp.look(300, 5.0 + RAMP_S / 2), "too soon to tell"
+    assert not ramp.look(300 + 250, 5.25), "1000 a second"
+    assert not ramp.look(550 + 1000, 5.5)
+    assert ramp.look(1550 + 249, 5.75)
+    assert ramp.look(1_000_000, 6.0), "fast again, but they have begun"
