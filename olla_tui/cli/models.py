@@ -45,6 +45,7 @@ def list_running(prefix: str) -> None:
 def watch_running(prefix: str, interval: str) -> None:
     """The same again and again until q. Raises: InvalidRequest for an interval that is none."""
     from olla_tui.cli.watch import can_place_cursor, read_interval, watch
+    from server.settings import Settings
 
     interval_s, client = read_interval(interval), connect()
     running_table(client, prefix)  # no server at all is an error, one that goes away later is not

@@ -47,7 +47,7 @@ def test_attach_shows_an_ollama_and_says_what_it_does_not_tell(ollama: JsonServe
     with PtyProgram(
         [*OLLA, "attach", ollama.url], environment=environment(tmp_path, "127.0.0.1:1")
     ) as screen:
-        screen.shows("it is an Ollama")
+        screen.shows("attached to the server at")
         screen.shows(f":{ollama.url.rpartition(':')[2]} Ollama")
         screen.shows("An Ollama tells of none.")
         screen.type(CTRL_Q)
