@@ -24,6 +24,7 @@ from olla_tui.history.store import HistoryStore
 from olla_tui.messages import Noticed, StateChanged, TextSaved
 from olla_tui.palette import OllaCommands
 from olla_tui.panes.chat_desk import ChatDesk, random_id
+from olla_tui.screen_life import ScreenLife
 from olla_tui.screens.main import MainScreen
 from olla_tui.settings import TuiSettings
 from olla_tui.state.conversation import Conversation
@@ -103,11 +104,13 @@ class OllaApp(ThemedApp[QuitChoice]):
         self.failure: BaseException | None = None
         self._open_services, self._serving = open_services, serving
         self._starting: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self.state.wants_low_bandwidth = settings.low_bandwidth
         self.bridge = Bridge(None, self.state, clock=clock, link=link)
         self._spares_link: bool | None = None
         self._spare_link()
         self.desk = ChatDesk(self.bridge, history, new_id=new_id)
+        self.life = ScreenLife(self.bridge, self.desk, settings.bookmark_file)
         self.keys, self._key_problems = merge_keys(DEFAULT_KEYS, settings.keys)
         self._hang_up, self._watch = hang_up, watch
         self._notes = tuple(notes)
@@ -166,6 +169,12 @@ class OllaApp(ThemedApp[QuitChoice]):
 
     def _terminal_gone(self, hang_up: Callable[[], None]) -> None:
         hang_up()
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self._leave(), name="olla-leave")
+
+    async def _leave(self) -> None:
+        """End once the answers under way have come to their end."""
+        await self.life.leave(self.main.chat_pane.composer.text)
         self.exit("keep")
 
     async def _get_ready(self) -> None:
@@ -175,12 +184,16 @@ class OllaApp(ThemedApp[QuitChoice]):
             self.notice(note, "information", "")
         self.main.chat_pane.composer.set_history(await self.desk.prompts())
         await asyncio.to_thread(markdown.warm_up)
+        still = await self.life.go_on(self.main.chat_pane.write)
+        if still:
+            self.notice(still, "information", "")
         self._settled()
 
     async def on_unmount(self) -> None:
         self.stop_watching_themes()
-        if self._starting is not None:
-            self._starting.cancel()
+        for task in (self._starting, self._leaving):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
         await self.bridge.close()
         await self.desk.close()
 

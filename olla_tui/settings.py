@@ -41,6 +41,7 @@ class TuiSettings:
         editor: command line of the user's editor.
         themes_dir: the user's own themes.
         history_file: where chats are kept; None keeps them nowhere.
+        bookmark_file: where a screen whose terminal hangs up leaves its place.
         save_dir: where logs are saved.
         clip_file: keeps the last text that was copied.
         terminal: the environment's variables about the terminal.
@@ -57,6 +58,7 @@ class TuiSettings:
     editor: str = "vi"
     themes_dir: Path | None = None
     history_file: Path | None = None
+    bookmark_file: Path | None = None
     save_dir: Path = Path(".")
     clip_file: Path = Path("clip.txt")
     terminal: Mapping[str, str] = field(default_factory=dict)
@@ -82,6 +84,7 @@ class TuiSettings:
             editor=settings.editor,
             themes_dir=settings.config_file.parent / "themes",
             history_file=None if settings.no_history else settings.olla_dir / "chats.sqlite",
+            bookmark_file=None if settings.no_history else settings.olla_dir / "screen.json",
             save_dir=settings.olla_dir,
             clip_file=cache_dir(settings.terminal) / "olla" / "clip.txt",
             terminal=settings.terminal,

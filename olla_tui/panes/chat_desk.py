@@ -91,6 +91,17 @@ class ChatDesk:
             await self._history.rename(chat_id, title)
         self._bridge.touch("chat", "chats")
 
+    async def reload(self, chat_id: str) -> None:
+        """Read a chat again that another process has written to. Raises: StoreError."""
+        chat = await self._history.load(chat_id) if self._history is not None else None
+        state = self._bridge.state
+        if chat is None or not any(known.id == chat_id for known in state.chats):
+            return
+        state.chats = [chat if known.id == chat_id else known for known in state.chats]
+        if state.chat is not None and state.chat.id == chat_id:
+            state.chat = chat
+        self._bridge.touch("chat", "chats")
+
     async def delete(self, chat_id: str) -> None:
         """Forget a chat and stop its answer. Raises: StoreError."""
         state = self._bridge.state
