@@ -53,9 +53,9 @@ class RoleStyles:
         self._variables = variables
         self._styles = {role: self._style(look) for role, look in ROLES.items()}
         self.cursor = self._style(CURSOR)
-        if self.cursor.bgcolor is None:
+        if self.cursor.bgcolor is None or self.cursor.bgcolor.is_default:
             # A theme that leaves the background to the terminal has no colour for the line under the cursor.
-            self.cursor = Style(reverse=True)
+            self.cursor = Style(color="default", bgcolor="default", reverse=True)
         self.cursor_unfocused = self._style(CURSOR_UNFOCUSED)
 
     def __getitem__(self, role: str) -> Style:

@@ -55,7 +55,8 @@ def test_every_role_finds_its_colour(name):
         # An ANSI theme leaves the ground of most things to the terminal.
         has_ground = bool(look.background) and not (theme.ansi and look.background == "panel")
         assert (styles[role].bgcolor is not None) == has_ground, role
-    assert (styles.cursor.bgcolor is not None or styles.cursor.reverse) and CURSOR.background
+    has_ground = styles.cursor.bgcolor is not None and not styles.cursor.bgcolor.is_default
+    assert has_ground != bool(styles.cursor.reverse) and CURSOR.background
 
 
 def test_a_short_theme_gets_the_rest_from_its_own_colours():
