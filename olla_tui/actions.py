@@ -89,8 +89,21 @@ ACTIONS: tuple[Action, ...] = (
     Action("chat.think", "Change how much the model thinks", "alt+t", "chat", "think", priority=True),
     Action("chat.temperature", "Change the temperature", "alt+s", "chat", "temperature", priority=True),
     Action("chat.regenerate", "Answer again", "ctrl+r", "chat", "regenerate", "again", priority=True),
-    Action("chat.edit", "Take the last question back to edit it", "alt+e", "chat", "edit", priority=True),
-    Action("chat.stop", "Stop the answer", "escape", "chat", "stop", "stop"),
+    Action("chat.edit", "Edit a question or an answer", "alt+e", "chat", "edit", "edit", priority=True),
+    Action("chat.before", "Show the version before", "alt+left", "chat", "sibling(-1)", priority=True),
+    Action("chat.after", "Show the version after", "alt+right", "chat", "sibling(1)", priority=True),
+    Action("chat.options", "Change system prompt and options", "alt+o", "chat", "options", priority=True),
+    Action("chat.compare", "Ask several models the same", "alt+k", "chat", "compare", priority=True),
+    Action("chat.export", "Write this chat to a file", "alt+w", "chat", "export", priority=True),
+    Action("chat.paste_image", "Paste a picture", "alt+v", "chat", "paste_image", priority=True),
+    Action("chat.unqueue", "Take back a prompt that waits", "alt+u", "chat", "unqueue(-1)", priority=True),
+    *(
+        Action(
+            f"chat.unqueue{at}", "Take back a prompt that waits", "", "chat", f"unqueue({at})", palette=False
+        )
+        for at in range(3)
+    ),
+    Action("chat.stop", "Stop the answer, or the edit", "escape", "chat", "stop", "stop"),
     Action("chat.read", "Move between prompt and transcript", "ctrl+t", "chat", "read", priority=True),
     Action("chat.bundled", "Chat with the model in the package", "alt+g", "chat", "bundled", priority=True),
     Action("models.run", "Chat with the model", "r,enter", "models", "run", "chat"),

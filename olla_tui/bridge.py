@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from olla_tui.state import pulls
 from olla_tui.state.conversation import Conversation
+from olla_tui.state.drafts import Draft
 from olla_tui.state.requests import is_open
 from olla_tui.state.workstation import Part, Workstation
 from server.errors import OllaError, ServerUnreachable
@@ -238,10 +239,18 @@ class Bridge:
 
     # --- chats ---
 
-    def send(self, chat: Conversation, text: str) -> None:
-        """Ask a question in a chat; the answer arrives by changes of the part "chat"."""
-        chat.ask(text, self.clock())
-        self.answer(chat)
+    def send(self, chat: Conversation, draft: Draft) -> None:
+        """Ask a question in a chat; the answer arrives by changes of the part "chat".
+
+        While another answer is under way the question waits for its end; it is lost when too many do.
+        """
+        if chat.is_answering:
+            chat.enqueue(draft)
+            self.touch("chat")
+        elif chat.take(draft, self.clock()):
+            self.answer(chat)
+        else:
+            self._answer_ended(chat)
 
     def answer(self, chat: Conversation) -> None:
         """Let the model answer the chat as it stands."""
@@ -281,6 +290,9 @@ class Bridge:
         self._touch("chat", "chats")
         if self._listener is not None:
             self._listener.chat_ended(chat)
+            # An answer that was stopped or failed may have changed what the user wants to ask next.
+            if chat.queue and chat.turns[-1].state == "done":
+                self.send(chat, chat.queue.pop(0))
 
     # --- orders ---
 
@@ -316,6 +328,10 @@ class Bridge:
             if done:
                 self._notice(done, "information", "")
         self.refresh_models()
+
+    def tell(self, text: str) -> None:
+        """Tell the user something in a toast."""
+        self._notice(text, "information", "")
 
     def _notice(self, text: str, severity: str, hint: str) -> None:
         if self._listener is not None:

@@ -21,7 +21,6 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.styles import Style
 
 from olla_tui.cli.answer import summary
-from olla_tui.cli.attachments import attach_files
 from olla_tui.cli.entries import Entry, EntryReader
 from olla_tui.cli.human import with_hint
 from olla_tui.cli.line_history import LineHistory
@@ -30,6 +29,7 @@ from olla_tui.cli.progress import Progress
 from olla_tui.cli.session import Session
 from olla_tui.cli.slash import Outcome, SlashCommands
 from olla_tui.cli.type_ahead import as_others_expect, type_ahead
+from olla_tui.files.media import attach_files
 from server.errors import InvalidRequest, OllaError
 from server.services.protocols import Services
 from server.settings import Settings

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from olla_tui.cli.addressed import client_settings
 from olla_tui.cli.answer import summary
-from olla_tui.cli.attachments import attach_files
 from olla_tui.cli.float32 import vector_text
 from olla_tui.cli.live_answer import new_printer, show_answer
 from olla_tui.cli.progress import Progress
@@ -17,6 +16,7 @@ from olla_tui.cli.session import Session, parse_format, parse_think
 from olla_tui.cli.transfers import show_pull
 from olla_tui.client.launch import ensure_server
 from olla_tui.client.remote import RemoteServices
+from olla_tui.files.media import attach_files
 from server.errors import InvalidRequest, ModelNotFound, OllaError
 from server.services.protocols import Services
 from server.settings import Settings

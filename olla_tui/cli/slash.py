@@ -13,12 +13,12 @@ from typing import Any, TextIO
 import msgspec
 
 from olla_tui.cli import help_texts
-from olla_tui.cli.attachments import paths_in
 from olla_tui.cli.details import describe_model
 from olla_tui.cli.human import human_bytes, human_time
 from olla_tui.cli.models import N_ID_CHARS
 from olla_tui.cli.session import Session, parse_think
 from olla_tui.cli.tables import table
+from olla_tui.files.media import paths_in
 from server.errors import InvalidModelName, InvalidOption, ModelNotFound
 from server.services.protocols import Services
 from server.types.models import ModelInfo, ShowRequest

@@ -26,8 +26,36 @@ STEPS: tuple[str, ...] = (
         PRIMARY KEY (chat_id, position)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE chats ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE chats ADD COLUMN stamp INTEGER NOT NULL DEFAULT 0;
+    UPDATE chats SET options = '{"temperature":' || temperature || '}' WHERE temperature IS NOT NULL;
+    CREATE TABLE branches (
+        chat_id TEXT NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
+        key INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (chat_id, key)
+    ) WITHOUT ROWID;
+    CREATE TABLE turn_texts (
+        id INTEGER PRIMARY KEY,
+        chat_id TEXT NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
+        key INTEGER NOT NULL,
+        content TEXT NOT NULL,
+        UNIQUE (chat_id, key)
+    );
+    INSERT INTO turn_texts (chat_id, key, content)
+        SELECT chat_id, position + 1, turn_text(body) FROM turns;
+    CREATE TABLE votes (
+        id INTEGER PRIMARY KEY,
+        at REAL NOT NULL,
+        prompt TEXT NOT NULL,
+        winner TEXT NOT NULL,
+        loser TEXT NOT NULL
+    );
+    """,
 )
-"""Step N brings a file from version N to N + 1."""
+"""Step N brings a file from version N to N + 1. `turn_text(body)` is the text of a turn's body."""
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -2,61 +2,33 @@
 
 from __future__ import annotations
 
-from operator import is_
+from pathlib import Path
 from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.message import Message
+from textual.binding import BindingType
 from textual.widgets import Static
 
 from olla_tui.actions import bindings_for
 from olla_tui.bridge import Bridge
-from olla_tui.messages import ActionChosen, DialogWanted, Noticed
+from olla_tui.messages import DialogWanted, Noticed
 from olla_tui.panes.base import Pane
+from olla_tui.panes.chat_completion import CompletionBoard
 from olla_tui.panes.chat_desk import ChatDesk
-from olla_tui.panes.chat_turns import TurnViews, continues
+from olla_tui.panes.chat_feed import TranscriptFeed
+from olla_tui.panes.chat_sending import ChatSender
+from olla_tui.panes.chat_welcome import WelcomeBoard
 from olla_tui.state import turns
-from olla_tui.state.conversation import TEMPERATURES, THINK_CHOICES, Conversation, Turn, next_choice
+from olla_tui.state.conversation import TEMPERATURES, THINK_CHOICES, Conversation, next_choice
 from olla_tui.state.graphs import ASCII
 from olla_tui.state.rows import fit_row
 from olla_tui.text.styles import ASCII_GLYPHS, UNICODE_GLYPHS
 from olla_tui.widgets.board import LineBoard
-from olla_tui.widgets.composer import Composer, is_written
+from olla_tui.widgets.composer import Composer
 from olla_tui.widgets.transcript import Transcript
 
 PLACEHOLDER = "Ask something"
-
-
-class WelcomeBoard(LineBoard, can_focus=True):
-    """The card in an empty chat; takes the focus when there is no model to write to."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "bundled", "Chat with the model in the package", id="welcome.start")
-    ]
-
-    class Typed(Message):
-        """The user writes here; the text belongs into the prompt."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
-    def action_bundled(self) -> None:
-        """As the chat's own action."""
-        self.post_message(ActionChosen("chat.bundled"))
-
-    def on_key(self, event: events.Key) -> None:
-        """Hand on what is written."""
-        if is_written(event):
-            event.stop()
-            self.post_message(self.Typed(event.character or ""))
-
-    def on_paste(self, event: events.Paste) -> None:
-        """Hand on what is pasted."""
-        event.stop()
-        self.post_message(self.Typed(event.text))
 
 
 class ChatPane(Pane):
@@ -74,6 +46,8 @@ class ChatPane(Pane):
     ChatPane WelcomeBoard { height: 1fr; display: none; }
     ChatPane.-welcome WelcomeBoard { display: block; }
     ChatPane.-welcome Transcript { display: none; }
+    ChatPane #waiting { display: none; height: auto; max-height: 5; }
+    ChatPane #waiting.-open { display: block; }
     ChatPane #prompt-row { layout: horizontal; height: auto; max-height: 12; border-top: solid $olla-faint; }
     ChatPane #prompt-mark { width: 3; height: 1; color: $accent; text-style: bold; padding-left: 1; }
     ChatPane #chips { height: 1; }
@@ -86,19 +60,23 @@ class ChatPane(Pane):
         self.desk = desk
         self._editor = editor
         self._low_bandwidth = low_bandwidth
-        self._shown_chat: Conversation | None = None
-        self._shown_version = -1
-        self._shown: tuple[Turn, ...] = ()
-        self._last_turn_id = -1  # in the transcript
+        self.sender = ChatSender(bridge, desk, lambda: self.composer, self.post_message, root=Path.cwd())
         self.set_class(not self.chat.turns, "-welcome", update=False)
 
     def compose(self) -> ComposeResult:
         yield LineBoard(id="chat-title")
-        yield Transcript(glyphs=ASCII_GLYPHS if self.state.glyphs is ASCII else UNICODE_GLYPHS)
+        transcript = Transcript(glyphs=ASCII_GLYPHS if self.state.glyphs is ASCII else UNICODE_GLYPHS)
+        self._feed = TranscriptFeed(transcript)
+        yield transcript
         yield WelcomeBoard(id="welcome")
+        composer = Composer(editor=self._editor, id="composer")
+        completions = CompletionBoard(composer, self.state.glyphs, root=self.sender.root)
+        composer.take_key = completions.take_key
+        yield LineBoard(id="waiting")
+        yield completions
         with PromptRow(id="prompt-row"):
             yield Static(self.state.glyphs.prompt, id="prompt-mark", markup=False)
-            yield Composer(editor=self._editor, id="composer")
+            yield composer
         yield LineBoard(id="chips")
 
     def on_mount(self) -> None:
@@ -133,16 +111,18 @@ class ChatPane(Pane):
         if "link" in parts:
             self.transcript.set_low_bandwidth(self.state.low_bandwidth)
         self._allow_writing()
-        self._show_turns()
+        self._feed.show(self.chat)
         self._show_lines()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         chat = self.chat
         if action == "stop":
-            return chat.is_answering
-        if action in ("regenerate", "edit"):
+            return chat.is_answering or bool(chat.editing)
+        if action in ("regenerate", "edit", "sibling"):
             return bool(chat.turns) and not chat.is_answering
-        if action in ("rename", "delete"):
+        if action == "unqueue":
+            return bool(chat.queue)
+        if action in ("rename", "delete", "export"):
             return bool(chat.turns)
         if action == "bundled":
             return any(not model.installed for model in self.state.bundled)
@@ -158,9 +138,18 @@ class ChatPane(Pane):
         title = fit_row(turns.title_row(self.state, chat, width), width)
         self.query_one("#chat-title", LineBoard).show([title])
         self._show_chips()
+        self._show_waiting()
         self.set_class(not chat.turns, "-welcome")
         if not chat.turns:
             self.query_one("#welcome", LineBoard).show(turns.welcome_rows(self.state, chat))
+
+    def _show_waiting(self) -> None:
+        board = self.query_one("#waiting", LineBoard)
+        rows = turns.waiting_rows(self.state, self.chat, self.columns)
+        if len(rows) != len(board.rows):
+            board.set_class(bool(rows), "-open")
+            board.refresh(layout=True)
+        board.show(rows)
 
     def _show_chips(self) -> None:
         width, has_text = self.columns, bool(self.composer.text)
@@ -178,75 +167,15 @@ class ChatPane(Pane):
         if composer.has_focus if self._invites else welcome.has_focus:
             self.focus_inside()
 
-    def _show_turns(self) -> None:
-        """Bring the transcript up to the conversation: only the last turn of those shown may have changed."""
-        chat = self.chat
-        if chat is self._shown_chat and chat.version == self._shown_version:
-            return
-        shown, current = self._shown, tuple(chat.turns)
-        n_same = max(len(shown) - 1, 0)
-        if (
-            chat is self._shown_chat
-            and len(current) >= len(shown)
-            and all(map(is_, shown[:n_same], current))
-            and (not shown or continues(shown[-1], current[n_same]))
-        ):
-            if shown and shown[-1] is not current[n_same]:
-                self._update(self._last_turn_id, shown[-1], current[n_same])
-            for turn in current[len(shown) :]:
-                self._begin(turn)
-        else:
-            self._load(chat)
-        self._shown_chat, self._shown_version, self._shown = chat, chat.version, current
-
-    def _load(self, chat: Conversation) -> None:
-        ended = chat.turns[:-1] if chat.is_answering else chat.turns
-        ids = self.transcript.load(TurnViews(ended))
-        self._last_turn_id = ids[-1] if ids else -1
-        for turn in chat.turns[len(ended) :]:
-            self._begin(turn)
-
-    def _begin(self, turn: Turn) -> None:
-        transcript = self.transcript
-        streaming = turn.role == "assistant"
-        key = transcript.begin_turn(
-            turn.role,
-            turns.title_of(turn),
-            content="" if streaming else turn.content,
-            stats=turns.stats_of(turn),
-            streaming=streaming,
-        )
-        self._last_turn_id = key
-        if turn.role == "user":
-            transcript.follow()
-        if streaming:
-            self._update(key, Turn(role="assistant", state="waiting"), turn)
-
-    def _update(self, key: int, before: Turn, after: Turn) -> None:
-        transcript = self.transcript
-        if len(after.thinking) > len(before.thinking):
-            transcript.append_thinking(key, after.thinking[len(before.thinking) :])
-        if len(after.content) > len(before.content):
-            transcript.append_content(key, after.content[len(before.content) :])
-        note = turns.thinking_note_of(after)
-        if note and note != turns.thinking_note_of(before):
-            transcript.set_thinking_note(key, note)
-        stats = turns.stats_of(after)
-        if after.state not in ("waiting", "streaming"):
-            transcript.end_turn(key, stats=stats, error=turns.error_of(after))
-        elif stats != turns.stats_of(before):
-            transcript.set_stats(key, stats)
-
     # --- events ---
 
     def on_composer_prompt_submitted(self, event: Composer.PromptSubmitted) -> None:
         event.stop()
-        chat = self.chat
-        if chat.is_answering:
-            self.composer.text = event.text
-            self.post_message(Noticed("The answer is still coming; escape stops it.", severity="warning"))
-            return
-        self.bridge.send(chat, event.text)
+        self.sender.submit(event.text)
+
+    def on_composer_blank_submitted(self, event: Composer.BlankSubmitted) -> None:
+        event.stop()
+        self.sender.send_next()
 
     def on_composer_refused(self, event: Composer.Refused) -> None:
         event.stop()
@@ -257,6 +186,7 @@ class ChatPane(Pane):
 
     def on_text_area_changed(self) -> None:
         self._show_chips()
+        self.query_one(CompletionBoard).look()
 
     def on_welcome_board_typed(self, event: WelcomeBoard.Typed) -> None:
         event.stop()
@@ -314,22 +244,61 @@ class ChatPane(Pane):
         self.bridge.touch("chat")
 
     def action_regenerate(self) -> None:
-        """Answer the last question again."""
-        if self.chat.drop_answer():
-            self.bridge.answer(self.chat)
+        """Answer again: the question before the answer that the cursor stands on, or the last one."""
+        chat, at = self.chat, self._cursor_position()
+        key = chat.turns[at].key if at >= 0 and chat.turns[at].role == "assistant" else 0
+        if chat.drop_answer(key) or chat.turns[-1].role == "user":
+            self.bridge.answer(chat)
 
     def action_edit(self) -> None:
-        """Take the last question back into the prompt."""
-        if not self.chat.is_answering:
-            text = self.chat.take_back()
-            if text is not None:
-                self.composer.put(text)
-                self.composer.focus()
-                self.bridge.touch("chat")
+        """Take the turn that the cursor stands on, or the last question, into the prompt."""
+        chat, at = self.chat, self._cursor_position()
+        turn = chat.turns[at] if at >= 0 else chat.last_question()
+        text = chat.edit(turn.key) if turn else None
+        if text is not None:
+            self.composer.put(text)
+            self.composer.focus()
+            self.bridge.touch("chat")
+
+    def action_sibling(self, step: int) -> None:
+        """Show another way on: of the turn that the cursor stands on, or of the last one that has any."""
+        chat, at = self.chat, self._cursor_position()
+        forks = [turn for turn in chat.turns if chat.sibling_place(turn).total > 1]
+        turn = chat.turns[at] if at >= 0 else forks[-1] if forks else None
+        if turn is not None and chat.show_sibling(turn.key, step):
+            self.bridge.order(self.desk.save(chat))
+            self.bridge.touch("chat")
+
+    def _cursor_position(self) -> int:
+        """Position of the turn that the block cursor stands on, -1 without one."""
+        key = self.transcript.cursor_turn
+        return -1 if key is None else self.transcript.model.position(key)
 
     def action_stop(self) -> None:
-        """Stop the answer."""
-        self.bridge.stop(self.chat)
+        """Stop the answer, or leave the turn that is edited as it is."""
+        if not self.bridge.stop(self.chat) and self.chat.drop_edit():
+            self.composer.put("")
+            self.bridge.touch("chat")
+
+    def action_unqueue(self, index: int) -> None:
+        """Take a prompt that waits back into the field."""
+        self.sender.take_back(index)
+
+    def action_options(self) -> None:
+        """Change the system prompt and the options."""
+        self.post_message(DialogWanted("chat_options", self.chat.id))
+
+    def action_export(self) -> None:
+        """Write this chat to a file."""
+        self.post_message(DialogWanted("export_chat"))
+
+    def action_compare(self) -> None:
+        """Ask several models the same."""
+        self.post_message(DialogWanted("compare", self.composer.text.strip()))
+
+    def action_paste_image(self) -> None:
+        """Put the picture of the clipboard into the prompt."""
+        self.bridge.order(self.sender.paste_image())
 
     def action_read(self) -> None:
         """Move the focus between the prompt and the transcript."""

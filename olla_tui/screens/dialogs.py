@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from olla_tui.bridge import Bridge
 from olla_tui.messages import ChatWanted
 from olla_tui.panes.chat_desk import ChatDesk
+from olla_tui.screens.chat_dialogs import ChatDialogs
 from olla_tui.screens.store_dialogs import StoreDialogs
 
 if TYPE_CHECKING:
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 class Dialogs:
     """Opens dialogs over a screen. Each is imported when it is first needed."""
 
-    def __init__(self, screen: Screen[None], bridge: Bridge, desk: ChatDesk) -> None:
+    def __init__(
+        self, screen: Screen[None], bridge: Bridge, desk: ChatDesk, *, run_shell: Callable[[str], None]
+    ) -> None:
         self._screen = screen
+        self._run_shell = run_shell
         self._bridge = bridge
         self._desk = desk
 
@@ -26,9 +30,7 @@ class Dialogs:
         """Open the dialog that a pane asked for; see `DialogWanted`."""
         openers = {
             "pick_model": self._pick_model,
-            "switch_chat": self._switch_chat,
-            "rename_chat": self._rename_chat,
-            "delete_chat": self._delete_chat,
+            **ChatDialogs(self._screen, self._bridge, self._desk, run_shell=self._run_shell).openers(),
             **StoreDialogs(self._screen, self._bridge).openers(),
         }
         openers[kind](name)
@@ -71,44 +73,3 @@ class Dialogs:
                     self._screen.post_message(ChatWanted(name))
 
         self._screen.app.push_screen(model_picker(self._bridge.state, current), chosen)
-
-    def _switch_chat(self, _: str) -> None:
-        self._bridge.order(self._list_chats())
-
-    async def _list_chats(self) -> None:
-        from olla_tui.screens.model_picker import chat_picker
-
-        summaries = await self._desk.summaries()
-        picker = chat_picker(summaries, self._bridge.state, self._desk.current.id)
-
-        def chosen(chat_id: str | None) -> None:
-            if chat_id:
-                self._bridge.order(self._desk.open(chat_id))
-
-        self._screen.app.push_screen(picker, chosen)
-
-    def _rename_chat(self, chat_id: str) -> None:
-        from olla_tui.screens.confirm import AskTextScreen
-
-        def answered(title: str | None) -> None:
-            if title:
-                self._bridge.order(self._desk.rename(chat_id, title))
-
-        title = self._desk.current.title
-        self._screen.app.push_screen(AskTextScreen("Rename this chat", title, "Rename"), answered)
-
-    def _delete_chat(self, chat_id: str) -> None:
-        from olla_tui.screens.confirm import ChoiceScreen
-
-        def answered(answer: str | None) -> None:
-            if answer == "yes":
-                self._bridge.order(self._desk.delete(chat_id), "the chat is deleted")
-
-        chat = self._desk.current
-        dialog = ChoiceScreen(
-            "Delete this chat?",
-            [chat.display_title, f"{len(chat.turns)} turns will be gone for good."],
-            (("", "Keep"), ("yes", "Delete")),
-            danger="yes",
-        )
-        self._screen.app.push_screen(dialog, answered)

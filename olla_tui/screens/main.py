@@ -62,7 +62,9 @@ class MainScreen(Screen[None]):
         self._layout_choice = Layout("narrow", False)
         self._panes: dict[str, Pane] = {}
         self._growing = asyncio.Lock()
-        self.dialogs = Dialogs(self, bridge, desk)
+        self.dialogs = Dialogs(
+            self, bridge, desk, run_shell=lambda line: self.chat_pane.sender.run_shell(line)
+        )
 
     def compose(self) -> ComposeResult:
         # Before there is anything below it: later, each class would style everything again.

@@ -91,7 +91,15 @@ class PickerScreen(ModalScreen[str]):
     def _show(self, text: str) -> None:
         words = text.lower().split()
         keys = [key for key in self._lines if all(word in self._hay[key] for word in words)]
-        self.table.show(keys, self._lines.__getitem__, empty=[row(Span(f"  {self._empty}", "muted"))])
+        self.table.show(keys, self.cells_of, empty=[row(Span(f"  {self._empty}", "muted"))])
+
+    def cells_of(self, key: str) -> Sequence[Row]:
+        """The cells of a line."""
+        return self._lines[key]
+
+    def show_again(self) -> None:
+        """Draw the lines again, whose cells may have changed."""
+        self._show(self.query_one("#picker-filter", Input).value)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

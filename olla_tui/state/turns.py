@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from olla_tui.state.branches import SiblingPlace
 from olla_tui.state.conversation import Conversation, Turn, think_text
 from olla_tui.state.graphs import bar
 from olla_tui.state.numbers import (
@@ -14,6 +15,7 @@ from olla_tui.state.numbers import (
     rate_text,
     seconds_text,
 )
+from olla_tui.state.option_form import options_text
 from olla_tui.state.rows import Row, Span, fit, join_ends, row, width_of
 from olla_tui.state.workstation import Workstation
 
@@ -24,6 +26,7 @@ EXAMPLES = (
 )
 """Prompts that an empty chat offers."""
 KEY_WIDTH = 17
+MAX_SHOWN_QUEUED = 3
 
 
 def title_of(turn: Turn) -> str:
@@ -31,13 +34,19 @@ def title_of(turn: Turn) -> str:
     return {"user": "you", "assistant": turn.model or "assistant"}.get(turn.role, turn.role)
 
 
-def stats_of(turn: Turn) -> str:
-    """Right of the header: a clock time for a question, counts for an answer."""
+ONLY = SiblingPlace(1, 1)
+
+
+def stats_of(turn: Turn, place: SiblingPlace = ONLY) -> str:
+    """Right of the header: a clock time for a question, counts for an answer; "2/3" for one of several."""
+    parts = [f"{place.number}/{place.total}"] if place.total > 1 else []
+    if turn.edited:
+        parts.append("edited")
     if turn.role != "assistant":
-        return time.strftime("%H:%M", time.localtime(turn.at)) if turn.at else ""
+        parts += [time.strftime("%H:%M", time.localtime(turn.at))] if turn.at else []
+        return " · ".join(parts)
     if turn.state == "waiting":
-        return "waiting"
-    parts: list[str] = []
+        return " · ".join([*parts, "waiting"])
     if turn.n_output_tokens:
         parts.append(f"{count_text(turn.n_output_tokens)} tok")
     if turn.tokens_per_s > 0:
@@ -59,7 +68,14 @@ def thinking_note_of(turn: Turn) -> str:
         return ""
     if not turn.content and turn.state == "streaming":
         return "thinking"
-    return f"thought for {seconds_text(turn.thought_s)}"
+    tokens = f" ({count_text(turn.n_thinking_tokens)} tok)" if turn.n_thinking_tokens else ""
+    return f"thought for {seconds_text(turn.thought_s)}{tokens}"
+
+
+def attachments_of(turn: Turn) -> tuple[str, ...]:
+    """The names of what went along with a prompt, each with its size."""
+    texts = [f"{file.name} ({bytes_text(len(file.text.encode()))})" for file in turn.files]
+    return (*texts, *(f"{part.name} ({bytes_text(len(part.data))})" for part in turn.media))
 
 
 def error_of(turn: Turn) -> str:
@@ -114,14 +130,35 @@ def chips_row(state: Workstation, chat: Conversation, width: int, *, has_text: b
         spans += [Span(f" think {think_text(chat.think)} {down} ", "chip", "chat.think"), Span(" ")]
     if width >= 50:
         words = "temperature" if width >= 100 else "T"
-        spans.append(Span(f" {words} {temperature} {down} ", "chip", "chat.temperature"))
+        spans += [Span(f" {words} {temperature} {down} ", "chip", "chat.temperature"), Span(" ")]
+    reason = blocked_reason(state, chat) if has_text else ""
+    if width >= (110 if reason else 70):
+        spans.append(Span(f" {options_text(chat, max(10, width // 5))} {down} ", "chip", "chat.options"))
     room = width - width_of(spans) - 1
     gauges = (gauge_row(state, chat, bar_width) for bar_width in ((10, 5, 0) if width >= 100 else (5, 0)))
     gauge = next((gauge for gauge in gauges if width_of(gauge) <= room), ())
-    reason = blocked_reason(state, chat) if has_text else ""
     if reason:
         gauge = row(Span(fit(f"cannot send: {reason}", max(0, room - 1), "right"), "warn"), Span(" "))
     return join_ends(spans, gauge, width)
+
+
+def waiting_rows(state: Workstation, chat: Conversation, width: int) -> list[Row]:
+    """Above the prompt: the turn that is edited, and the prompts that wait for the answer under way."""
+    rows: list[Row] = []
+    if chat.editing:
+        words = f" {state.glyphs.cursor} editing an earlier turn: enter keeps both, escape leaves it as it is"
+        rows.append(row(Span(fit(words, width), "accent", "chat.drop_edit")))
+    for index, draft in enumerate(chat.queue[:MAX_SHOWN_QUEUED]):
+        words = " ".join(draft.text.split())
+        n_files = len(draft.files) + len(draft.media)
+        extra = f" +{n_files} file{'s' if n_files > 1 else ''}" if n_files else ""
+        left = row(Span(f" {state.glyphs.waiting} ", "warn"), Span(words, "muted"))
+        right = row(Span(f"{extra} waits, "), Span("remove ", "key", f"chat.unqueue{index}"))
+        rows.append(join_ends(left, right, width))
+    n_more = len(chat.queue) - MAX_SHOWN_QUEUED
+    if n_more > 0:
+        rows.append(row(Span(f"   and {n_more} more", "muted")))
+    return rows
 
 
 def title_row(state: Workstation, chat: Conversation, width: int) -> Row:

@@ -82,6 +82,9 @@ class Composer(TextArea):
             self.reason = reason
             self.is_empty = is_empty
 
+    class BlankSubmitted(Message):
+        """Enter was pressed where nothing is written."""
+
     class EditorFailed(Message):
         """The editor could not be used; `reason` is a sentence for a toast."""
 
@@ -110,6 +113,8 @@ class Composer(TextArea):
         self._history = PromptHistory(history)
         self._run = run
         self._blocked = ""
+        self.take_key: Callable[[str], bool] = lambda key: False
+        """Asked for every key first: who takes it returns True, and the prompt does nothing with it."""
 
     # --- state ---
 
@@ -156,7 +161,10 @@ class Composer(TextArea):
     # --- keys ---
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "enter":
+        if self.take_key(event.key):
+            event.stop()
+            event.prevent_default()
+        elif event.key == "enter":
             event.stop()
             event.prevent_default()
             self.action_submit()
@@ -190,6 +198,8 @@ class Composer(TextArea):
             self._history.add(text)
             self.text = ""
             self.post_message(self.PromptSubmitted(text))
+        else:
+            self.post_message(self.BlankSubmitted())
 
     def action_newline(self) -> None:
         """Start a new line."""

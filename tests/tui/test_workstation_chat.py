@@ -157,10 +157,30 @@ async def test_a_second_question_waits_for_the_first_answer():
         await say(app, pilot, "One")
         await pilot.press(*"Two", "enter")
         await settled(pilot)
-        assert len(script.chats) == 1
-        assert app.main.chat_pane.composer.text == "Two", "what was written is not lost"
+        assert len(script.chats) == 1 and app.main.chat_pane.composer.text == ""
+        assert "◌ Two" in screen_text(app) and "waits, remove" in screen_text(app)
+        await pilot.press(*"Three", "enter", "alt+u")
+        await settled(pilot)
+        assert app.main.chat_pane.composer.text == "Three"
         script.hold.set()
-        await wait_until(pilot, lambda: not app.desk.current.is_answering)
+        chat = app.desk.current
+        await wait_until(pilot, lambda: len(script.chats) == 2 and not chat.is_answering)
+        assert [turn.content for turn in chat.turns if turn.role == "user"] == ["One", "Two"]
+
+
+async def test_a_prompt_that_waits_stays_when_the_answer_is_stopped():
+    script = Script(hold=asyncio.Event())
+    app = workstation(script)
+    async with driven(app, (80, 24)) as pilot:
+        chat = await say(app, pilot, "One")
+        await pilot.press(*"Two", "enter", "escape")
+        await wait_until(pilot, lambda: not chat.is_answering)
+        await settled(pilot)
+        assert len(script.chats) == 1 and len(chat.queue) == 1
+        script.hold.set()
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: len(script.chats) == 2 and not chat.is_answering)
+        assert not chat.queue
 
 
 async def test_a_failure_tells_what_to_do():
@@ -183,10 +203,47 @@ async def test_answering_again_and_editing():
         await wait_until(pilot, lambda: len(script.chats) == 2 and not chat.is_answering)
         assert len(chat.turns) == 2
         await settled(pilot)
+        assert "2/2 · " in screen_text(app)
         await pilot.press("alt+e")
         await settled(pilot)
-        assert chat.turns == []
-        assert app.main.chat_pane.composer.text == "Why?"
+        assert app.main.chat_pane.composer.text == "Why?" and "editing an earlier turn" in screen_text(app)
+        await pilot.press("escape")
+        await settled(pilot)
+        assert app.main.chat_pane.composer.text == "" and "editing" not in screen_text(app)
+        await pilot.press("alt+e", *" Really", "enter")
+        await wait_until(pilot, lambda: len(script.chats) == 3 and not chat.is_answering)
+        await settled(pilot)
+        assert [message.content for message in script.chats[2].messages] == ["Why? Really"]
+        assert "2/2 · " in screen_text(app)
+        await pilot.press("alt+left")
+        await settled(pilot)
+        assert [turn.content for turn in chat.turns] == ["Why?", "Hello, world."]
+        assert "Really" not in screen_text(app)
+
+
+async def test_any_turn_can_be_edited_and_answered_again():
+    script = Script()
+    app = workstation(script)
+    async with driven(app, (80, 24)) as pilot:
+        for number, text in enumerate(("One", "Two"), start=1):
+            chat = await say(app, pilot, text)
+            await wait_until(
+                pilot, lambda n=number: len(script.chats) == n and not app.desk.current.is_answering
+            )
+        await settled(pilot)
+        await pilot.press("ctrl+t", *["alt+up"] * 2)
+        transcript = app.main.chat_pane.transcript
+        while transcript.cursor_turn != transcript.turn_ids[1]:
+            await pilot.press("alt+up")
+        await pilot.press("alt+e")
+        await settled(pilot)
+        assert app.main.chat_pane.composer.text == "Hello, world."
+        app.main.chat_pane.composer.text = "Bye."
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: len(chat.turns) == 2)
+        await settled(pilot)
+        assert (chat.turns[1].content, chat.turns[1].edited, len(script.chats)) == ("Bye.", True, 2)
+        assert "2/2 · edited" in screen_text(app)
 
 
 async def test_copying_says_which_way_it_went(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from textual import events
 
 from olla_tui.actions import ACTIONS, PANES
+from olla_tui.state.drafts import Draft
 from tests.support.workstation import (
     TestSettings,
     driven,
@@ -38,6 +39,7 @@ async def test_every_binding_runs_its_action(place, monkeypatch):
         chat = app.desk.current
         chat.ask("Why?", 0)
         chat.begin_answer(0)
+        chat.enqueue(Draft("And then?"))
         started: list[str] = []
         for action in actions:
             if action.id != "chat.stop":

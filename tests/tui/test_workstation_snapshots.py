@@ -78,6 +78,9 @@ class TestPanes:
     [
         ("help", ("alt+2", "f1")),
         ("model_picker", ("alt+m",)),
+        ("chat_options", ("alt+o",)),
+        ("chat_switcher", ("ctrl+l",)),
+        ("compare_picker", ("alt+k", "tab")),
         ("quit", ("ctrl+q",)),
         ("delete", ("alt+2", "d")),
         ("pull", ("alt+7", "p", "a", "space", "b")),

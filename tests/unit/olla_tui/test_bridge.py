@@ -8,6 +8,7 @@ import pytest
 
 from olla_tui.bridge import Bridge
 from olla_tui.state.conversation import Conversation
+from olla_tui.state.drafts import Draft
 from olla_tui.state.workstation import Workstation
 from server.errors import EngineCrashed, ServerUnreachable
 from tests.support.scripted_tui_services import ScriptedServices
@@ -95,7 +96,7 @@ async def test_an_answer_reaches_the_chat(desk):
     bridge, script, ear = desk
     bridge.start(ear)
     chat = Conversation(id="1", model="spark:latest")
-    bridge.send(chat, "Hello")
+    bridge.send(chat, Draft("Hello"))
     await until(lambda: ear.ended)
     assert chat.turns[-1].content == "Hello, world."
     assert chat.turns[-1].state == "done"
@@ -109,7 +110,7 @@ async def test_however_many_tokens_come_the_screen_hears_few_times():
     bridge.start(ear)
     started = asyncio.get_running_loop().time()
     chat = Conversation(id="1", model="m")
-    bridge.send(chat, "Go")
+    bridge.send(chat, Draft("Go"))
     await until(lambda: ear.ended)
     elapsed = asyncio.get_running_loop().time() - started
     assert len(ear.changes) <= elapsed * 20 + 1
@@ -135,7 +136,7 @@ async def test_stopping_closes_the_stream_and_keeps_what_came(desk):
     script.hold = asyncio.Event()
     bridge.start(ear)
     chat = Conversation(id="1", model="m")
-    bridge.send(chat, "Go")
+    bridge.send(chat, Draft("Go"))
     await until(lambda: chat.turns[-1].content == "Hello, world")
     assert bridge.stop(chat)
     await until(lambda: ear.ended)
@@ -148,7 +149,7 @@ async def test_an_answer_that_is_stopped_at_once_ends_too(desk):
     bridge, script, ear = desk
     bridge.start(ear)
     chat = Conversation(id="1", model="m")
-    bridge.send(chat, "Go")
+    bridge.send(chat, Draft("Go"))
     assert chat.is_answering
     assert bridge.stop(chat)
     await until(lambda: ear.ended)
@@ -161,7 +162,7 @@ async def test_a_failure_is_told_in_the_chat(desk):
     script.failure = EngineCrashed("the worker ended", hint="It starts again by itself.")
     bridge.start(ear)
     chat = Conversation(id="1", model="m")
-    bridge.send(chat, "Go")
+    bridge.send(chat, Draft("Go"))
     await until(lambda: ear.ended)
     turn = chat.turns[-1]
     assert (turn.state, turn.error, turn.hint) == ("failed", "the worker ended", "It starts again by itself.")
@@ -172,7 +173,7 @@ async def test_a_fault_of_ours_fails_the_answer_and_not_the_screen(desk, caplog)
     script.failure = ZeroDivisionError("by zero")
     bridge.start(ear)
     chat = Conversation(id="1", model="m")
-    bridge.send(chat, "Go")
+    bridge.send(chat, Draft("Go"))
     await until(lambda: ear.ended)
     assert "by zero" in chat.turns[-1].error
     assert "an answer failed" in caplog.text
@@ -184,7 +185,7 @@ async def test_two_chats_answer_at_once(desk):
     bridge.start(ear)
     chats = [Conversation(id=str(number), model="m") for number in range(2)]
     for chat in chats:
-        bridge.send(chat, "Go")
+        bridge.send(chat, Draft("Go"))
         bridge.answer(chat)
     await until(lambda: all(chat.turns[-1].content == "Hello, world" for chat in chats))
     assert len(script.chats) == 2, "a chat has one answer under way at most"
@@ -212,7 +213,7 @@ async def test_the_count_of_tokens_is_the_servers():
     bridge.state.open_chat(chat)
     ear = Ear()
     bridge.start(ear)
-    bridge.send(chat, "Go")
+    bridge.send(chat, Draft("Go"))
     await until(lambda: chat.turns[-1].content)
     script.requests[0] = msgspec.structs.replace(script.requests[1], route="chat", n_output_tokens=99)
     await bridge.poll_once()

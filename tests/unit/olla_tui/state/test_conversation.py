@@ -1,6 +1,9 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from olla_tui.state.conversation import (
+    MAX_QUEUED,
     TEMPERATURES,
     THINK_CHOICES,
     TITLE_CHARS,
@@ -10,6 +13,7 @@ from olla_tui.state.conversation import (
     think_text,
     title_for,
 )
+from olla_tui.state.drafts import Draft, MediaPart, TextFile
 from server.errors import Cancelled, OutOfMemory
 from server.types.generation import Chunk, Completed, Timings
 
@@ -121,12 +125,18 @@ def test_answering_again_drops_the_answer_alone(chat):
     assert not chat.drop_answer()
 
 
-def test_taking_back_the_question_drops_what_followed(chat):
+def test_an_edited_question_keeps_what_it_was_beside_it(chat):
     answered(chat, "First", now=1)
     answered(chat, "Second", now=5)
-    assert chat.take_back() == "Second"
-    assert [t.content for t in chat.turns] == ["First", "Because."]
-    assert Conversation(id="2").take_back() is None
+    question = chat.last_question()
+    assert chat.edit(question.key) == "Second"
+    assert chat.replace_edited("Third", 9)
+    assert [turn.content for turn in chat.turns] == ["First", "Because.", "Third"]
+    assert chat.sibling_place(chat.turns[2]) == (2, 2) and not chat.editing
+    assert chat.show_sibling(chat.turns[2].key, -1)
+    assert [turn.content for turn in chat.turns] == ["First", "Because.", "Second", "Because."]
+    assert chat.sibling_place(chat.turns[2]) == (1, 2)
+    assert Conversation(id="2").last_question() is None
 
 
 @pytest.mark.parametrize(
@@ -157,3 +167,77 @@ def test_a_new_chat_takes_the_settings_of_the_one_before(chat):
     fresh = new_conversation(lambda: "2", 5, like=chat)
     assert (fresh.id, fresh.model, fresh.think, fresh.temperature) == ("2", "spark:latest", True, 1.0)
     assert not fresh.turns
+
+
+def test_answers_made_again_stay_reachable_with_what_followed_them(chat):
+    answered(chat, "A", "one", now=1)
+    answered(chat, "B", "two", now=2)
+    first = chat.turns[1].key
+    assert chat.drop_answer(first)
+    chat.begin_answer(5)
+    chat.add(Chunk(content="uno"), 5)
+    chat.complete(Completed(reason="stop"), 6)
+    assert [turn.content for turn in chat.turns] == ["A", "uno"]
+    assert chat.sibling_place(chat.turns[1]) == (2, 2)
+    assert not chat.show_sibling(chat.turns[1].key, 1)
+    assert chat.show_sibling(chat.turns[1].key, -1)
+    assert [turn.content for turn in chat.turns] == ["A", "one", "B", "two"]
+    assert chat.show_sibling(chat.turns[1].key, 1)
+    assert [turn.content for turn in chat.turns] == ["A", "uno"]
+
+
+def test_an_edited_answer_is_not_asked_for_again(chat):
+    answered(chat)
+    chat.edit(chat.turns[1].key)
+    assert not chat.replace_edited("Other.", 20)
+    assert (chat.turns[1].content, chat.turns[1].edited, chat.turns[1].role) == ("Other.", True, "assistant")
+    assert chat.sibling_place(chat.turns[1]) == (2, 2)
+
+
+def test_nothing_is_edited_while_an_answer_comes(chat):
+    chat.ask("Why?", 1)
+    chat.begin_answer(1)
+    assert chat.edit(chat.turns[0].key) is None and not chat.show_sibling(chat.turns[0].key, 1)
+
+
+def test_files_and_pictures_go_along_and_stay_with_an_edit(chat):
+    draft = Draft("See @a.py", (TextFile("a.py", "x = 1\n"),), (MediaPart("p.png", b"\x89PNG"),))
+    chat.ask(draft.text, 1, draft=draft)
+    message = chat.begin_answer(1).messages[0]
+    assert message.content == "See @a.py\n\na.py:\n```py\nx = 1\n```" and message.images == (b"\x89PNG",)
+    chat.end_with(None, 2)
+    chat.edit(chat.turns[0].key)
+    chat.replace_edited("Look", 3)
+    assert chat.turns[0].files == draft.files and chat.turns[0].media == draft.media
+
+
+def test_waiting_prompts_have_a_bound_and_can_be_taken_out(chat):
+    for number in range(MAX_QUEUED):
+        assert chat.enqueue(Draft(str(number)))
+    assert not chat.enqueue(Draft("more"))
+    assert chat.unqueue(1).text == "1" and chat.unqueue(-1).text == str(MAX_QUEUED - 1)
+    assert chat.unqueue(MAX_QUEUED) is None
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ask", "again", "edit", "left", "right"]), st.integers(0, 9))))
+def test_no_turn_is_ever_lost_and_the_shown_ones_follow_each_other(steps):
+    chat, made = Conversation(id="1"), set()
+    for number, (step, at) in enumerate(steps):
+        key = chat.turns[at % len(chat.turns)].key if chat.turns else 0
+        if step == "ask" or not chat.turns:
+            answered(chat, f"q{number}", f"a{number}")
+        elif step == "again":
+            if chat.drop_answer(key):
+                chat.begin_answer(1)
+                chat.add(Chunk(content=f"again{number}"), 1)
+                chat.end_with(None, 2)
+        elif step == "edit":
+            chat.edit(key)
+            chat.replace_edited(f"edit{number}", 1)
+        else:
+            chat.show_sibling(key, 1 if step == "right" else -1)
+        shown = [turn.key for turn in chat.turns]
+        assert made <= {*shown, *chat.aside} and not {*shown} & {*chat.aside}
+        made = {*shown, *chat.aside}
+        assert [turn.parent for turn in chat.turns] == [0, *shown[:-1]]
+        assert all(turn.parent in {0, *made} for turn in chat.aside.values())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from olla_tui.cli.attachments import attach_files, paths_in
+from olla_tui.files.media import attach_files, paths_in
 from server.errors import InvalidImage
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
