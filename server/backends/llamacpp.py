@@ -258,6 +258,7 @@ class LlamaCppBackend:
                 on_progress=on_progress,
                 hang_timeout_s=self._hang_timeout_s,
                 on_end=self._note_end,
+                on_answered=self._spare.prepare if self._spare is not None else lambda: None,
             )
         finally:
             if self._spare is not None:

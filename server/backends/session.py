@@ -58,12 +58,14 @@ class EngineSession:
         *,
         hang_timeout_s: float,
         on_end: Callable[[SessionEnd], None],
+        on_answered: Callable[[], None],
     ) -> None:
         self.info = info
         self.end: SessionEnd | None = None
         self._worker = worker
         self._hang_timeout_s = hang_timeout_s
         self._on_end = on_end
+        self._on_answered = on_answered
         self._open: dict[int, Mailbox] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -85,10 +87,12 @@ class EngineSession:
         on_progress: Callable[[float], None],
         hang_timeout_s: float,
         on_end: Callable[[SessionEnd], None],
+        on_answered: Callable[[], None] = lambda: None,
     ) -> EngineSession:
         """Load a model into a worker. A call that fails or is cancelled ends the worker.
 
-        `on_end` is told of a worker that ends by itself, be it in the load.
+        `on_end` is told of a worker that ends by itself, be it in the load. `on_answered` is called each time
+        that the last of the open answers has ended.
 
         Raises: LoadFailed, OutOfMemory, BadModelFile.
         """
@@ -98,7 +102,13 @@ class EngineSession:
             worker.kill()
             await worker.reap()
             raise
-        return cls(worker, _loaded_info(loaded), hang_timeout_s=hang_timeout_s, on_end=on_end)
+        return cls(
+            worker,
+            _loaded_info(loaded),
+            hang_timeout_s=hang_timeout_s,
+            on_end=on_end,
+            on_answered=on_answered,
+        )
 
     @contextlib.asynccontextmanager
     async def ask(self, question: Question) -> AsyncGenerator[Mailbox, None]:
@@ -175,6 +185,8 @@ class EngineSession:
                 mailbox.end(message, self._heard_at)
             if not self._open:
                 self._idle.set()
+                if not isinstance(message, Tokens | Text):  # these only prepare an answer
+                    self._on_answered()
 
     def _begin(self, mailbox: Mailbox) -> None:
         if not self._open:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from server.backends.process import DEFAULT_COMMAND, WorkerProcess
 
 READY_AFTER_S = 0.25
-"""How long after a load the next worker is started: until then the first answer needs the processors."""
+"""How long after a load the next worker is started, unless the first answer has ended before: until then it
+needs the processors."""
 
 
 class SpareWorker:

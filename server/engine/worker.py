@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from typing import Final, NoReturn
@@ -30,6 +31,8 @@ def run(input_fd: int, output_fd: int) -> NoReturn:
     log.install()
     native.backend_init()
     build = native.version().decode("utf-8", "replace")
+    gc.collect()  # what was imported stays; a load need not look through it
+    gc.freeze()
     outbox.send(Hello(version=VERSION, pid=os.getpid(), llama_build=build, devices=list_devices()))
     inbox.start()
     engine = _load(inbox, outbox, log)

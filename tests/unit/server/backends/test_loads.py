@@ -132,3 +132,12 @@ async def test_spare_is_taken_and_followed_by_another(make: Make) -> None:
     assert first.stats().pid != second.stats().pid
     assert await text_of(second) == "abcabc"
     await spare.close()
+
+
+async def test_the_next_spare_starts_when_the_first_answer_has_ended(make: Make) -> None:
+    spare = SpareWorker(command(), ready_after_s=1e6)
+    backend = make(spare=spare)
+    await load(backend)
+    assert await text_of(backend) == "abcabc"
+    await until(lambda: spare.pid > 0)
+    await spare.close()
