@@ -18,9 +18,6 @@ GROUP_TOKENS: Final = 4
 """What one more group of neighbours costs in each step. With 60M on two processors a step of one row takes as
 long as 5 tokens of a prompt; but neighbours may end before the answer does."""
 
-LOSS_SHARE: Final = 0.25
-"""Of the tokens that a slot loses, those that are taken to be decoded again one day."""
-
 
 def n_groups(busy: Collection[int]) -> int:
     """Groups of neighbours among the slots."""
@@ -32,8 +29,8 @@ def n_groups_added(slot: int, busy: Collection[int]) -> int:
     return 1 - (slot - 1 in busy) - (slot + 1 in busy)
 
 
-def gain(placement: Placement, n_in_slot: int, busy: Collection[int], n_answer: int) -> float:
-    """What a placement is worth, in prompt tokens.
+def gain(placement: Placement, n_in_slot: int, busy: Collection[int], n_answer: int) -> int:
+    """What a placement is worth, in prompt tokens. What a slot loses counts as if it came back.
 
     `n_in_slot`: tokens that its slot holds now; `n_answer`: tokens of the answer, at most.
     """
@@ -43,7 +40,7 @@ def gain(placement: Placement, n_in_slot: int, busy: Collection[int], n_answer: 
     return (
         placement.n_keep
         - MIN_COPY_TOKENS * (placement.copy_from >= 0)
-        - LOSS_SHARE * n_lost
+        - n_lost
         - GROUP_TOKENS * n_steps * n_groups_added(placement.slot, busy)
     )
 
