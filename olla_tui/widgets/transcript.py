@@ -41,7 +41,7 @@ from server.types.messages import ToolCall
 __all__ = ["Transcript", "TurnView"]
 
 PAINT_INTERVAL_S = 0.04
-LOW_BANDWIDTH_INTERVAL_S = 0.1
+LOW_BANDWIDTH_INTERVAL_S = 0.25
 COST_FACTOR = 8
 """Painting a growing turn may take one part in so many of the time, however long its open block is."""
 
@@ -262,7 +262,11 @@ class Transcript(TranscriptView):
         self.keep_place(change)
 
     def set_low_bandwidth(self, on: bool) -> None:
-        """Scroll in steps of 12 lines instead of 6 and paint at most 10 times a second."""
+        """Scroll in steps of 24 lines instead of 6, paint at most 4 times a second, and show no scrollbar.
+
+        For each line that comes all of the scrollbar is painted anew, which is half of what a stream sends.
+        """
+        self.styles.scrollbar_visibility = "hidden" if on else "visible"
         self._step_lines = LOW_BANDWIDTH_STEP_LINES if on else FOLLOW_STEP_LINES
         self._interval_s = LOW_BANDWIDTH_INTERVAL_S if on else PAINT_INTERVAL_S
 

@@ -33,7 +33,7 @@ from olla_tui.widgets.transcript_styles import transcript_styles
 
 FOLLOW_STEP_LINES = 6
 """Lines that the view jumps when it follows a growing tail; each jump sends the whole view again."""
-LOW_BANDWIDTH_STEP_LINES = 12
+LOW_BANDWIDTH_STEP_LINES = 24
 
 PREWARM_SCREENS = 3
 PREWARM_SLICE_S = 0.005
@@ -161,10 +161,11 @@ class TranscriptView(ScrollView, can_focus=True):
         if not model.turns:
             return self._go_to(0, 0)
         if self._following:
-            model.measure_up(len(model.turns) - 1, height + self._step_lines)
+            step = min(self._step_lines, max(1, height * 2 // 3))
+            model.measure_up(len(model.turns) - 1, height + step)
             self._room -= grown
-            if not 0 <= self._room < self._step_lines:
-                self._room = self._step_lines - 1 if model.turns[-1].streaming else 0
+            if not 0 <= self._room < step:
+                self._room = step - 1 if model.turns[-1].streaming else 0
             n_lines = model.n_lines + self._room
             return self._go_to(max(n_lines - height, 0), n_lines)
         model.measure_down(place, height)
