@@ -27,7 +27,7 @@ MAX_SHORT_TOKENS: Final = 4 * TILE_ROWS
 """Prompts up to this length are decoded within few steps in any case, so that beside others they take no more
 of a step than `_SHORT_SHARE`: where many come and go, every stream would be held up by each of them."""
 
-_SHORT_SHARE: Final = 0.75
+_SHORT_SHARE: Final = 0.5
 """Of the time that a step of decode rows alone takes."""
 
 _CPU_FLOPS_PER_THREAD: Final = 2e10

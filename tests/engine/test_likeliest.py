@@ -28,7 +28,7 @@ def test_all_of_the_likeliest_are_found_unless_equals_leave_them_open(
 ) -> None:
     rows = random_rows(n, n_vocab, seed)
     if n_levels:
-        rows = np.round(rows * n_levels) / n_levels
+        rows = (np.round(rows * n_levels) / n_levels).astype(np.float32)
     for row, found in zip(rows, likeliest_of_rows(rows, k), strict=True):
         ordered = np.sort(row)[::-1]
         is_open = bool((ordered[1 : k + 1] == ordered[:k]).any())

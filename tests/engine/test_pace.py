@@ -37,7 +37,7 @@ def test_short_prompts_take_less_than_a_step_of_those_who_decode() -> None:
     for _ in range(30):
         pace.measured(0, 0.008, someone_decodes=True)
     short = pace.n_prompt_tokens(someone_decodes=True, n_batch=4096, n_longest=MAX_SHORT_TOKENS)
-    assert short == 192
+    assert short == 128
     assert pace.n_prompt_tokens(someone_decodes=True, n_batch=4096, n_longest=MAX_SHORT_TOKENS + 1) == 3840
     assert pace.n_prompt_tokens(someone_decodes=False, n_batch=4096, n_longest=MAX_SHORT_TOKENS) == 4096
 
