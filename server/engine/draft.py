@@ -120,6 +120,10 @@ class StepCosts:
             return self._seconds[below] * (1.0 + _GUESSED_SLOPE * (size - below))
         return self._seconds[above] if above else 0.0
 
+    def forget(self, *, more_than: int) -> None:
+        """What is known of steps of more rows is old; they are thought cheap again, and measured anew."""
+        self._seconds = {size: known for size, known in self._seconds.items() if size <= _size(more_than)}
+
     def is_due(self, n_rows: int) -> bool:
         """Count a chance that was not taken; whether it is time to look again how long such a step takes."""
         size = _size(n_rows)

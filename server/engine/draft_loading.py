@@ -9,7 +9,7 @@ import msgspec
 
 from server.engine import native
 from server.engine.context import Context, ContextParams
-from server.engine.draft_model import DraftModel
+from server.engine.draft_model import MAX_BEHIND_TOKENS, DraftModel
 from server.engine.failures import EngineFailure
 from server.engine.inbox import Inbox
 from server.engine.logs import LogSink
@@ -99,13 +99,13 @@ def _with_context(
 def _context_params(context: Context, params: LoadParams, n_ctx: int) -> ContextParams:
     """The same memory for each slot as the model has, as far as it can be used."""
     of_model = context.params
-    n_batch = max(N_BATCH, params.n_slots)
+    n_batch = max(N_BATCH, params.n_slots * MAX_BEHIND_TOKENS)
     return msgspec.structs.replace(
         of_model,
         n_ctx=of_model.n_ctx if of_model.unified else n_ctx,
         n_seq_max=params.n_slots,
         n_batch=n_batch,
-        n_ubatch=n_batch,
+        n_ubatch=N_BATCH,
         n_outputs_max=params.n_slots,
         swa_full=True,
     )

@@ -65,6 +65,7 @@ class DraftModel:
     Attributes:
         spent_s: time that it took since `spent_s` was set to 0.
         tokens_per_s: how fast it reads.
+        in_use: slots whose memory is not given up for others.
         size: its parameters as a share of those of the model that it guesses for.
     """
 
@@ -82,6 +83,7 @@ class DraftModel:
         self.model = model
         self.context = context
         self.spent_s = 0.0
+        self.in_use: frozenset[int] = frozenset()
         self.size = model.n_params / max(guessed_for.n_params, 1)
         self.tokens_per_s = Pace.guess(model.n_params, threads.n_max, on_gpu=False).tokens_per_s
         self._threads = threads
@@ -94,6 +96,10 @@ class DraftModel:
     def step_s(self, n_rows: int) -> float:
         """Seconds of a step of so many rows; 0 for no rows and while nothing was measured."""
         return self._costs.seconds(n_rows) if n_rows else 0.0
+
+    def forget_costs(self) -> None:
+        """The next steps are measured anew."""
+        self._costs = StepCosts()
 
     def n_missing(self, slot: int, text: TokenArray) -> int | None:
         """Tokens to read before it can guess what follows a text; None for a text that it cannot read.
@@ -121,7 +127,7 @@ class DraftModel:
         begin = time.perf_counter()
         self.context.batch.clear()
         self.context.batch.add(slot, text[n_known : n_known + n], n_known, output="none")
-        is_done = self._decode([slot])
+        is_done = self._decode()
         seconds = time.perf_counter() - begin
         self.spent_s += seconds
         if is_done:
@@ -146,7 +152,7 @@ class DraftModel:
             rest = text[self._n_tokens[slot] :]
             batch.add(slot, rest, self._n_tokens[slot], output="last")
         rests = [asked[index].text[self._n_tokens[asked[index].slot] :] for index in active]
-        while active and self._timed_decode([one.slot for one in asked]):
+        while active and self._timed_decode():
             for index, rest in zip(active, rests, strict=True):
                 self._append(asked[index].slot, rest)
             active = self._take(active, asked, guesses, go_on)
@@ -184,28 +190,28 @@ class DraftModel:
                 going_on.append(index)
         return going_on
 
-    def _timed_decode(self, slots: Sequence[int]) -> bool:
+    def _timed_decode(self) -> bool:
         begin = time.perf_counter()
-        is_done = self._decode(slots)
+        is_done = self._decode()
         if is_done:
             self._costs.measured(self.context.batch.n_tokens, time.perf_counter() - begin)
         return is_done
 
-    def _decode(self, slots: Sequence[int]) -> bool:
-        """Run the batch. When there is no room, what other slots hold goes, and then it is tried again."""
+    def _decode(self) -> bool:
+        """Run the batch. When there is no room, what idle slots hold goes, and then it is tried again."""
         self.context.use_threads(self._threads.n_threads)
         outcome = self.context.decode()
-        if outcome is Decoded.NO_ROOM and self._forget_others(slots):
+        if outcome is Decoded.NO_ROOM and self._forget_idle():
             outcome = self.context.decode()
         if outcome is Decoded.ABORTED:
             raise DecodeFailed("a step of the draft model was cut off")
         return outcome is Decoded.DONE
 
-    def _forget_others(self, slots: Sequence[int]) -> bool:
-        others = [slot for slot, n in enumerate(self._n_tokens) if n and slot not in slots]
-        for slot in others:
+    def _forget_idle(self) -> bool:
+        idle = [slot for slot, n in enumerate(self._n_tokens) if n and slot not in self.in_use]
+        for slot in idle:
             self._forget(slot)
-        return bool(others)
+        return bool(idle)
 
     def _n_at_once(self) -> int:
         n = int(self.tokens_per_s * SHARED_STEP_S)

@@ -28,6 +28,9 @@ from server.engine.kv_cache import SlotCache
 _REST_STEPS: Final = 8
 """Steps without a look at the draft model after one in which it did not pay: a look costs 50 us."""
 
+_TRY_AFTER: Final = 24
+"""Looks in vain after which what was measured is forgotten and measured again: it may have been bad luck."""
+
 _LEARNING: Final = 0.02
 """Share of what was learned with one draft of one request that the next requests begin with."""
 
@@ -91,6 +94,7 @@ class ModelDrafter:
         self._n_rows_max = n_rows_max
         self._usual = USUAL_PROBABILITY
         self._n_rests = 0
+        self._n_in_vain = 0
 
     def take_spent_s(self) -> float:
         """Time that the draft model has taken since this was asked last."""
@@ -135,14 +139,20 @@ class ModelDrafter:
             self._one(model, generation, found.get(generation.sequence.request_id), n_max)
             for generation, n_max in zip(generations, n_most, strict=True)
         ]
+        model.in_use = frozenset(one.slot for one in ones)
         if self._reads(model, ones):
             return dict(found)
         choice = self._choose(model, [one.option() for one in ones])
-        if not choice.n_tokens:
-            self._n_rests = _REST_STEPS
-            return dict(found)
-        guesses = self._ask(model, ones, choice)
-        return self._verified(ones, guesses)
+        if choice.n_tokens:
+            self._n_in_vain = 0
+            return self._verified(ones, self._ask(model, ones, choice))
+        self._n_rests = _REST_STEPS
+        self._n_in_vain += 1
+        if self._n_in_vain == _TRY_AFTER:
+            self._n_in_vain = 0
+            model.forget_costs()
+            self._costs.forget(more_than=len(ones))
+        return dict(found)
 
     def _one(self, model: DraftModel, generation: Generation, match: Match | None, n_max: int) -> _One:
         slot = generation.sequence.slot

@@ -156,6 +156,15 @@ def test_trust_follows_what_comes_true() -> None:
     assert 0.3 < trust.mean < 0.7
 
 
+def test_a_size_that_is_forgotten_is_measured_anew() -> None:
+    costs = costs_of(1.0)
+    slow = costs.seconds(3)
+    costs.forget(more_than=2)
+    assert costs.seconds(2) < costs.seconds(3) < slow
+    costs.measured(3, slow / 2)
+    assert costs.seconds(3) == slow / 2
+
+
 def test_a_failure_is_forgotten_in_time() -> None:
     trust = Trust()
     for _ in range(60):

@@ -220,6 +220,19 @@ def test_a_context_that_slides_is_not_disturbed(make_drafting: MakeDrafting, spa
     assert end.timings.n_accepted_tokens > 100
 
 
+def test_what_took_long_once_is_tried_again(make_drafting: MakeDrafting, spark_f16: Model) -> None:
+    player = make_drafting(spark_f16, SPARK_F16, n_slots=1)
+    draft = draft_of(player)
+    del draft.step_s  # it counts what was measured
+    draft.size = 0.001
+    for n_rows in range(1, 17):
+        draft._costs.measured(n_rows, 1.0)
+    _, end = player.run(STORY, n_predict=150, logit_bias=EOG)
+    assert end.timings.n_drafted_tokens == 0
+    _, end = player.run(STORY, n_predict=150, logit_bias=EOG)
+    assert end.timings.n_drafted_tokens > 0
+
+
 def test_a_draft_model_that_fails_costs_no_request(
     make_engine: MakeEngine, make_drafting: MakeDrafting, spark_f16: Model, capfd: pytest.CaptureFixture[str]
 ) -> None:
