@@ -96,6 +96,7 @@ HERMES = CallSyntax("<tool_call>\n", "\n</tool_call>", between="\n", repeats=Tru
 MISTRAL = CallSyntax("[TOOL_CALLS]", is_list=True)
 LLAMA3 = CallSyntax(arguments_key="parameters")
 COHERE = CallSyntax("<|START_ACTION|>", "<|END_ACTION|>", "parameters", is_list=True, name_key="tool_name")
+ACTIONS = CallSyntax("Action:\n```json\n", "\n```", "parameters", is_list=True, name_key="tool_name")
 APERTUS = CallSyntax("<|tools_prefix|>", "<|tools_suffix|>", is_list=True, is_keyed=True)
 ELEMENTS = CallSyntax(
     repeats=True,

@@ -11,6 +11,7 @@ from server.prompts.call_block import BlockCalls, Call
 from server.prompts.call_gemma import QUOTE, read_gemma
 from server.prompts.call_glm import pairs_reader
 from server.prompts.call_invoke import invoke_reader
+from server.prompts.call_named import read_named
 from server.prompts.call_python import read_python
 from server.prompts.call_sections import DEEPSEEK, KIMI, SOLAR, Marks, sections_reader
 from server.prompts.call_text import TaggedCalls
@@ -93,6 +94,14 @@ def _gemma(_tag: str, _names: tuple[str, ...], _parameters: Parameters) -> CallP
 
 def _python(_tag: str, _names: tuple[str, ...], _parameters: Parameters) -> CallParser:
     return BlockCalls("<|tool_call_start|>", "<|tool_call_end|>", read_python, ends=("]", ")"))
+
+
+def _named(_tag: str, _names: tuple[str, ...], _parameters: Parameters) -> CallParser:
+    return BlockCalls("<function=", "</function>", read_named, ends=("}",))
+
+
+def _actions(_tag: str, names: tuple[str, ...], _parameters: Parameters) -> CallParser:
+    return TaggedCalls(("Action:\n```json", "Action: ```json", "Action:```json"), "```", names)
 
 
 def _llama3(_tag: str, names: tuple[str, ...], _parameters: Parameters) -> CallParser:
@@ -243,6 +252,18 @@ FORMS: tuple[Form, ...] = (
         ("[ARGS]", "[CALL_ID]"),
     ),
     Form("mistral", ("[TOOL_CALLS]",), _tagged("[TOOL_CALLS]"), forms.MISTRAL),
+    Form(
+        "command-r-plus",
+        ("Action:\\n```json\\n[",),
+        _actions,
+        forms.ACTIONS,
+    ),
+    Form(
+        "functionary",
+        ("<function=example_function_name>",),
+        _named,
+        forms.headed_syntax("", ("<function=", ">"), "</function>", ""),
+    ),
     Form("llama3", ("<|python_tag|>",), _llama3, forms.LLAMA3),
 )
 """The first form whose marks all stand in the template is the model's; else its own tag opens calls."""
