@@ -12,7 +12,7 @@ import msgspec
 from olla_tui.cli.models import connect
 from olla_tui.cli.watch import can_place_cursor, read_interval, watch
 from olla_tui.client.plain import PlainClient
-from olla_tui.client.remote import status_snapshot
+from olla_tui.client.shapes import status_snapshot
 from olla_tui.settings import speaks_utf8
 from olla_tui.state.devices import facts_text, label_devices, memory_word
 from olla_tui.state.graphs import ASCII, UNICODE, Glyphs, bar

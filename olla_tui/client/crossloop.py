@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from olla_tui.client.mailbox import Mailbox
 from server.errors import Cancelled, ShuttingDown
+from server.gguf.footprint import ModelFootprint
 from server.services.protocols import (
     InferenceService,
     ModelService,
@@ -33,6 +34,7 @@ from server.types.generation import (
     RerankRequest,
     RerankResult,
 )
+from server.types.history import StatusHistory
 from server.types.models import (
     BundledModel,
     CreateProgress,
@@ -216,6 +218,9 @@ class CrossLoopModels(ModelService):
     async def list_models(self) -> tuple[ModelSummary, ...]:
         return await self._bridge.call(self._inner.list_models())
 
+    async def footprints(self) -> dict[str, ModelFootprint]:
+        return await self._bridge.call(self._inner.footprints())
+
     async def show(self, request: ShowRequest) -> ModelInfo:
         return await self._bridge.call(self._inner.show(request))
 
@@ -279,6 +284,9 @@ class CrossLoopStatus(StatusService):
 
     async def snapshot(self) -> StatusSnapshot:
         return await self._bridge.call(self._inner.snapshot())
+
+    async def history(self, window_s: int) -> StatusHistory:
+        return await self._bridge.call(self._inner.history(window_s))
 
     async def unload(self, name: str) -> None:
         await self._bridge.call(self._inner.unload(name))

@@ -6,16 +6,16 @@ no bundled models and no log, and tokens cannot be counted.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
-from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from typing import Final, TypeVar
 
 import msgspec
 
 from olla_tui.client.http import HttpApi
+from olla_tui.client.remote_transfers import RemoteTransfers
+from olla_tui.client.shapes import convert, status_snapshot
 from server.errors import (
     CapabilityMissing,
     EngineError,
@@ -23,11 +23,11 @@ from server.errors import (
     ModelNotFound,
     RequestNotFound,
 )
+from server.gguf.footprint import ModelFootprint
 from server.services.protocols import (
     InferenceService,
     ModelService,
     StatusService,
-    TransferService,
     UpkeepService,
 )
 from server.types.generation import (
@@ -41,6 +41,7 @@ from server.types.generation import (
     RerankRequest,
     RerankResult,
 )
+from server.types.history import StatusHistory
 from server.types.models import (
     BundledModel,
     CreateProgress,
@@ -51,20 +52,12 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.status import LogLine, StatusSnapshot
-from server.types.transfers import (
-    PartialDownload,
-    TransferKind,
-    TransferList,
-    TransferProgress,
-    TransferRequest,
-)
 from server.types.upkeep import CheckProgress, GarbageReport
 from server.wire.headers import VERSION_HEADER
 from server.wire.ollama.create import create_body, create_progress
 from server.wire.ollama.inference import chat_body, embed_body, generate_body, keep_alive_value
 from server.wire.ollama.models import model_info, model_summaries, running_models, show_body
 from server.wire.ollama.replies import chat_events, embed_result, generate_events
-from server.wire.ollama.transfers import transfer_body, transfer_progress
 from server.wire.rerank import rerank_body, rerank_result
 
 T = TypeVar("T")
@@ -174,6 +167,11 @@ class RemoteModels(ModelService):
     async def list_models(self) -> tuple[ModelSummary, ...]:
         return model_summaries(await self._api.json("GET", "/api/tags"))
 
+    async def footprints(self) -> dict[str, ModelFootprint]:
+        if not await self._server.is_olla():
+            return {}
+        return convert(await self._server.api.json("GET", "/olla/footprints"), dict[str, ModelFootprint])
+
     async def show(self, request: ShowRequest) -> ModelInfo:
         reply = await self._api.json("POST", "/api/show", show_body(request), model=request.model)
         return model_info(reply, request.model)
@@ -244,6 +242,11 @@ class RemoteStatus(StatusService):
             running=running_models(await self._api.json("GET", "/api/ps"), now_s),
         )
 
+    async def history(self, window_s: int) -> StatusHistory:
+        if not await self._server.is_olla():
+            return StatusHistory(period_s=1, end_s=self._clock())
+        return convert(await self._api.json("GET", f"/olla/history?window_s={window_s}"), StatusHistory)
+
     async def unload(self, name: str) -> None:
         await self._switch("/olla/unload", name, 0)
 
@@ -300,93 +303,3 @@ class RemoteUpkeep(UpkeepService):
                 "this server is an Ollama, which neither checks nor cleans its store on request",
                 hint="Stop it and start `olla serve` on the same store.",
             )
-
-
-class RemoteTransfers(TransferService):
-    """`TransferService` over HTTP. A real Ollama pulls and pushes, and lists nothing."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    def pull(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
-        return self._lines("/api/pull", request)
-
-    def push(self, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
-        return self._lines("/api/push", request)
-
-    async def start_transfer(self, kind: TransferKind, request: TransferRequest) -> int:
-        await self._require_olla()
-        body = msgspec.json.encode({"kind": kind, **msgspec.to_builtins(request)})
-        reply = await self._server.api.json("POST", "/olla/transfers", body)
-        return convert(reply, _Started).id
-
-    async def transfers(self) -> TransferList:
-        if not await self._server.is_olla():
-            return TransferList()
-        return convert(await self._server.api.json("GET", "/olla/transfers"), TransferList)
-
-    async def pause_transfer(self, transfer_id: int) -> None:
-        await self._switch(f"{transfer_id}/pause")
-
-    async def resume_transfer(self, transfer_id: int) -> None:
-        await self._switch(f"{transfer_id}/resume")
-
-    async def cancel_transfer(self, transfer_id: int) -> None:
-        await self._switch(f"{transfer_id}/cancel")
-
-    async def forget_transfer(self, transfer_id: int) -> None:
-        await self._switch(f"{transfer_id}/forget")
-
-    async def partials(self) -> tuple[PartialDownload, ...]:
-        if not await self._server.is_olla():
-            return ()
-        reply = await self._server.api.json("GET", "/olla/partials")
-        return convert(reply, tuple[PartialDownload, ...])
-
-    async def remove_partial(self, digest: str) -> None:
-        await self._require_olla()
-        await self._server.api.json("POST", f"/olla/partials/{quote(digest, safe='')}/remove", b"{}")
-
-    async def move_transfer(self, transfer_id: int, position: int) -> None:
-        await self._switch(f"{transfer_id}/move", msgspec.json.encode({"position": position}))
-
-    async def limit_transfers(self, bytes_per_s: int, transfer_id: int | None = None) -> None:
-        body = {"limit_bytes_per_s": bytes_per_s, "id": transfer_id}
-        await self._switch("limit", msgspec.json.encode(body))
-
-    async def _lines(self, path: str, request: TransferRequest) -> AsyncGenerator[TransferProgress, None]:
-        async with aclosing(
-            self._server.api.lines(path, transfer_body(request), model=request.model)
-        ) as lines:
-            async for line in lines:
-                yield transfer_progress(line)
-
-    async def _switch(self, path: str, body: bytes = b"{}") -> None:
-        await self._require_olla()
-        await self._server.api.json("POST", f"/olla/transfers/{path}", body)
-
-    async def _require_olla(self) -> None:
-        if not await self._server.is_olla():
-            raise CapabilityMissing("this server is an Ollama, which has no switches for transfers")
-
-
-class _Started(msgspec.Struct, frozen=True):
-    """Reply to a transfer that was begun."""
-
-    id: int
-
-
-def status_snapshot(reply: Any) -> StatusSnapshot:
-    """Reply of `/olla/status`. JSON has no infinity: a model that never expires comes with null."""
-    for model in reply.get("running", ()) if isinstance(reply, dict) else ():
-        if model.get("expires_at") is None:
-            model["expires_at"] = math.inf
-    return convert(reply, StatusSnapshot)
-
-
-def convert(reply: object, kind: type[T]) -> T:
-    """A reply as a typed value. Raises: EngineError when it has another shape."""
-    try:
-        return msgspec.convert(reply, kind)
-    except msgspec.ValidationError as error:
-        raise EngineError(f"the server's reply has another shape than expected: {error}") from error

@@ -17,16 +17,19 @@ from server.wire.olla import status_body
 
 DEFAULT_LOG_LINES = 1000
 MAX_LOG_LINES = 10_000
+MAX_WINDOW_S = 86_400
 
 
 def routes(services: Services) -> list[Route]:
     """The routes of this module."""
     return [
         Route("GET", "/olla/status", Endpoint(services, no_body, _status)),
+        Route("GET", "/olla/history", Endpoint(services, _decode_history, _history)),
         Route("GET", "/olla/logs", Endpoint(services, _decode_logs, _logs)),
         Route("POST", "/olla/requests/{id}/cancel", Endpoint(services, _decode_cancel, _cancel)),
         Route("POST", "/olla/unload", Endpoint(services, _decode_unload, _unload)),
         Route("POST", "/olla/keep-alive", Endpoint(services, _decode_keep_alive, _keep_alive)),
+        Route("GET", "/olla/footprints", Endpoint(services, no_body, _footprints)),
         Route("GET", "/olla/bundled", Endpoint(services, no_body, _bundled)),
         Route("POST", "/olla/bundled/{name}", Endpoint(services, _decode_bundled, _install)),
         *upkeep.routes(services),
@@ -36,6 +39,18 @@ def routes(services: Services) -> list[Route]:
 
 async def _status(call: Call, _: None) -> Reply:
     return Reply.of(status_body(await call.services.status.snapshot()))
+
+
+def _decode_history(call: Call) -> int:
+    given = {name: texts[-1] for name, texts in parse_qs(call.query).items()}
+    window_s = _count("window_s", given.get("window_s", "3600"))
+    if not 1 <= window_s <= MAX_WINDOW_S:
+        raise InvalidRequest(f"window_s must be a number of seconds from 1 to {MAX_WINDOW_S}")
+    return window_s
+
+
+async def _history(call: Call, window_s: int) -> Reply:
+    return Reply.of(await call.services.status.history(window_s))
 
 
 def _decode_logs(call: Call) -> tuple[int, int]:
@@ -90,6 +105,10 @@ async def _keep_alive(call: Call, wanted: tuple[str, float]) -> Reply:
     model, keep_alive_s = wanted
     await call.services.status.set_keep_alive(model, keep_alive_s)
     return Reply.of({})
+
+
+async def _footprints(call: Call, _: None) -> Reply:
+    return Reply.of(await call.services.models.footprints())
 
 
 async def _bundled(call: Call, _: None) -> Reply:

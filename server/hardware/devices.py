@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from server.hardware.engine_build import engine_uses_gpus
 from server.hardware.nvml import GpuReading, open_nvml
 from server.hardware.ram import Ram, processor_name, processor_utilization, ram_now
+from server.hardware.sysfs import SysfsGpus
 from server.types.status import DeviceSnapshot
 
 SAMPLE_TTL_S: Final = 0.5
@@ -22,8 +28,21 @@ DeviceSample = tuple[tuple[DeviceSnapshot, ...], str]
 class DeviceSampler:
     """Reads devices in a thread and keeps what it read for `SAMPLE_TTL_S`. The first sample loads drivers."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        disk: Path | None = None,
+        sysfs: SysfsGpus | None = None,
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            disk: a folder on the disk that is told of; None: of none.
+        """
         self._clock = clock
+        self._disk = disk
+        self._sysfs = sysfs or SysfsGpus()
         self._lock = asyncio.Lock()
         self._sample: DeviceSample | None = None
         self._sampled_at_s = 0.0
@@ -44,9 +63,17 @@ class DeviceSampler:
             self._utilization, self._processor = processor_utilization(), processor_name()
         nvml, note = open_nvml()
         gpus = nvml.read() if nvml is not None else ()
+        # One without memory of its own is only of interest where the engine computes on it.
+        others = tuple(gpu for gpu in self._sysfs.read() if gpu.memory_total_bytes or engine_uses_gpus())
+        if others and not gpus:
+            note = ""
+        gpus = (*gpus, *others)
         if gpus and not engine_uses_gpus():
             note = "the engine is built without GPU support: models run on the processor"
         processor = processor_snapshot(self._processor, self._utilization(), ram_now())
+        if self._disk is not None:
+            used, total = disk_bytes(self._disk)
+            processor = msgspec.structs.replace(processor, disk_used_bytes=used, disk_total_bytes=total)
         return (*(gpu_snapshot(gpu) for gpu in gpus), processor), note
 
     def vram_bytes(self) -> int:
@@ -64,6 +91,16 @@ class DeviceSampler:
         self._sample = None
 
 
+def disk_bytes(folder: Path) -> tuple[int, int]:
+    """(used, total) of the disk that a folder is or will be on; zeros where that cannot be told."""
+    for place in (folder, *folder.parents):
+        with suppress(OSError):
+            status = os.statvfs(place)
+            total = status.f_blocks * status.f_frsize
+            return total - status.f_bavail * status.f_frsize, total
+    return 0, 0
+
+
 def gpu_snapshot(gpu: GpuReading) -> DeviceSnapshot:
     """A GPU as the screen shows it."""
     return DeviceSnapshot(
@@ -76,6 +113,8 @@ def gpu_snapshot(gpu: GpuReading) -> DeviceSnapshot:
         power_w=gpu.power_w,
         power_limit_w=gpu.power_limit_w,
         clock_mhz=gpu.clock_mhz,
+        pcie_link=gpu.pcie_link,
+        pcie_bytes_per_s=gpu.pcie_bytes_per_s,
     )
 
 

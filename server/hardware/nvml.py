@@ -29,6 +29,8 @@ class GpuReading(msgspec.Struct, frozen=True, kw_only=True):
     power_w: float | None = None
     power_limit_w: float | None = None
     clock_mhz: int | None = None
+    pcie_link: str = ""
+    pcie_bytes_per_s: float | None = None
 
 
 class _SlowFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +39,8 @@ class _SlowFields(msgspec.Struct, frozen=True, kw_only=True):
     power_w: float | None
     power_limit_w: float | None
     clock_mhz: int | None
+    pcie_link: str
+    pcie_bytes_per_s: float | None
 
 
 class Nvml:
@@ -80,6 +84,8 @@ class Nvml:
             power_w=slow.power_w,
             power_limit_w=slow.power_limit_w,
             clock_mhz=slow.clock_mhz,
+            pcie_link=slow.pcie_link,
+            pcie_bytes_per_s=slow.pcie_bytes_per_s,
         )
 
     def _read_slow(self, handle: Any) -> _SlowFields:
@@ -92,7 +98,22 @@ class Nvml:
             power_w=power_mw / 1000 if power_mw is not None else None,
             power_limit_w=limit_mw / 1000 if limit_mw is not None else None,
             clock_mhz=self._ask(library.nvmlDeviceGetClockInfo, handle, library.NVML_CLOCK_SM),
+            pcie_link=self._link(handle),
+            pcie_bytes_per_s=self._throughput(handle),
         )
+
+    def _link(self, handle: Any) -> str:
+        generation = self._ask(self._library.nvmlDeviceGetCurrPcieLinkGeneration, handle)
+        width = self._ask(self._library.nvmlDeviceGetCurrPcieLinkWidth, handle)
+        return f"gen {generation} x{width}" if generation and width else ""
+
+    def _throughput(self, handle: Any) -> float | None:
+        """Both directions; the driver counts kilobytes over 20 ms."""
+        library = self._library
+        counters = (library.NVML_PCIE_UTIL_TX_BYTES, library.NVML_PCIE_UTIL_RX_BYTES)
+        rates = [self._ask(library.nvmlDeviceGetPcieThroughput, handle, counter) for counter in counters]
+        known = [rate for rate in rates if rate is not None]
+        return sum(known) * 1000.0 if known else None
 
     def _ask(self, function: Callable[..., T], *args: Any) -> T | None:
         """What the driver says, None when the device does not support the question."""

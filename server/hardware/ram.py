@@ -78,7 +78,7 @@ def read_cgroup(folder: Path, *, is_v2: bool) -> CgroupMemory | None:
 
 def ram_now() -> Ram:
     """The memory that this process may have, now."""
-    import psutil  # not needed by a server that nobody asks
+    import psutil  # first when devices are looked at, which is after the start
 
     memory = psutil.virtual_memory()
     ram = Ram(total_bytes=memory.total, available_bytes=memory.available)

@@ -15,6 +15,7 @@ from server.hardware.memory import free_memory, total_memory
 from server.hardware.ram import total_ram
 from server.log import Level, LogRing, install
 from server.runners.pool import RunnerPool
+from server.services.history import HistoryKeeper
 from server.services.inference import Inference
 from server.services.load_plan import LoadPlanner
 from server.services.models import Models
@@ -47,7 +48,7 @@ class ServerServices:
         self.ring = ring
         self._log = install(ring, settings.debug)
         self._requests = RequestLog()
-        self._devices = DeviceSampler()
+        self._devices = DeviceSampler(disk=settings.models_dir)
         self._spare = SpareWorker()
         self._circuits = CrashCircuits()
         self._store = ModelStore(
@@ -64,7 +65,12 @@ class ServerServices:
             on_unload=self._circuits.forget,
         )
         self._transfers = Transfers(self._store, settings, self._retire)
-        models = Models(self._store, on_removed=self._retire, pull=self._transfers.pull)
+        models = Models(
+            self._store,
+            on_removed=self._retire,
+            pull=self._transfers.pull,
+            kv_cache_type=settings.kv_cache_type,
+        )
         # Of the whole machine, and read from a score of files: once is enough.
         planner = LoadPlanner(settings, self._devices.vram_bytes, cache(total_memory), cache(total_ram))
         resolver = Resolver(self._store, settings, planner, models.install_bundled)
@@ -72,12 +78,16 @@ class ServerServices:
         self._upkeep = Upkeep(self._store)
         self._inference = Inference(resolver, self._pool, self._requests)
         self._responses = Responses(ResponseStore(settings.olla_dir / "responses.sqlite"))
+        self._history = HistoryKeeper(
+            self._devices, self._requests, lambda: sum(model.tokens_per_s for model in self._pool.running())
+        )
         self._status = Status(
             pool=self._pool,
             requests=self._requests,
             ring=ring,
             devices=self._devices,
             host=settings.base_url,
+            history=self._history,
         )
 
     @property
@@ -114,6 +124,7 @@ class ServerServices:
         """Make a store that does not exist yet, with the bundled models in it, and say what was set wrong."""
         for warning in self.settings.warnings:
             self._log.warning(warning)
+        self._history.start()
         await self._prune()
         if await asyncio.to_thread(self._store.is_new):
             for bundled in await self._models.bundled():
@@ -121,6 +132,7 @@ class ServerServices:
 
     async def aclose(self) -> None:
         """End every request and every worker."""
+        await self._history.close()
         self._requests.cancel_all()
         await self._transfers.aclose()
         await self._pool.close()

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from server.errors import Forbidden, InvalidModelName, ModelNotFound, OllaError
+from server.gguf.footprint import ModelFootprint
 from server.services.bundled import BUNDLES, Bundle, find_bundle
 from server.services.create import Creation
+from server.services.footprints import Footprints
 from server.services.show import show
 from server.services.stepping import stepped
 from server.storage.store import ModelStore, StoredModel
@@ -56,6 +58,7 @@ class Models:
         store: ModelStore,
         on_removed: Callable[[str], Awaitable[None]],
         pull: Callable[[TransferRequest], AsyncGenerator[TransferProgress, None]] | None = None,
+        kv_cache_type: str = "f16",
     ) -> None:
         """Nothing is read yet.
 
@@ -68,10 +71,15 @@ class Models:
         self._on_removed = on_removed
         self._installing = asyncio.Lock()
         self._listed: dict[str, _Listed] = {}
+        self._footprints = Footprints(kv_cache_type)
 
     async def list_models(self) -> tuple[ModelSummary, ...]:
         """All models, newest first; those that do not read are logged and left out."""
         return await asyncio.to_thread(self._summaries)
+
+    async def footprints(self) -> dict[str, ModelFootprint]:
+        """What each model takes on the disk and in memory, by display name."""
+        return await asyncio.to_thread(lambda: self._footprints.of(self._store.list_models()))
 
     async def show(self, request: ShowRequest) -> ModelInfo:
         """All about one model. Raises: InvalidModelName, ModelNotFound, Forbidden, StoreError."""

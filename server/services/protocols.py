@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Protocol
 
+from server.gguf.footprint import ModelFootprint
 from server.types.generation import (
     ChatRequest,
     EmbedRequest,
@@ -19,6 +20,7 @@ from server.types.generation import (
     RerankRequest,
     RerankResult,
 )
+from server.types.history import StatusHistory
 from server.types.messages import JsonObject
 from server.types.models import (
     BundledModel,
@@ -88,6 +90,10 @@ class ModelService(Protocol):
         """All models, newest first."""
         ...
 
+    async def footprints(self) -> dict[str, ModelFootprint]:
+        """What each model takes on the disk and in memory, by display name."""
+        ...
+
     async def show(self, request: ShowRequest) -> ModelInfo:
         """All about one model. Raises: InvalidModelName, ModelNotFound, BadModelFile."""
         ...
@@ -137,6 +143,10 @@ class StatusService(Protocol):
 
     async def snapshot(self) -> StatusSnapshot:
         """The whole server at this moment."""
+        ...
+
+    async def history(self, window_s: int) -> StatusHistory:
+        """Devices and requests of the last `window_s` seconds, a day at most, in slots that grow with it."""
         ...
 
     async def unload(self, name: str) -> None:

@@ -39,6 +39,7 @@ class OpenRequest:
         self._ended_s: float | None = None
         self._cancelled = False
         self._wait: _Wait | None = None
+        self.energy_j = 0.0
 
     def waits(self, position: int, reason: str) -> None:
         """Record why the request waits and at which place."""
@@ -95,6 +96,7 @@ class OpenRequest:
             if decode_s > 0 and self.n_output_tokens > 1
             else 0.0,
             error=self.error,
+            energy_j=round(self.energy_j, 1),
         )
 
 
@@ -143,6 +145,7 @@ class RequestLog:
         self._open: dict[int, OpenRequest] = {}
         self._ended: deque[RequestSnapshot] = deque(maxlen=ENDED_KEPT)
         self._last_id = 0
+        self._n_ended = self._n_failed = 0
 
     @asynccontextmanager
     async def track(self, model: str, origin: Origin) -> AsyncIterator[OpenRequest]:
@@ -165,6 +168,8 @@ class RequestLog:
             request.end("done")
             del self._open[request.id]
             self._ended.append(request.snapshot())
+            self._n_ended += 1
+            self._n_failed += request.state == "failed"
 
     def cancel(self, request_id: int) -> None:
         """End an open request. Raises: RequestNotFound."""
@@ -182,6 +187,18 @@ class RequestLog:
         """Open and ended requests, newest first."""
         opened = [request.snapshot() for request in self._open.values()]
         return tuple(sorted((*opened, *self._ended), key=lambda snapshot: -snapshot.id))
+
+    def take_ended(self) -> tuple[int, int]:
+        """How many requests have ended, and how many of them failed, since this was asked last."""
+        counts = self._n_ended, self._n_failed
+        self._n_ended = self._n_failed = 0
+        return counts
+
+    def share_energy(self, joules: float) -> None:
+        """Put the energy that devices took lately down to the requests under way, in equal parts."""
+        active = [request for request in self._open.values() if request.state in ("prefill", "decode")]
+        for request in active:
+            request.energy_j += joules / len(active)
 
     def n_active(self) -> int:
         """Requests that a model works on."""

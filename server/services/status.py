@@ -9,7 +9,9 @@ from server.errors import ModelNotFound
 from server.hardware.devices import DeviceSampler
 from server.log import LogRing
 from server.runners.pool import RunnerPool
+from server.services.history import HistoryKeeper
 from server.services.requests import RequestLog
+from server.types.history import StatusHistory
 from server.types.models import RunningModel
 from server.types.names import ModelName
 from server.types.status import LogLine, StatusSnapshot
@@ -28,6 +30,7 @@ class Status:
         devices: DeviceSampler,
         host: str,
         clock: Callable[[], float] = time.time,
+        history: HistoryKeeper | None = None,
     ) -> None:
         self._pool = pool
         self._requests = requests
@@ -35,6 +38,7 @@ class Status:
         self._devices = devices
         self._host = host
         self._clock = clock
+        self._history = history
         self._started_at = clock()
 
     async def version(self) -> str:
@@ -62,6 +66,12 @@ class Status:
             n_queued=self._requests.n_queued(),
             tokens_per_s=sum(model.tokens_per_s for model in running),
         )
+
+    async def history(self, window_s: int) -> StatusHistory:
+        """See `StatusService.history`."""
+        if self._history is None:
+            return StatusHistory(period_s=1, end_s=self._clock())
+        return self._history.window(window_s)
 
     async def unload(self, name: str) -> None:
         """See `StatusService.unload`."""

@@ -18,6 +18,9 @@ class DeviceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         kind: "gpu" or "cpu"; exactly one "cpu" is always there, last.
         utilization: 0 to 1.
         temperature_c, power_w, power_limit_w, clock_mhz: None when the device does not tell.
+        pcie_link: speed and width of its link, "" when it is not told.
+        pcie_bytes_per_s: over that link in both directions, None when it is not told.
+        disk_used_bytes, disk_total_bytes: of the disk with the models, for the processor; 0: not known.
     """
 
     name: str
@@ -29,6 +32,10 @@ class DeviceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     power_w: float | None = None
     power_limit_w: float | None = None
     clock_mhz: int | None = None
+    pcie_link: str = ""
+    pcie_bytes_per_s: float | None = None
+    disk_used_bytes: int = 0
+    disk_total_bytes: int = 0
 
 
 class RequestSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +49,8 @@ class RequestSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         wait_reason: why it waits, "" when it does not.
         first_token_s: seconds from arrival to the first token, None before it.
         error: sentence, "" when there is none.
+        energy_j: joules that the devices took while it was worked on, shared equally with others at the same
+            time; 0 where no device tells its power, and for what was over before it was looked at.
     """
 
     id: int
@@ -58,6 +67,7 @@ class RequestSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     first_token_s: float | None = None
     tokens_per_s: float = 0.0
     error: str = ""
+    energy_j: float = 0.0
 
 
 class StatusSnapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -319,6 +319,10 @@ async def test_files_and_new_models(door: Services, scripted: ScriptedServices) 
     assert scripted.scripted_models.created == [request]
 
 
+async def test_footprints(door: Services, scripted: ScriptedServices) -> None:
+    assert await door.models.footprints() == await scripted.models.footprints()
+
+
 async def test_bundled_models(door: Services, scripted: ScriptedServices) -> None:
     assert [model.name for model in await door.models.bundled()] == ["spark:latest"]
     await door.models.install_bundled("spark")
@@ -402,10 +406,13 @@ async def test_status_and_switches(door: Services, scripted: ScriptedServices) -
     with pytest.raises(RequestNotFound):
         await door.status.cancel_request(8)
     assert [line.number for line in await door.status.logs(4, 10)] == [5]
+    assert await door.status.history(600) == await scripted.status.history(600)
     assert scripted.scripted_status.used == [
         ("unload", "m:latest"),
         ("keep_alive", "m:latest", 60.0),
         ("keep_alive", "m:latest", float("inf")),
         ("cancel", 7),
         ("logs", 4, 10),
+        ("history", 600),
+        ("history", 600),
     ]

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Any
 
 from server.errors import BlobNotFound, InvalidRequest, ModelNotFound, NotFound, RequestNotFound
+from server.gguf.footprint import ModelFootprint
 from server.services.protocols import (
     InferenceService,
     ModelService,
@@ -25,6 +26,7 @@ from server.types.generation import (
     RerankRequest,
     RerankResult,
 )
+from server.types.history import DeviceTrack, StatusHistory
 from server.types.models import (
     BundledModel,
     CreateProgress,
@@ -138,6 +140,9 @@ class ScriptedModels(ModelService):
             for name in self.names
         )
 
+    async def footprints(self) -> dict[str, ModelFootprint]:
+        return {"m:latest": ModelFootprint(own_bytes=5, shared_bytes=4, shared_with=("n:latest",))}
+
     async def show(self, request: ShowRequest) -> ModelInfo:
         if request.model not in self.names:
             raise ModelNotFound(f"{request.model}:latest")
@@ -211,6 +216,11 @@ class ScriptedStatus(StatusService):
         return StatusSnapshot(
             version="1.2.3", started_at=0.0, taken_at=1.0, host="http://h", running=await self.running()
         )
+
+    async def history(self, window_s: int) -> StatusHistory:
+        self.used.append(("history", window_s))
+        track = DeviceTrack(name="GPU", kind="gpu", memory_total_bytes=9, utilization=(None, 0.5))
+        return StatusHistory(period_s=2, end_s=8.0, devices=(track,), n_active=(None, 3), n_ended=(0, 1))
 
     async def unload(self, name: str) -> None:
         self.used.append(("unload", name))

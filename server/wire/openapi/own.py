@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from server.types.history import StatusHistory
 from server.types.models import BundledModel
 from server.types.transfers import PartialDownload, TransferList
 from server.types.upkeep import CheckProgress, GarbageReport
@@ -18,6 +19,13 @@ _NOT_LOADED: Final = {404: "There is no such model, or it is not loaded."}
 OPERATIONS: Final = (
     Operation(method="GET", path="/openapi.json", summary="This document", reply=MAPPING),
     Operation(method="GET", path="/olla/status", summary="All that a screen shows", reply=MAPPING),
+    Operation(
+        method="GET",
+        path="/olla/history",
+        summary="Devices and requests of the last seconds, a day at most",
+        reply=StatusHistory,
+        query={"window_s": {**INTEGER, "minimum": 1, "maximum": 86_400}},
+    ),
     Operation(
         method="GET",
         path="/olla/logs",
@@ -94,6 +102,12 @@ OPERATIONS: Final = (
             statuses=_MISSING,
         )
         for path, name in (("/olla/detokenize", "text"), ("/detokenize", "content"))
+    ),
+    Operation(
+        method="GET",
+        path="/olla/footprints",
+        summary="What each model takes on the disk and in memory",
+        reply=MAPPING,
     ),
     Operation(method="GET", path="/olla/transfers", summary="Pulls and pushes", reply=TransferList),
     Operation(

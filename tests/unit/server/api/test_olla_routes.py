@@ -41,6 +41,12 @@ async def test_logs_by_numbers_alone(query: str, client: httpx.AsyncClient) -> N
     assert (await client.get(f"/olla/logs?{query}")).status_code == 400
 
 
+@pytest.mark.parametrize("query", ["window_s=0", "window_s=x", "window_s=86401"])
+async def test_a_history_of_a_day_at_most(query: str, client: httpx.AsyncClient) -> None:
+    assert (await client.get(f"/olla/history?{query}")).status_code == 400
+    assert (await client.get("/olla/history?window_s=86400")).json()["period_s"] == 2
+
+
 @pytest.mark.parametrize(
     ("path", "body", "used"),
     [

@@ -17,6 +17,8 @@ class PlayedLibrary:
     NVMLError = NotSupported
     NVML_TEMPERATURE_GPU = 0
     NVML_CLOCK_SM = 1
+    NVML_PCIE_UTIL_TX_BYTES = 0
+    NVML_PCIE_UTIL_RX_BYTES = 1
 
     def __init__(self) -> None:
         self.n_power_readings = 0
@@ -54,6 +56,18 @@ class PlayedLibrary:
         self._need_first(handle)
         return 1980
 
+    def nvmlDeviceGetCurrPcieLinkGeneration(self, handle: int) -> int:
+        self._need_first(handle)
+        return 5
+
+    def nvmlDeviceGetCurrPcieLinkWidth(self, handle: int) -> int:
+        self._need_first(handle)
+        return 16
+
+    def nvmlDeviceGetPcieThroughput(self, handle: int, counter: int) -> int:
+        self._need_first(handle)
+        return (2_000_000, 1_000_000)[counter]
+
     def _need_first(self, handle: int) -> None:
         if handle != 0:
             raise NotSupported("Not Supported")
@@ -68,6 +82,12 @@ def test_units() -> None:
         700.0,
         1980,
     )
+
+
+def test_the_link() -> None:
+    first, second = Nvml(PlayedLibrary()).read()
+    assert (first.pcie_link, first.pcie_bytes_per_s) == ("gen 5 x16", 3e9)
+    assert (second.pcie_link, second.pcie_bytes_per_s) == ("", None)
 
 
 def test_what_a_device_does_not_tell_is_none() -> None:
