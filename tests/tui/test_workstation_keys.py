@@ -7,6 +7,7 @@ from textual import events
 
 from olla_tui.actions import ACTIONS, PANES
 from olla_tui.state.drafts import Draft
+from olla_tui.theme_files import BUILTIN
 from tests.support.workstation import (
     TestSettings,
     driven,
@@ -269,3 +270,22 @@ async def test_no_color_means_none(monkeypatch):
         colors = [color for style in styles if style for color in (style.color, style.bgcolor) if color]
         assert colors and all(color.is_default for color in colors)
         assert any(style.reverse for style in styles if style), "the cursor's line still stands out"
+
+
+@pytest.mark.parametrize("depth", ["truecolor", "16"])
+async def test_every_theme_can_be_shown_and_keeps_the_line_under_the_cursor_apart(depth):
+    app = workstation(busy_script(), settings=TestSettings(depth=depth))
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("alt+2", "j")
+        for name in BUILTIN:
+            app.theme = name
+            await settled(pilot)
+            rows = [number for number, line in enumerate(screen_text(app).splitlines()) if " GB " in line]
+            strips = app.screen._compositor.render_strips()
+            grounds = [
+                {(segment.style.bgcolor, segment.style.reverse) for segment in strips[row] if segment.style}
+                for row in rows
+            ]
+            (cursor,) = [row for row in rows if "▸" in screen_text(app).splitlines()[row]]
+            apart = [ground for row, ground in zip(rows, grounds, strict=True) if row != cursor]
+            assert apart and grounds[rows.index(cursor)] not in apart, name
