@@ -42,7 +42,8 @@ class Action:
 
 
 def _pane(name: str, title: str, number: int) -> Action:
-    keys = f"alt+{number},f{number + 1}"
+    # F9 is not a pane's.
+    keys = f"alt+{number},f{number + 1}" if number < 8 else f"alt+{number},alt+{name[0]}"
     return Action(f"pane.{name}", f"Go to {title}", keys, "", f"show_pane('{name}')", priority=True)
 
 
@@ -54,6 +55,7 @@ PANES: tuple[tuple[str, str], ...] = (
     ("requests", "Requests"),
     ("logs", "Logs"),
     ("pulls", "Pulls"),
+    ("bench", "Bench"),
 )
 """(id, title) of the panes in the order of their tabs."""
 
@@ -115,14 +117,25 @@ ACTIONS: tuple[Action, ...] = (
     Action("models.sort_back", "Sort by the column before", "comma", "models", "sort(-1)", palette=False),
     Action("models.bundled", "Install the model that ships with olla", "b", "models", "bundled"),
     Action("models.pull", "Pull a model", "p", "models", "pull", "pull"),
+    Action("models.longer", "Ask whether a longer context fits", "c", "models", "context(1)", "context"),
+    Action("models.shorter", "Ask about a shorter context", "C", "models", "context(-1)", palette=False),
+    Action("models.copy", "Give the model a second name", "y", "models", "copy"),
+    Action("models.create", "Make a model from this one", "n", "models", "create"),
     Action("running.chat", "Chat with the model", "r,enter", "running", "chat", "chat"),
     Action("running.unload", "Unload the model", "u", "running", "unload", "unload"),
     Action("running.longer", "Keep the model longer", "plus,equals_sign", "running", "keep(1)", "longer"),
     Action("running.shorter", "Keep the model shorter", "minus", "running", "keep(-1)", "shorter"),
+    Action("running.hold", "Hold the model, or let it go", "h", "running", "hold", "hold"),
+    Action("running.detail", "Show or hide the details", "i", "running", "detail", "details"),
+    Action("requests.filter", "Filter the list", "slash", "requests", "filter", "filter"),
+    Action("requests.open_only", "Show open requests only, or all", "o", "requests", "open_only", "open"),
     Action("requests.cancel", "Cancel the request", "x", "requests", "cancel", "cancel"),
     Action("requests.detail", "Show or hide the details", "enter,i", "requests", "detail", "details"),
     Action("gpus.shorter", "Show a shorter time", "left_square_bracket", "gpus", "window(-1)", "shorter"),
     Action("gpus.longer", "Show a longer time", "right_square_bracket", "gpus", "window(1)", "longer"),
+    Action("gpus.earlier", "Look at an earlier moment", "left", "gpus", "look(1)", "look back"),
+    Action("gpus.later", "Look at a later moment", "right", "gpus", "look(-1)"),
+    Action("gpus.now", "Look at what is now", "end", "gpus", "now"),
     Action("logs.level", "Show fewer or more levels", "l", "logs", "level", "level"),
     Action("logs.search", "Search the log", "slash", "logs", "search", "search"),
     Action("logs.save", "Save what is shown to a file", "s", "logs", "save", "save"),
@@ -134,6 +147,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("pulls.down", "Move it down", "J,shift+down", "pulls", "move_line(1)", palette=False),
     Action("pulls.limit", "Limit the transfer", "l", "pulls", "limit", "limit"),
     Action("pulls.limit_all", "Limit all transfers together", "L", "pulls", "limit_all"),
+    Action("bench.measure", "Measure a model", "m", "bench", "measure", "measure"),
+    Action("bench.again", "Measure the model again", "r", "bench", "again", "again"),
+    Action("bench.stop", "Stop measuring", "x", "bench", "stop", "stop"),
+    Action("bench.remove", "Forget the measurement", "d", "bench", "remove", "forget"),
     Action("pulls.remove", "Stop the transfer, or take it off the list", "d,x", "pulls", "remove", "remove"),
 )
 """Every action. Global ones have two routes: two keys, or a key everywhere and a plain one in lists."""
@@ -185,6 +202,8 @@ _KEY_NAMES = {
     "pageup": "pgup",
     "pagedown": "pgdn",
     "up": "↑",
+    "left": "←",
+    "right": "→",
     "down": "↓",
 }
 

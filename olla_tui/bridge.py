@@ -28,6 +28,8 @@ MODELS_EVERY_S = 5.0
 """The store may change behind the server's back (Ollama writes it too), so it is listed again this often."""
 TRANSFERS_EVERY_S = 2.0
 """While nothing is under way that a look at the queue could show."""
+HISTORY_EVERY_S = 2.0
+"""What devices did is asked for so often, and less often where its slots are longer."""
 ANSWER_TIMEOUT_S = 10.0
 """Longest wait for a status answer before the server counts as down."""
 
@@ -96,6 +98,8 @@ class Bridge:
         self._transfers_due_at = 0.0
         self._wants_logs = False
         self._wants_partials = False
+        self._history_window_s = 0
+        self._history_due_at = 0.0
         self._woken = asyncio.Event()
         self._told_at = float("-inf")  # on the loop's clock
         self.has_polled = asyncio.Event()
@@ -147,6 +151,13 @@ class Bridge:
             self._woken.set()
         self._wants_partials = on
 
+    def watch_history(self, window_s: int) -> None:
+        """Ask what devices and requests did in the last seconds, again and again; 0: while nobody looks."""
+        if window_s and window_s != self._history_window_s:
+            self._history_due_at = 0.0
+            self._woken.set()
+        self._history_window_s = window_s
+
     def refresh_models(self) -> None:
         """List the store and the queue at the next turn instead of when they are due."""
         self._models_due_at = self._transfers_due_at = 0.0
@@ -188,6 +199,10 @@ class Bridge:
         state, status, models = self.state, self.services.status, self.services.models
         snapshot = await status.snapshot()
         await self._ask_for_transfers()
+        if self._history_window_s and state.now >= self._history_due_at:
+            history = await status.history(self._history_window_s)
+            self._touch_if(state.fold_history(history), "status")
+            self._history_due_at = state.now + max(HISTORY_EVERY_S, history.period_s)
         store = None
         if state.now >= self._models_due_at:
             store = (await models.list_models(), await models.bundled())
@@ -296,9 +311,11 @@ class Bridge:
 
     # --- orders ---
 
-    def order(self, work: Coroutine[Any, Any, object], done: str = "") -> None:
+    def order(self, work: Coroutine[Any, Any, object], done: str = "") -> asyncio.Task[None]:
         """Carry out work in the background; say `done` when it ends well, and why when it does not."""
-        self._keep(asyncio.create_task(self._carry_out(work, done)))
+        task = asyncio.create_task(self._carry_out(work, done))
+        self._keep(task)
+        return task
 
     def unload(self, name: str) -> None:
         """Unload a model."""

@@ -44,6 +44,7 @@ class TuiSettings:
         bookmark_file: where a screen whose terminal hangs up leaves its place.
         save_dir: where logs are saved.
         clip_file: keeps the last text that was copied.
+        bench_file: where measurements of models are kept; None keeps them nowhere.
         terminal: the environment's variables about the terminal.
     """
 
@@ -61,6 +62,7 @@ class TuiSettings:
     bookmark_file: Path | None = None
     save_dir: Path = Path(".")
     clip_file: Path = Path("clip.txt")
+    bench_file: Path | None = None
     terminal: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -86,6 +88,7 @@ class TuiSettings:
             history_file=None if settings.no_history else settings.olla_dir / "chats.sqlite",
             bookmark_file=None if settings.no_history else settings.olla_dir / "screen.json",
             save_dir=settings.olla_dir,
+            bench_file=None if settings.no_history else settings.olla_dir / "bench.jsonl",
             clip_file=cache_dir(settings.terminal) / "olla" / "clip.txt",
             terminal=settings.terminal,
             warnings=(*settings.warnings, *warnings),

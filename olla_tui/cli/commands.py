@@ -247,7 +247,8 @@ def bench(
     format_: Annotated[str, typer.Option("--format", help="Response format (e.g. json)")] = "",
 ) -> None:
     """Measure first token, prefill and decode on this machine."""
-    from olla_tui.cli.bench import BenchFlags, bench_model, read_clients
+    from olla_tui.cli.bench import bench_model, read_clients
+    from olla_tui.client.bench import BenchFlags
 
     flags = BenchFlags(
         clients=read_clients(clients),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from olla_tui.actions import bindings_for
 from olla_tui.messages import TextSaved
 from olla_tui.panes.base import Pane
 from olla_tui.state.logs import LEVELS, role_for
+from olla_tui.state.rail import rule
 from olla_tui.state.rows import Row, Span, row
 from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.filter import FilterInput
@@ -27,6 +29,9 @@ COLUMNS = (
 )
 
 
+MAX_LINE_ROWS = 5
+
+
 class LogsPane(Pane):
     """Log lines with a level filter and a search."""
 
@@ -37,12 +42,18 @@ class LogsPane(Pane):
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("logs", "list")]
 
+    DEFAULT_CSS = """
+    LogsPane #log-line { height: auto; max-height: 6; display: none; }
+    LogsPane.-long #log-line { display: block; }
+    """
+
     _level = 1
 
     def compose(self) -> ComposeResult:
         yield LineBoard(classes="pane-title")
         yield FilterInput(placeholder="search the log", id="logs-search")
         yield LineTable(COLUMNS, titles=False, follow=True, id="logs-table")
+        yield LineBoard(id="log-line")
 
     @property
     def table(self) -> LineTable:
@@ -68,9 +79,30 @@ class LogsPane(Pane):
         follows = " · following" if self.table.following else ""
         count = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
         self.show_title(f"{LEVELS[self._level]} and above · {count}{follows}")
+        self._show_whole_line()
 
     def on_line_table_highlighted(self, event: LineTable.Highlighted) -> None:
         event.stop()
+        self._show_whole_line()
+
+    def _show_whole_line(self) -> None:
+        """Show the line under the cursor once more below, when the table cuts it and it is not the newest."""
+        key = self.table.key
+        line = next((line for line in self._lines() if str(line.number) == key), None)
+        width = self.columns - 2
+        is_long = line is not None and not self.table.following and len(line.text) > self._text_width(width)
+        self.set_class(is_long, "-long")
+        if line is not None and is_long:
+            texts = textwrap.wrap(line.text, max(10, width))[:MAX_LINE_ROWS]
+            board = self.query_one("#log-line", LineBoard)
+            rule_row = rule("Line", self.columns, _clock(line.time), line=self.state.glyphs.rule)
+            board.show([rule_row, *(row(Span(f" {text}", role_for(line.level))) for text in texts)])
+            board.refresh(layout=True)
+
+    @staticmethod
+    def _text_width(width: int) -> int:
+        shown = [column for column in COLUMNS if column.width and column.min_table_width <= width]
+        return width - sum(column.width + 2 for column in shown)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

@@ -13,14 +13,16 @@ from olla_tui.actions import bindings_for
 from olla_tui.bridge import Bridge
 from olla_tui.messages import ActionChosen, ChatWanted, DialogWanted
 from olla_tui.panes.base import Pane
-from olla_tui.state import models
+from olla_tui.state import fit, models
 from olla_tui.state.models import ModelQuery
-from olla_tui.state.numbers import age_text, bytes_text, context_length_text
+from olla_tui.state.numbers import age_text, bytes_text, context_length_text, rate_text
 from olla_tui.state.rail import rule
-from olla_tui.state.rows import Row, Span, fit, row
+from olla_tui.state.rows import Row, Span, row
+from olla_tui.state.rows import fit as fit_text
 from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.filter import FilterInput
 from olla_tui.widgets.table import Column, LineTable
+from server.gguf.memory_shape import MemoryShape
 from server.types.models import ModelInfo, ModelSummary, ShowRequest
 
 LABEL_WIDTH = 13
@@ -38,8 +40,9 @@ class ModelsPane(Pane):
     pane_id = "models"
     HELP = (
         "Models in the store. / filters by name, family, size, quantization and capability: all words must "
-        "occur, !word must not. The keys . and , change the sort column. Whether a model fits is a rule of "
-        "thumb from the file's size."
+        "occur, !word must not. The keys . and , change the sort column. Whether a model fits is what the "
+        "server would plan for one request with a whole context; c and C ask about a longer or shorter one. "
+        "tok/s is that of the latest answer."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("models", "list")]
     DEFAULT_CSS = """
@@ -47,12 +50,15 @@ class ModelsPane(Pane):
     ModelsPane #model-detail { width: 42; height: 1fr; padding-left: 1; display: none; }
     ModelsPane.-detail #model-detail { display: block; }
     .-below ModelsPane Container, ModelsPane.-below Container { layout: vertical; }
-    ModelsPane.-below #model-detail { width: 1fr; height: 14; padding-left: 0; }
+    ModelsPane.-below #model-detail { width: 1fr; height: 50%; min-height: 14; padding-left: 0; }
     """
 
     def __init__(self, bridge: Bridge) -> None:
         super().__init__(bridge)
         self._query = ModelQuery()
+        self._library = models.Library()
+        self._n_ctx = fit.CONTEXTS[0]
+        self._footprints_of: object = None  # the list of the store that they were asked for
         self._info: dict[str, ModelInfo] = {}  # by digest
         self._asked: set[str] = set()  # digests whose details are on their way, or could not be had
 
@@ -76,17 +82,22 @@ class ModelsPane(Pane):
         self.table.focus()
 
     def refresh_from(self, parts: frozenset[str]) -> None:
-        chosen = models.select(self.state.models or (), self._query)
-        by_name = {model.name: model for model in chosen}
+        self._library.take(self.state.models or ())
+        chosen = self._library.select(self._query)
+        by_name = self._library.by_name
+        self._ask_for_footprints()
         self.table.set_columns(self._columns())
-        self.table.show(list(by_name), lambda name: self._cells(by_name[name]), empty=self._empty())
+        self.table.show(
+            [model.name for model in chosen], lambda name: self._cells(by_name[name]), empty=self._empty()
+        )
         total = len(self.state.models or ())
         n_shown = f"{len(chosen)} of {total}" if len(chosen) != total else str(total)
-        self.show_title(f"{n_shown} · by {SORT_WORDS[self._query.sort]}" if total else "")
+        asked = f"by {SORT_WORDS[self._query.sort]} · fits with {context_length_text(self._n_ctx)}"
+        self.show_title(f"{n_shown} · {asked}" if total else "")
         self._show_detail()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("run", "delete", "info"):
+        if action in ("run", "delete", "info", "copy"):
             return bool(self.table.key)
         if action == "unload":
             return self.state.running_model(self.table.key) is not None
@@ -139,6 +150,20 @@ class ModelsPane(Pane):
         if self.table.key:
             self.post_message(DialogWanted("delete_model", self.table.key))
 
+    def action_copy(self) -> None:
+        """Give the model under the cursor a second name."""
+        if self.table.key:
+            self.post_message(DialogWanted("copy_model", self.table.key))
+
+    def action_create(self) -> None:
+        """Make a model from the one under the cursor, or from any other, by a form."""
+        self.post_message(DialogWanted("create_model", self.table.key))
+
+    def action_context(self, step: int) -> None:
+        """Ask whether models fit with a longer (1) or shorter (-1) context."""
+        self._n_ctx = fit.next_context(self._n_ctx, step)
+        self.refresh_from(frozenset())
+
     def action_info(self) -> None:
         """Show or hide the details."""
         self._asked.clear()
@@ -167,18 +192,17 @@ class ModelsPane(Pane):
 
     def _columns(self) -> list[Column]:
         arrow = "↓" if self._query.descending else "↑"
-        titles = ["name", "size", "fits", "params", "quant", "context", "can", "changed"]
+        titles = ["name", "size", "fits", "params", "quant", "context", "can", "changed", "tok/s"]
         titles[SORT_COLUMNS[self._query.sort]] += arrow
-        widths = (0, 8, 7, 8, 8, 8, 18, 11)
-        aligns = ("left", "right", "left", "right", "left", "right", "left", "right")
-        wide = (0, 0, 50, 72, 84, 100, 116, 60)
+        widths = (0, 8, 9, 8, 8, 8, 18, 11, 6)
+        aligns = ("left", "right", "left", "right", "left", "right", "left", "right", "right")
+        wide = (0, 0, 50, 72, 84, 100, 124, 62, 78)
         return [Column(*column) for column in zip(titles, widths, aligns, wide, strict=True)]  # type: ignore[arg-type]
 
     def _cells(self, model: ModelSummary) -> list[Row]:
         details = model.details
-        devices = [view.device for view in self.state.devices]
         loaded = self.state.running_model(model.name) is not None
-        fit_words, fit_role = models.fit_text(models.fits(model.size_bytes, devices))
+        fit_words, fit_role = fit.fit_words(self._fit(model), self.state.glyphs)
         glyph = self.state.glyphs.busy if loaded else " "
         context = context_length_text(details.context_length) if details.context_length else "–"
         return [
@@ -190,7 +214,26 @@ class ModelsPane(Pane):
             row(Span(context, "muted")),
             row(Span(models.capability_text(model), "muted")),
             row(Span(age_text(self.state.now - model.modified_at), "muted")),
+            row(Span(rate_text(self.state.speeds.get(model.name, 0.0)), "good" if loaded else "muted")),
         ]
+
+    def _fit(self, model: ModelSummary) -> fit.Fit:
+        devices = [view.device for view in self.state.devices]
+        return fit.fit_of(model, self._shape(model), devices, self._n_ctx)
+
+    def _shape(self, model: ModelSummary) -> MemoryShape | None:
+        footprint = self.state.footprints.get(model.name)
+        return footprint.shape if footprint else None
+
+    def _ask_for_footprints(self) -> None:
+        """Once for each list of the store, while somebody looks."""
+        if self.state.models and self._footprints_of is not self.state.models:
+            self._footprints_of = self.state.models
+            self.bridge.order(self._load_footprints())
+
+    async def _load_footprints(self) -> None:
+        self.state.footprints = await self.bridge.services.models.footprints()
+        self.refresh_from(frozenset())
 
     def _empty(self) -> list[Row]:
         if self.state.models is None:
@@ -220,10 +263,26 @@ class ModelsPane(Pane):
             self.bridge.order(self._load_info(model))
         running = self.state.running_model(model.name)
         width = max(10, board.content_size.width)
+        room = max(1, width - LABEL_WIDTH - 1)
+
+        def line(label: str, text: str, role: str = "") -> Row:
+            return row(Span(" " + fit_text(label, LABEL_WIDTH), "muted"), Span(fit_text(text, room), role))
+
         rows: list[Row] = [rule("Details", width, line=self.state.glyphs.rule)]
-        for label, text in models.detail_lines(model, info, running, self.state.now):
-            room = max(1, width - LABEL_WIDTH - 1)
-            rows.append(row(Span(" " + fit(label, LABEL_WIDTH), "muted"), Span(fit(text, room))))
+        details = models.detail_lines(
+            model,
+            info,
+            running,
+            self.state.now,
+            footprint=self.state.footprints.get(model.name),
+            tokens_per_s=self.state.speeds.get(model.name, 0.0),
+        )
+        n_first = next((n for n, (label, _) in enumerate(details) if label == "changed"), len(details))
+        rows += [line(*pair) for pair in details[:n_first]]
+        devices = [view.device for view in self.state.devices]
+        for length, found in fit.what_if_lines(model, self._shape(model), devices):
+            rows.append(line(f"with {length}", fit.fit_sentence(found), fit.fit_words(found)[1]))
+        rows += [line(*pair) for pair in details[n_first:]]
         board.show(rows)
 
     async def _load_info(self, model: ModelSummary) -> None:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.widgets import Input
 
 from olla_tui.actions import bindings_for
 from olla_tui.panes.base import Pane
@@ -14,6 +15,7 @@ from olla_tui.state.numbers import count_text, rate_text, seconds_text
 from olla_tui.state.rail import rule
 from olla_tui.state.rows import Row, Span, fit, row
 from olla_tui.widgets.board import LineBoard
+from olla_tui.widgets.filter import FilterInput
 from olla_tui.widgets.table import Column, LineTable
 from server.types.status import RequestSnapshot
 
@@ -39,7 +41,8 @@ class RequestsPane(Pane):
     pane_id = "requests"
     HELP = (
         "Requests of every client: open ones first, the next to go on top, then the latest that ended. "
-        "x cancels the request under the cursor; its caller is told so."
+        "x cancels the request under the cursor; its caller is told so. / filters: all words must occur, "
+        "!word must not; o shows open ones only."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("requests", "list")]
     DEFAULT_CSS = """
@@ -47,8 +50,11 @@ class RequestsPane(Pane):
     RequestsPane.-detail #request-detail { display: block; }
     """
 
+    _open_only = False
+
     def compose(self) -> ComposeResult:
         yield LineBoard(classes="pane-title")
+        yield FilterInput(placeholder="filter: route, model, client, state", id="requests-filter")
         yield LineTable(COLUMNS, id="requests-table")
         yield LineBoard(id="request-detail")
 
@@ -59,16 +65,16 @@ class RequestsPane(Pane):
 
     def refresh_from(self, parts: frozenset[str]) -> None:
         n_open = sum(map(requests.is_open, self.state.requests))
-        self.show_title(f"{n_open} open" if n_open else "")
-        found = {str(request.id): request for request in requests.in_order(self.state.requests)}
+        chosen = requests.select(self.state.requests, self._text, open_only=self._open_only)
+        found = {str(request.id): request for request in chosen}
+        notes = [f"{n_open} open"] if n_open else []
+        if len(found) != len(self.state.requests):
+            notes.append(f"{len(found)} of {len(self.state.requests)} shown")
+        self.show_title(" · ".join(notes))
         self.table.show(
             list(found),
             lambda key: self._cells(found[key]),
-            empty=[
-                (),
-                row(Span("  No request yet.", "strong")),
-                row(Span(f"  {requests.empty_words(self.state.address, self.state.is_olla)}", "muted")),
-            ],
+            empty=self._empty(),
         )
         self._show_detail()
 
@@ -103,6 +109,40 @@ class RequestsPane(Pane):
         self.toggle_class("-detail")
         self._show_detail()
 
+    def action_filter(self) -> None:
+        """Open the filter."""
+        self.query_one("#requests-filter", FilterInput).open()
+
+    def action_open_only(self) -> None:
+        """Show open requests only, or all again."""
+        self._open_only = not self._open_only
+        self.refresh_from(frozenset())
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self.refresh_from(frozenset())
+
+    def on_filter_input_left(self, event: FilterInput.Left) -> None:
+        event.stop()
+        self.table.focus()
+
+    @property
+    def _text(self) -> str:
+        return self.query_one("#requests-filter", FilterInput).value
+
+    def _empty(self) -> list[Row]:
+        if self.state.requests:
+            words = "No request is open." if self._open_only and not self._text else "No request matches."
+            return [(), row(Span(f"  {words}", "strong"))]
+        return [
+            (),
+            row(Span("  No request yet.", "strong")),
+            row(Span(f"  {requests.empty_words(self.state.address, self.state.is_olla)}", "muted")),
+        ]
+
+    def _wait_s(self, request: RequestSnapshot) -> float | None:
+        return requests.wait_estimate_s(request, self.state.requests, self.state.running)
+
     def _chosen(self) -> RequestSnapshot | None:
         key = self.table.key
         return next((request for request in self.state.requests if str(request.id) == key), None)
@@ -113,7 +153,7 @@ class RequestsPane(Pane):
             return
         board = self.query_one("#request-detail", LineBoard)
         rows: list[Row] = [rule(f"Request {chosen.id}", self.columns, line=self.state.glyphs.rule)]
-        for label, text in requests.detail_lines(chosen):
+        for label, text in requests.detail_lines(chosen, self._wait_s(chosen)):
             role = "bad" if label == "error" else ""
             rows.append(row(Span(" " + fit(label, LABEL_WIDTH), "muted"), Span(text, role)))
         grown = len(rows) != len(board.rows)
@@ -127,6 +167,9 @@ class RequestsPane(Pane):
         model = row(Span(request.model))
         if request.error:
             model = row(Span(f"{request.model}  "), Span(request.error, "bad"))
+        elif (wait_s := self._wait_s(request)) is not None:
+            words = f"{request.wait_reason}, about {seconds_text(wait_s)}"
+            model = row(Span(f"{request.model}  "), Span(words, "muted"))
         elif request.wait_reason:
             model = row(Span(f"{request.model}  "), Span(request.wait_reason, "muted"))
         mark = requests.glyph_for(request, self.state.glyphs)

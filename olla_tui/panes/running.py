@@ -12,7 +12,8 @@ from olla_tui.messages import ChatWanted
 from olla_tui.panes.base import Pane
 from olla_tui.state import running
 from olla_tui.state.numbers import bytes_text, rate_text
-from olla_tui.state.rows import Row, Span, row
+from olla_tui.state.rail import rule
+from olla_tui.state.rows import Row, Span, fit, row
 from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.table import Column, LineTable
 from server.types.models import RunningModel
@@ -23,6 +24,7 @@ COLUMNS = (
     Column("memory", 9, "right"),
     Column("weights", 9, "right", 110),
     Column("kv cache", 9, "right", 110),
+    Column("other", 8, "right", 122),
     Column("context", 11, "right", 60),
     Column("full", 10, "left", 90),
     Column("slots", 6, "right", 84),
@@ -31,19 +33,29 @@ COLUMNS = (
 )
 
 
+LABEL_WIDTH = 10
+
+
 class RunningPane(Pane):
     """The table of loaded models."""
 
     pane_id = "running"
     HELP = (
         "Models in memory. A model leaves when nobody has used it for its keep-alive time; "
-        "+ and - change that time, u unloads it once its open requests have ended."
+        "+ and - change that time, h keeps it until it is unloaded or lets it go again, u unloads it once "
+        "its open requests have ended."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("running", "list")]
+
+    DEFAULT_CSS = """
+    RunningPane #running-detail { height: 10; display: none; }
+    RunningPane.-detail #running-detail { display: block; }
+    """
 
     def compose(self) -> ComposeResult:
         yield LineBoard(classes="pane-title")
         yield LineTable(COLUMNS, id="running-table")
+        yield LineBoard(id="running-detail")
 
     @property
     def table(self) -> LineTable:
@@ -63,14 +75,19 @@ class RunningPane(Pane):
                 row(Span("  A model loads with its first request.", "muted")),
             ],
         )
+        self._show_detail()
 
     def focus_inside(self) -> None:
         self.table.focus()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("chat", "unload", "keep"):
+        if action in ("chat", "unload", "keep", "hold", "detail"):
             return bool(self.table.key)
         return True
+
+    def on_line_table_highlighted(self, event: LineTable.Highlighted) -> None:
+        event.stop()
+        self._show_detail()
 
     def on_line_table_chosen(self, event: LineTable.Chosen) -> None:
         event.stop()
@@ -93,6 +110,31 @@ class RunningPane(Pane):
             seconds = running.stepped_keep_alive_s(model, self.bridge.clock(), step)
             self.bridge.keep_alive(model.name, seconds)
 
+    def action_hold(self) -> None:
+        """Keep the model under the cursor until it is unloaded, or let it go after its usual time."""
+        model = self.state.running_model(self.table.key)
+        if model is not None:
+            seconds = running.RELEASED_S if running.is_held(model) else float("inf")
+            self.bridge.keep_alive(model.name, seconds)
+
+    def action_detail(self) -> None:
+        """Show or hide the details."""
+        self.toggle_class("-detail")
+        self._show_detail()
+
+    def _show_detail(self) -> None:
+        model = self.state.running_model(self.table.key)
+        if not self.has_class("-detail"):
+            return
+        rows: list[Row] = [rule("Details", self.columns, line=self.state.glyphs.rule)]
+        if model is not None:
+            width = max(8, min(60, self.columns - LABEL_WIDTH - 2))
+            stack = running.memory_stack(model, width, self.state.glyphs)
+            rows.append(row(Span(" " * (LABEL_WIDTH + 1)), *stack))
+            for label, text in running.detail_lines(model, self.state.now):
+                rows.append(row(Span(" " + fit(label, LABEL_WIDTH), "muted"), Span(text)))
+        self.query_one("#running-detail", LineBoard).show(rows)
+
     def _cells(self, model: RunningModel) -> list[Row]:
         glyphs = self.state.glyphs
         busy = "good" if model.n_busy_slots else "muted"
@@ -108,6 +150,7 @@ class RunningPane(Pane):
             row(Span(bytes_text(model.size_bytes))),
             row(Span(bytes_text(model.weights_bytes), "muted")),
             row(Span(bytes_text(model.kv_bytes), "muted")),
+            row(Span(bytes_text(running.other_bytes(model)), "muted")),
             row(Span(running.context_text(model))),
             running.slot_bar(model, 10, glyphs),
             row(Span(f"{model.n_busy_slots}/{model.n_slots}")),

@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
+from textual.suggester import SuggestFromList
 from textual.widgets import Button, Input, Static
 
 from olla_tui.state.layout import MIN_ROWS
@@ -154,20 +155,30 @@ class AskTextScreen(ChoiceScreen):
         lines: Sequence[str] = (),
         placeholder: str = "",
         check: Callable[[str], str] = lambda text: "",
+        suggestions: Sequence[str] = (),
     ) -> None:
         """Make the dialog.
 
         Args:
             text: what stands there at first.
             check: says what is wrong with a text, "" when it will do.
+            suggestions: texts that what is typed is completed to.
         """
         super().__init__(title, lines, (("yes", label), ("", "Cancel")))
         self._text = text
         self._placeholder = placeholder
         self._check = check
+        self._suggestions = tuple(suggestions)
 
     def compose_input(self) -> ComposeResult:
-        yield SteadyInput(self._text, placeholder=self._placeholder, select_on_focus=False, id="dialog-input")
+        known = SuggestFromList(self._suggestions, case_sensitive=False) if self._suggestions else None
+        yield SteadyInput(
+            self._text,
+            placeholder=self._placeholder,
+            select_on_focus=False,
+            suggester=known,
+            id="dialog-input",
+        )
         yield Static("", id="dialog-problem", markup=False)
 
     def begin(self) -> None:

@@ -16,6 +16,7 @@ from textual.widget import Widget
 
 from olla_tui.actions import ACTIONS, BY_ID, DEFAULT_KEYS, PANES, Action, bindings_for, key_text
 from olla_tui.bridge import Bridge
+from olla_tui.client.launch import LOCAL_HOSTS
 from olla_tui.messages import ActionChosen, ChatWanted, DialogWanted, StateChanged
 from olla_tui.palette import Command, command_title, palette_actions
 from olla_tui.panes.base import Pane
@@ -102,12 +103,21 @@ class MainScreen(Screen[None]):
             settings = self._settings
             low = self.bridge.state.low_bandwidth
             pane: Pane = ChatPane(self.bridge, self.desk, editor=settings.editor, low_bandwidth=low)
+        elif name == "bench":
+            pane = self._make_bench_pane()
         else:
             pane = side_pane(name)(self.bridge)
         pane.set_class(name == self.active, "-shown", update=False)
         pane.expected_columns = self._columns_of(name)
         self._panes[name] = pane
         return pane
+
+    def _make_bench_pane(self) -> Pane:
+        from olla_tui.history.bench_book import BenchBook
+        from olla_tui.panes.bench import BenchPane
+
+        host = self.bridge.state.address.rpartition(":")[0]
+        return BenchPane(self.bridge, BenchBook(self._settings.bench_file), is_local=host in LOCAL_HOSTS)
 
     def _columns_of(self, name: str) -> int:
         """How wide a pane will be."""
@@ -183,6 +193,8 @@ class MainScreen(Screen[None]):
     def _watch_what_is_shown(self) -> None:
         self.bridge.watch_logs(self.active == "logs" or self._rail_has_log())
         self.bridge.watch_partials(self.active == "pulls")
+        if self.active != "gpus":
+            self.bridge.watch_history(0)
 
     def _rail_has_log(self) -> bool:
         return self._layout_choice.rail > 0 and not self.has_class("-zoomed")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from olla_tui.bridge import Bridge
-from olla_tui.state import pulls
+from olla_tui.state import model_form, pulls
 from olla_tui.state.numbers import bytes_text
+from server.types.models import CreateRequest
 from server.types.transfers import TransferRequest
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ class StoreDialogs:
         """Kind of a dialog, as in `DialogWanted`, to what opens it."""
         return {
             "delete_model": self._delete_model,
+            "copy_model": self._copy_model,
+            "measure_model": self._measure_model,
+            "create_model": self._create_model,
             "pull_model": self._pull_model,
             "limit_transfer": self._limit_transfer,
             "remove_transfer": self._remove_transfer,
@@ -46,6 +51,52 @@ class StoreDialogs:
         dialog = TypedConfirmScreen("Delete this model?", lines, name, "Delete")
         self._screen.app.push_screen(dialog, answered)
 
+    def _measure_model(self, current: str) -> None:
+        from olla_tui.panes.bench import BenchPane
+        from olla_tui.screens.model_picker import model_picker
+
+        def chosen(name: str | None) -> None:
+            if name:
+                self._screen.query_one(BenchPane).measure(name)
+
+        self._screen.app.push_screen(model_picker(self._bridge.state, current), chosen)
+
+    def _copy_model(self, source: str) -> None:
+        from olla_tui.screens.confirm import AskTextScreen
+
+        def answered(text: str | None) -> None:
+            if text:
+                copied = self._bridge.services.models.copy(source, text)
+                self._bridge.order(copied, f"{source} is also called {text}")
+
+        dialog = AskTextScreen(
+            f"A second name for {source}",
+            "",
+            "Copy",
+            lines=("The weights stay one file for both names.",),
+            placeholder="mine:latest",
+            check=lambda text: model_form.copy_problem(text, source),
+        )
+        self._screen.app.push_screen(dialog, answered)
+
+    def _create_model(self, base: str) -> None:
+        from olla_tui.screens.form import FormScreen
+
+        def answered(values: dict[str, str] | None) -> None:
+            if values:
+                request = model_form.request_of(values)
+                self._bridge.order(self._create(request), f"{request.model} is made")
+
+        form = FormScreen(
+            "Make a model", model_form.FIELDS, {"base": base}, "Make", check=model_form.form_problem
+        )
+        self._screen.app.push_screen(form, answered)
+
+    async def _create(self, request: CreateRequest) -> None:
+        async with aclosing(self._bridge.services.models.create(request)) as steps:
+            async for _ in steps:
+                continue
+
     def _pull_model(self, name: str) -> None:
         from olla_tui.screens.confirm import AskTextScreen
 
@@ -56,13 +107,24 @@ class StoreDialogs:
                 request = TransferRequest(model=text, insecure=text.lower().startswith("http://"))
                 self._bridge.order(transfers.start_transfer("pull", request))
 
+        state = self._bridge.state
+        known = pulls.suggestions(
+            pulls.queue_lines(state.transfers, state.partials),
+            [chat.model for chat in state.chats],
+            {model.name for model in state.models or ()},
+            [view.device for view in state.devices],
+        )
+        lines = ["From registry.ollama.ai, or from the host that the name begins with."]
+        if known:
+            lines += ["", "Heard of here (→ completes):", *(f"  {name}  {what}" for name, what in known)]
         dialog = AskTextScreen(
             "Pull a model",
             name,
             "Pull",
-            lines=("From registry.ollama.ai, or from the host that the name begins with.",),
+            lines=lines,
             placeholder="llama3.2:3b",
             check=pulls.name_problem,
+            suggestions=[name for name, _ in known],
         )
         self._screen.app.push_screen(dialog, answered)
 

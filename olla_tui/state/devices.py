@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 
 from olla_tui.state.graphs import UNICODE, Glyphs, bar, braille_graph, level_role, stacked_bar
 from olla_tui.state.metrics import Ring
-from olla_tui.state.numbers import gib_text, percent_text
+from olla_tui.state.numbers import bytes_text, gib_text, percent_text
 from olla_tui.state.rows import Row, Span, fit, fit_row, row
 from server.types.models import RunningModel
 from server.types.status import DeviceSnapshot
 
-WINDOWS_S = (60, 120, 600, 3600)
+WINDOWS_S = (60, 120, 600, 3600, 6 * 3600, 24 * 3600)
 """Time windows of the graphs, in seconds."""
 PERIOD_S = 1.0
+OWN_WINDOW_S = 3600
+"""How much the screen remembers itself; the server remembers a day."""
+MAX_STACKED = 5
 MAX_DEVICES = 64
 
 
@@ -22,8 +25,8 @@ MAX_DEVICES = 64
 class DeviceHistory:
     """Utilization and memory of one device over time, one sample a second."""
 
-    utilization: Ring = field(default_factory=lambda: Ring(WINDOWS_S[-1], PERIOD_S))
-    memory: Ring = field(default_factory=lambda: Ring(WINDOWS_S[-1], PERIOD_S))
+    utilization: Ring = field(default_factory=lambda: Ring(OWN_WINDOW_S, PERIOD_S))
+    memory: Ring = field(default_factory=lambda: Ring(OWN_WINDOW_S, PERIOD_S))
 
     def add(self, device: DeviceSnapshot, now_s: float) -> None:
         """Take one sample."""
@@ -83,7 +86,7 @@ def meter_spans(view: DeviceView, bar_width: int, *, memory: bool, glyphs: Glyph
 
 
 def facts_text(device: DeviceSnapshot) -> str:
-    """Temperature, power and clock, as far as the device tells them."""
+    """Temperature, power, clock, link and disk, as far as the device tells them."""
     facts: list[str] = []
     if device.temperature_c is not None:
         facts.append(f"{device.temperature_c:.0f} °C")
@@ -92,16 +95,38 @@ def facts_text(device: DeviceSnapshot) -> str:
         facts.append(f"{device.power_w:.0f}{limit} W")
     if device.clock_mhz is not None:
         facts.append(f"{device.clock_mhz / 1000:.1f} GHz")
+    if device.pcie_bytes_per_s is not None:
+        facts.append(f"pcie {bytes_text(device.pcie_bytes_per_s)}/s")
+    if device.pcie_link:
+        facts.append(device.pcie_link)
+    if device.disk_total_bytes:
+        used, total = bytes_text(device.disk_used_bytes), bytes_text(device.disk_total_bytes)
+        facts.append(f"disk {used} of {total}")
     return "  ".join(facts)
 
 
+SCALE_WIDTH, SIDE_WIDTH = 4, 10
+"""Cells beside a graph."""
+
+
 def graph_rows(
-    view: DeviceView, width: int, height: int, window_s: int, glyphs: Glyphs = UNICODE
+    view: DeviceView,
+    width: int,
+    height: int,
+    window_s: int,
+    glyphs: Glyphs = UNICODE,
+    *,
+    samples: Sequence[float] | None = None,
 ) -> list[Row]:
-    """The utilization over the window, with a scale at the left and the peak at the right."""
-    side = 10
-    inner = max(1, width - 4 - side)
-    samples = view.history.utilization.window(window_s, 2 * inner)
+    """The utilization over the window, with a scale at the left and the peak at the right.
+
+    Args:
+        samples: two for each column, in the place of what the screen remembers itself.
+    """
+    side = SIDE_WIDTH
+    inner = max(1, width - SCALE_WIDTH - side)
+    if samples is None:
+        samples = view.history.utilization.window(window_s, 2 * inner)
     lines = braille_graph(samples, inner, height, braille=glyphs.braille)
     notes = [
         (f"util {percent_text(view.device.utilization)}", level_role(view.device.utilization)),
@@ -169,6 +194,46 @@ def memory_rows(
             legend += [Span(gap), Span(glyph, role), Span(f" {name} {mark}{gib_text(n_bytes)}", "muted")]
     first = (Span(fit(memory_word(device), 5), "muted"), *stack, Span(numbers))
     return [fit_row(first, width), fit_row(legend, width)]
+
+
+def model_rows(
+    view: DeviceView,
+    models: Sequence[RunningModel],
+    width: int,
+    glyphs: Glyphs = UNICODE,
+    *,
+    share: float = 1.0,
+) -> list[Row]:
+    """The device's memory as a stack of the models that it holds, and their names with bytes; none without.
+
+    Args:
+        share: as in `memory_rows`.
+    """
+    held = [(model.name, int(_size_on(model, view.device.kind) * share)) for model in models]
+    held = sorted(((name, size) for name, size in held if size), key=lambda pair: -pair[1])[:MAX_STACKED]
+    if not held:
+        return []
+    total = max(1, view.device.memory_total_bytes)
+    looks = (
+        (glyphs.weights, "vram.weights"),
+        (glyphs.kv, "vram.kv"),
+        (glyphs.other, "vram.other"),
+        (glyphs.weights, "accent"),
+        (glyphs.kv, "good"),
+    )
+    parts = [(size / total, *look) for (_, size), look in zip(held, looks, strict=False)]
+    about = "~" if share < 1 else ""
+    legend: list[Span] = []
+    for (name, size), (glyph, role) in zip(held, looks, strict=False):
+        legend += [Span("  " if legend else " "), Span(glyph, role)]
+        legend.append(Span(f" {name} {about}{gib_text(size)}", "muted"))
+    stack = stacked_bar(parts, max(4, width - 5), glyphs)
+    return [fit_row((Span("model", "muted"), *stack), width), fit_row(legend, width)]
+
+
+def _size_on(model: RunningModel, kind: str) -> int:
+    on_gpu = min(model.size_vram_bytes, model.size_bytes)
+    return on_gpu if kind == "gpu" else model.size_bytes - on_gpu
 
 
 def share_of(view: DeviceView, views: Sequence[DeviceView]) -> float:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from olla_tui.state.numbers import age_text, bytes_text, context_length_text
+from olla_tui.state.numbers import age_text, bytes_text, context_length_text, rate_text
+from server.gguf.footprint import ModelFootprint
 from server.types.models import ModelInfo, ModelSummary, RunningModel
-from server.types.status import DeviceSnapshot
 
 SortKey = Literal["name", "size", "modified", "params"]
 SORT_KEYS: tuple[SortKey, ...] = ("modified", "name", "size", "params")
 
-Fit = Literal["ok", "part", "no", "?"]
-
-LOAD_OVERHEAD = 1.15
-"""Memory that a load takes per byte of model file, with a short context; a rule of thumb, not an estimate."""
+MAX_TEMPLATE_LINES = 40
+MAX_PARAMETERS = 16
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,6 @@ def haystack(model: ModelSummary) -> str:
     return " ".join((*parts, *model.capabilities)).lower()
 
 
-def matches(model: ModelSummary, words: Sequence[str]) -> bool:
-    """Whether a model passes the words of a filter."""
-    text = haystack(model)
-    return all(word[1:] not in text if word[:1] == "!" and word[1:] else word in text for word in words)
-
-
 def parameter_count(text: str) -> float:
     """The number that "7.2B" or "135M" means, 0 when it means none."""
     units = {"T": 1e12, "B": 1e9, "M": 1e6, "K": 1e3}
@@ -51,49 +43,67 @@ def parameter_count(text: str) -> float:
         return 0.0
 
 
+class Library:
+    """The list of the store, prepared once so that each key of a filter costs one look through it."""
+
+    def __init__(self) -> None:
+        self._models: tuple[ModelSummary, ...] | None = None
+        self._hay: dict[str, str] = {}
+        self._orders: dict[tuple[SortKey, bool], list[ModelSummary]] = {}
+        self._last: tuple[ModelQuery, list[ModelSummary]] | None = None
+        self.by_name: dict[str, ModelSummary] = {}
+
+    def take(self, models: tuple[ModelSummary, ...]) -> None:
+        """Take a list; the same one again costs nothing."""
+        if models is self._models:
+            return
+        self._models = models
+        self._hay = {model.name: haystack(model) for model in models}
+        self.by_name = {model.name: model for model in models}
+        self._orders.clear()
+        self._last = None
+
+    def select(self, query: ModelQuery) -> list[ModelSummary]:
+        """The models that the query leaves, in its order; equal ones by name."""
+        if self._last is not None and self._last[0] == query:
+            return self._last[1]
+        found = self._order(query.sort, query.descending)
+        for word in query.text.lower().split():
+            if word[:1] == "!" and word[1:]:
+                found = [model for model in found if word[1:] not in self._hay[model.name]]
+            else:
+                found = [model for model in found if word in self._hay[model.name]]
+        self._last = (query, found)
+        return found
+
+    def _order(self, sort: SortKey, descending: bool) -> list[ModelSummary]:
+        known = self._orders.get((sort, descending))
+        if known is None:
+            is_reversed = descending and sort == "name"
+            by_name = sorted(self._models or (), key=lambda model: model.name, reverse=is_reversed)
+            known = by_name if sort == "name" else sorted(by_name, key=_SORTS[sort], reverse=descending)
+            self._orders[sort, descending] = known
+        return known
+
+
+_SORTS: dict[SortKey, Callable[[ModelSummary], float]] = {
+    "size": lambda model: model.size_bytes,
+    "params": lambda model: parameter_count(model.details.parameter_size),
+    "modified": lambda model: model.modified_at,
+}
+
+
 def select(models: Iterable[ModelSummary], query: ModelQuery) -> list[ModelSummary]:
     """The models that the query leaves, in its order; equal ones by name."""
-    words = query.text.lower().split()
-    kept = sorted((model for model in models if matches(model, words)), key=lambda model: model.name)
-    if query.sort == "name":
-        return kept[::-1] if query.descending else kept
-    if query.sort == "size":
-        return sorted(kept, key=lambda model: model.size_bytes, reverse=query.descending)
-    if query.sort == "params":
-        return sorted(
-            kept, key=lambda model: parameter_count(model.details.parameter_size), reverse=query.descending
-        )
-    return sorted(kept, key=lambda model: model.modified_at, reverse=query.descending)
+    library = Library()
+    library.take(tuple(models))
+    return library.select(query)
 
 
 def next_sort(query: ModelQuery, step: int) -> ModelQuery:
     """The query sorted by the next (1) or previous (-1) column; numbers and dates start with the largest."""
     key = SORT_KEYS[(SORT_KEYS.index(query.sort) + step) % len(SORT_KEYS)]
     return ModelQuery(query.text, key, descending=key != "name")
-
-
-def fits(size_bytes: int, devices: Sequence[DeviceSnapshot]) -> Fit:
-    """Whether a model of this size goes into the memory of the GPUs ("ok"), partly ("part"), or nowhere."""
-    needed = size_bytes * LOAD_OVERHEAD
-    gpu_bytes = sum(device.memory_total_bytes for device in devices if device.kind == "gpu")
-    cpu_bytes = sum(device.memory_total_bytes for device in devices if device.kind == "cpu")
-    if not devices:
-        return "?"
-    if gpu_bytes and needed <= gpu_bytes:
-        return "ok"
-    if needed <= gpu_bytes + cpu_bytes:
-        return "part" if gpu_bytes else "ok"
-    return "no"
-
-
-def fit_text(fit: Fit) -> tuple[str, str]:
-    """Bar with word, and role, of a fit: never colour alone."""
-    return {
-        "ok": ("██ ok", "good"),
-        "part": ("▓▓ part", "warn"),
-        "no": ("░░ no", "bad"),
-        "?": ("", "muted"),
-    }[fit]
 
 
 def capability_text(model: ModelSummary) -> str:
@@ -103,9 +113,15 @@ def capability_text(model: ModelSummary) -> str:
 
 
 def detail_lines(
-    model: ModelSummary, info: ModelInfo | None, running: RunningModel | None, now: float
+    model: ModelSummary,
+    info: ModelInfo | None,
+    running: RunningModel | None,
+    now: float,
+    *,
+    footprint: ModelFootprint | None = None,
+    tokens_per_s: float = 0.0,
 ) -> list[tuple[str, str]]:
-    """Label and text of everything known about a model, for the panel beside the list."""
+    """Label and text of what is known about a model, for the panel beside the list."""
     details = model.details
     length = details.context_length
     lines = [
@@ -114,17 +130,33 @@ def detail_lines(
         ("parameters", details.parameter_size or "unknown"),
         ("quantization", details.quantization_level or "unknown"),
         ("context", f"{context_length_text(length)} tokens" if length else "unknown"),
-        ("on disk", bytes_text(model.size_bytes)),
+        *_disk_lines(model, footprint),
         ("changed", age_text(now - model.modified_at)),
         ("can", " ".join(model.capabilities) or "unknown"),
         ("digest", model.digest[:12]),
     ]
+    if tokens_per_s > 0:
+        lines.insert(1, ("measured", f"{rate_text(tokens_per_s)} tok/s"))
     if running is not None:
         lines.insert(1, ("loaded", f"{bytes_text(running.size_bytes)}, {running.n_slots} slots"))
-    if info is not None:
-        if info.license:
-            lines.append(("licence", next((s for s in info.license.splitlines() if s.strip()), "").strip()))
-        lines.extend(("parameter", " ".join(line.split())) for line in info.parameters.splitlines()[:8])
-        if info.system:
-            lines.append(("system", " ".join(info.system.split())))
+    return lines + (_info_lines(info) if info is not None else [])
+
+
+def _disk_lines(model: ModelSummary, footprint: ModelFootprint | None) -> list[tuple[str, str]]:
+    if footprint is None or not footprint.shared_bytes:
+        return [("on disk", bytes_text(model.size_bytes))]
+    own, shared = bytes_text(footprint.own_bytes), bytes_text(footprint.shared_bytes)
+    return [("on disk", f"{own} own, {shared} shared"), ("shared with", " ".join(footprint.shared_with))]
+
+
+def _info_lines(info: ModelInfo) -> list[tuple[str, str]]:
+    lines: list[tuple[str, str]] = []
+    if info.license:
+        lines.append(("licence", next((s for s in info.license.splitlines() if s.strip()), "").strip()))
+    parameters = info.parameters.splitlines()[:MAX_PARAMETERS]
+    lines += [("parameter", " ".join(line.split())) for line in parameters]
+    if info.system:
+        lines.append(("system", " ".join(info.system.split())))
+    template = info.template.splitlines()[:MAX_TEMPLATE_LINES]
+    lines += [("template" if index == 0 else "", line) for index, line in enumerate(template)]
     return lines

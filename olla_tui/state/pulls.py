@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from olla_tui.state.fit import fit_word, needed_bytes
 from olla_tui.state.graphs import UNICODE, Glyphs
 from olla_tui.state.numbers import bytes_text, countdown_text, percent_text
 from olla_tui.state.rows import Row, Span, fit, fit_row, row
 from server.errors import InvalidModelName
 from server.types.names import ModelName, split_source
 from server.types.setting_values import parse_rate
+from server.types.status import DeviceSnapshot
 from server.types.transfers import PartialDownload, TransferInfo, TransferKind, TransferList
 
 LineState = Literal["waiting", "running", "paused", "unfinished", "done", "failed", "cancelled"]
@@ -49,6 +51,7 @@ class PullLine:
     Attributes:
         key: "t7" for transfer 7, "p:NAME" for unfinished downloads of a model.
         transfer_id: 0 where there is no transfer.
+        is_foreign: another program left it and may be at it, so it is never removed by hand.
         digests: of unfinished blobs; what `remove` takes away.
     """
 
@@ -64,6 +67,7 @@ class PullLine:
     limit_bytes_per_s: int = 0
     status: str = ""
     insecure: bool = False
+    is_foreign: bool = False
     digests: tuple[str, ...] = ()
 
     @property
@@ -78,6 +82,8 @@ class PullLine:
 
     def can(self, verb: Verb) -> bool:
         """Whether this can be done with it."""
+        if verb == "remove" and self.is_foreign:
+            return False
         return verb in _VERBS[self.state] and (verb != "again" or bool(self.model))
 
 
@@ -129,6 +135,7 @@ def _partial_lines(partials: Sequence[PartialDownload]) -> list[PullLine]:
             completed_bytes=sum(part.completed_bytes for part in parts),
             status=f"{bytes_text(sum(part.size_bytes for part in parts))} on disk, "
             + ("the pull can go on" if model else "of a model that is not known"),
+            is_foreign=any(part.program != "olla" for part in parts),
             digests=tuple(part.digest for part in parts),
         )
         for model, parts in sorted(by_model.items())
@@ -263,6 +270,42 @@ def rail_rows(lines: Sequence[PullLine], width: int, n_rows: int, glyphs: Glyphs
 
 
 # --- what users type ---
+
+MAX_SUGGESTED = 6
+
+
+def suggestions(
+    lines: Sequence[PullLine],
+    used: Sequence[str],
+    stored: Collection[str],
+    devices: Sequence[DeviceSnapshot],
+) -> list[tuple[str, str]]:
+    """(name, what is known of it) of models that could be pulled: those that this server has heard of.
+
+    A list of names from elsewhere would grow old and promise what a registry may not have.
+
+    Args:
+        used: models of chats.
+        stored: names that are in the store already.
+    """
+    found: dict[str, str] = {}
+    for line in lines:
+        if line.can("again") and line.kind == "pull" and line.model not in stored:
+            known = [bytes_text(line.total_bytes)] if line.total_bytes else []
+            known += [word] if (word := fit_by_size(line.total_bytes, devices)) else []
+            found.setdefault(line.model, ", ".join((*known, line.state)))
+    for name in used:
+        if name and name not in stored:
+            found.setdefault(name, "used in a chat")
+    return list(found.items())[:MAX_SUGGESTED]
+
+
+def fit_by_size(size_bytes: int, devices: Sequence[DeviceSnapshot]) -> str:
+    """ "fits", "partly fits" or "does not fit", "" where nothing tells."""
+    if not size_bytes:
+        return ""
+    words = {"fits": "fits", "partly": "partly fits", "no": "does not fit"}
+    return words.get(fit_word(needed_bytes(size_bytes, None, 0), devices), "")
 
 
 def name_problem(text: str) -> str:

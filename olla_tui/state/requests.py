@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from olla_tui.state.graphs import UNICODE, Glyphs
 from olla_tui.state.numbers import count_text, rate_text, seconds_text
 from olla_tui.state.rows import Row, Span, fit, fit_row
+from server.types.models import RunningModel
 from server.types.status import RequestSnapshot, RequestState
 
 OPEN_STATES: frozenset[RequestState] = frozenset(("queued", "loading", "prefill", "decode"))
@@ -47,6 +49,47 @@ def state_text(request: RequestSnapshot) -> str:
         return f"queued #{request.queue_position}" if request.queue_position else "queued"
     words: dict[RequestState, str] = {"prefill": "reading", "decode": "writing"}
     return words.get(request.state, request.state)
+
+
+def haystack(request: RequestSnapshot) -> str:
+    """The text that a filter searches."""
+    parts = (request.route, request.model, request.client, state_text(request), request.state, request.error)
+    return " ".join(parts).lower()
+
+
+def select(
+    requests: Sequence[RequestSnapshot], text: str = "", *, open_only: bool = False
+) -> list[RequestSnapshot]:
+    """The requests that hold all words of a filter and none of its !words, in their order."""
+    words = text.lower().split()
+    found = []
+    for request in in_order(requests):
+        hay = haystack(request)
+        passes = all(word[1:] not in hay if word[:1] == "!" and word[1:] else word in hay for word in words)
+        if passes and (is_open(request) or not open_only):
+            found.append(request)
+    return found
+
+
+def wait_estimate_s(
+    request: RequestSnapshot, requests: Sequence[RequestSnapshot], models: Sequence[RunningModel]
+) -> float | None:
+    """How long a request will have to wait for a slot, seconds; None where nothing tells.
+
+    Slots become free one after the other: each of those before it, and it itself, waits for a share of what
+    an answer of that model took lately (the median), as many shares as the model has slots.
+    """
+    if request.state != "queued" or not request.queue_position:
+        return None
+    taken = [
+        ended.duration_s
+        for ended in requests
+        if ended.state == "done" and ended.model == request.model and ended.n_output_tokens
+    ]
+    slots = next((model.n_slots for model in models if model.name == request.model), 0)
+    if not taken or not slots:
+        return None
+    return request.queue_position * statistics.median(taken) / slots
 
 
 def in_order(requests: Sequence[RequestSnapshot]) -> list[RequestSnapshot]:
@@ -91,8 +134,8 @@ def empty_words(address: str, is_olla: bool) -> str:
     return f"Clients reach the server at http://{address}" if is_olla else "An Ollama tells of none."
 
 
-def detail_lines(request: RequestSnapshot) -> list[tuple[str, str]]:
-    """Label and text of everything known about a request."""
+def detail_lines(request: RequestSnapshot, wait_s: float | None = None) -> list[tuple[str, str]]:
+    """Label and text of everything known about a request; `wait_s`: how long it will probably wait."""
     lines = [
         ("state", state_text(request)),
         ("route", request.route),
@@ -104,6 +147,12 @@ def detail_lines(request: RequestSnapshot) -> list[tuple[str, str]]:
         ("tokens out", count_text(request.n_output_tokens)),
         ("tokens/s", rate_text(request.tokens_per_s)),
     ]
+    if request.energy_j > 0:
+        n_tokens, joules = request.n_output_tokens, request.energy_j
+        per_token = f", {joules / n_tokens:.1f} J/token" if n_tokens else ""
+        lines.append(("energy", f"~{joules:.0f} J ({joules / 3600:.3f} Wh){per_token}"))
+    if wait_s is not None:
+        lines.insert(1, ("about", f"{seconds_text(wait_s)} to wait"))
     if request.wait_reason:
         lines.insert(1, ("waits for", request.wait_reason))
     if request.error:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
-from olla_tui.state.graphs import UNICODE, Glyphs, bar
+from olla_tui.state.graphs import UNICODE, Glyphs, bar, stacked_bar
 from olla_tui.state.numbers import bytes_text, context_length_text, count_text, countdown_text, rate_text
 from olla_tui.state.rows import Row, Span, fit, join_ends, row
 from server.types.models import RunningModel
 
 KEEP_ALIVE_STEPS_S = (60.0, 300.0, 900.0, 1800.0, 3600.0, 4 * 3600.0, 24 * 3600.0, math.inf)
 """What `+` and `-` step through."""
+
+RELEASED_S = 300.0
+"""What is left to a model that was held: the keep-alive that nobody has changed."""
 
 
 def device_text(model: RunningModel) -> str:
@@ -74,6 +77,52 @@ def rail_rows(model: RunningModel, width: int, now: float, glyphs: Glyphs = UNIC
         width,
     )
     return [first, second]
+
+
+def is_held(model: RunningModel) -> bool:
+    """Whether the model stays until somebody unloads it."""
+    return math.isinf(model.expires_at)
+
+
+def other_bytes(model: RunningModel) -> int:
+    """What a load takes beside weights, contexts and kept conversations: buffers and the process itself."""
+    known = model.weights_bytes + model.kv_bytes + model.host_cache_bytes
+    return max(0, model.size_bytes - known)
+
+
+def memory_stack(model: RunningModel, width: int, glyphs: Glyphs = UNICODE) -> Row:
+    """Weights, KV cache and the rest of the model's own memory side by side, all of `width`."""
+    total = max(1, model.weights_bytes + model.kv_bytes + model.host_cache_bytes + other_bytes(model))
+    rest = model.host_cache_bytes + other_bytes(model)
+    parts = (
+        (model.weights_bytes / total, glyphs.weights, "vram.weights"),
+        (model.kv_bytes / total, glyphs.kv, "vram.kv"),
+        (rest / total, glyphs.other, "vram.other"),
+    )
+    return stacked_bar(parts, width, glyphs)
+
+
+def detail_lines(model: RunningModel, now: float) -> list[tuple[str, str]]:
+    """Label and text of what is known about a loaded model."""
+    details = model.details
+    on_gpu, on_cpu = model.size_vram_bytes, max(0, model.size_bytes - model.size_vram_bytes)
+    places = [f"{bytes_text(n)} {where}" for n, where in ((on_gpu, "on GPU"), (on_cpu, "in RAM")) if n]
+    kept = f", {bytes_text(model.host_cache_bytes)} kept conversations" if model.host_cache_bytes else ""
+    memory = (
+        f"{bytes_text(model.weights_bytes)} weights, {bytes_text(model.kv_bytes)} kv cache{kept}, "
+        f"{bytes_text(other_bytes(model))} other"
+    )
+    left = f"{keep_alive_text(model, now)} after its last answer"
+    stays = "until it is unloaded" if is_held(model) else left
+    return [
+        ("model", " ".join(filter(None, (model.name, details.parameter_size, details.quantization_level)))),
+        ("memory", memory),
+        ("devices", ", ".join(places) or "not known yet"),
+        ("context", f"{context_length_text(model.n_ctx)} tokens for each of {model.n_slots} slots"),
+        ("in use", f"{model.n_busy_slots} of {model.n_slots} slots, {count_text(model.n_kv_tokens)} tokens"),
+        ("stays", "while it answers" if model.n_busy_slots else stays),
+        ("process", str(model.pid) if model.pid else "–"),
+    ]
 
 
 def slot_bar(model: RunningModel, width: int, glyphs: Glyphs = UNICODE) -> Row:

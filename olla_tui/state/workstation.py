@@ -10,6 +10,8 @@ from olla_tui.state.conversation import Conversation
 from olla_tui.state.devices import DeviceHistory, DeviceView, label_devices
 from olla_tui.state.graphs import UNICODE, Glyphs
 from olla_tui.state.logs import LogBook
+from server.gguf.footprint import ModelFootprint
+from server.types.history import StatusHistory
 from server.types.models import BundledModel, ModelSummary, RunningModel
 from server.types.status import LogLine, RequestSnapshot, StatusSnapshot
 from server.types.transfers import PartialDownload, TransferList
@@ -24,6 +26,10 @@ MAX_OPEN_CHATS = 50
 
 METER_PERIOD_S = 1.0
 
+MIN_MEASURED_TOKENS = 16
+"""With fewer tokens the rate of an answer says little."""
+MAX_SPEEDS = 1000
+
 
 @dataclass
 class Workstation:
@@ -36,6 +42,7 @@ class Workstation:
         wants_low_bandwidth: as the user says; None: when the link is slow.
         link_bytes_per_s: what the screen sends to the terminal; None when it is not measured.
         now: Unix time of the latest tick, seconds.
+        speeds: tokens a second of each model's latest answer that was long enough to measure it.
     """
 
     address: str = ""
@@ -49,8 +56,11 @@ class Workstation:
     devices: list[DeviceView] = field(default_factory=list)
     models: tuple[ModelSummary, ...] | None = None
     bundled: tuple[BundledModel, ...] = ()
+    footprints: dict[str, ModelFootprint] = field(default_factory=dict)
+    speeds: dict[str, float] = field(default_factory=dict)
     transfers: TransferList = field(default_factory=TransferList)
     partials: tuple[PartialDownload, ...] = ()
+    history: StatusHistory | None = None
     logs: LogBook = field(default_factory=LogBook)
     chats: list[Conversation] = field(default_factory=list)
     chat: Conversation | None = None
@@ -96,6 +106,7 @@ class Workstation:
         was_up = self.connection == "up"
         self.connection, self.problem = "up", ""
         self._fold_devices(snapshot)
+        self._fold_speeds(snapshot)
         return before is None or not was_up or not _same_but_clock(before, snapshot)
 
     def _fold_devices(self, snapshot: StatusSnapshot) -> None:
@@ -114,6 +125,15 @@ class Workstation:
         if not settled:
             self._meters_at = snapshot.taken_at
 
+    def _fold_speeds(self, snapshot: StatusSnapshot) -> None:
+        # The newest come first, so that the oldest are overwritten.
+        for request in reversed(snapshot.requests):
+            is_measured = request.state == "done" and request.n_output_tokens >= MIN_MEASURED_TOKENS
+            if is_measured and request.tokens_per_s > 0:
+                self.speeds[request.model] = request.tokens_per_s
+        while len(self.speeds) > MAX_SPEEDS:
+            self.speeds.pop(next(iter(self.speeds)))
+
     def fold_failure(self, sentence: str) -> bool:
         """The server did not answer; False when that was known."""
         changed = (self.connection, self.problem) != ("down", sentence)
@@ -123,7 +143,8 @@ class Workstation:
     def fold_models(self, models: Sequence[ModelSummary], bundled: Sequence[BundledModel]) -> bool:
         """Take the list of the store; False when it is the same as before."""
         changed = (self.models, self.bundled) != (tuple(models), tuple(bundled))
-        self.models, self.bundled = tuple(models), tuple(bundled)
+        if changed:  # who prepared something for the list knows it by its identity
+            self.models, self.bundled = tuple(models), tuple(bundled)
         return changed
 
     def fold_transfers(self, listed: TransferList, partials: Sequence[PartialDownload] | None) -> bool:
@@ -131,6 +152,12 @@ class Workstation:
         left = self.partials if partials is None else tuple(partials)
         changed = (self.transfers, self.partials) != (listed, left)
         self.transfers, self.partials = listed, left
+        return changed
+
+    def fold_history(self, history: StatusHistory) -> bool:
+        """Take what the server remembers of the window that is shown; False when it is the same as before."""
+        changed = self.history != history
+        self.history = history
         return changed
 
     def fold_logs(self, lines: Sequence[LogLine]) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterable
 import msgspec
 
 from server.errors import ModelNotFound, RequestNotFound
+from server.gguf.footprint import ModelFootprint
 from server.services.protocols import (
     InferenceService,
     ModelService,
@@ -31,6 +32,7 @@ from server.types.generation import (
     RerankResult,
     Timings,
 )
+from server.types.history import StatusHistory
 from server.types.models import (
     BundledModel,
     CreateProgress,
@@ -50,7 +52,7 @@ from server.types.transfers import (
     TransferRequest,
 )
 from server.types.upkeep import CheckProgress, GarbageReport
-from tests.support.workstation_script import LIBRARY, START, Script
+from tests.support.workstation_script import FOOTPRINTS, LIBRARY, START, Script, history_of
 
 
 class ScriptedInference(InferenceService):
@@ -85,7 +87,13 @@ class ScriptedInference(InferenceService):
             raise
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerationEvent, None]:
-        yield Completed(reason="stop")
+        if self._script.hold is not None:
+            await self._script.hold.wait()
+        if request.prompt:
+            yield Chunk(content="a")
+            yield Chunk(content="b")
+        timings = Timings(n_prompt_tokens=20, prompt_duration_ns=10**8, n_output_tokens=2)
+        yield Completed(reason="stop", timings=timings)
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         return EmbedResult(vectors=())
@@ -108,6 +116,10 @@ class ScriptedModels(ModelService):
 
     async def list_models(self) -> tuple[ModelSummary, ...]:
         return tuple(self._script.models)
+
+    async def footprints(self) -> dict[str, ModelFootprint]:
+        names = [model.name for model in self._script.models]
+        return {name: FOOTPRINTS[name] for name in names if name in FOOTPRINTS}
 
     async def show(self, request: ShowRequest) -> ModelInfo:
         for found in self._script.models:
@@ -132,6 +144,8 @@ class ScriptedModels(ModelService):
         self._script.models = kept
 
     async def create(self, request: CreateRequest) -> AsyncGenerator[CreateProgress, None]:
+        parameters = " ".join(f"{name}={value}" for name, value in request.parameters.items())
+        self._script.asked.append(f"create {request.model} {request.base} {request.system!r} {parameters}")
         yield CreateProgress("success")
 
     async def has_blob(self, digest: str) -> bool:
@@ -182,6 +196,9 @@ class ScriptedStatus(StatusService):
             n_queued=sum(request.state == "queued" for request in script.requests),
             tokens_per_s=sum(entry.tokens_per_s for entry in script.running),
         )
+
+    async def history(self, window_s: int) -> StatusHistory:
+        return history_of(self._script, window_s)
 
     async def unload(self, name: str) -> None:
         self._script.asked.append(f"unload {name}")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 
 import msgspec
 
+from olla_tui.client.bench_figures import Decode, Figures, Machine, Prefill
+from olla_tui.state.bench import BenchEntry
 from server.errors import OllaError
+from server.gguf.footprint import ModelFootprint
+from server.gguf.memory_shape import MemoryShape
 from server.types.generation import ChatRequest
+from server.types.history import DeviceTrack, StatusHistory
 from server.types.models import BundledModel, ModelDetails, ModelSummary, RunningModel
 from server.types.status import DeviceSnapshot, LogLine, RequestSnapshot
 from server.types.transfers import PartialDownload, TransferInfo
@@ -183,6 +189,39 @@ LOG_LINES: tuple[LogLine, ...] = tuple(
 )
 
 
+FOOTPRINTS: dict[str, ModelFootprint] = {
+    "qwen3:14b-q4_K_M": ModelFootprint(
+        own_bytes=1200,
+        shared_bytes=int(9.3e9),
+        shared_with=("coder:latest",),
+        shape=MemoryShape(
+            full_bytes_per_token=163_840,
+            weights_bytes=int(9.28e9),
+            n_vocab=151_936,
+            n_embd=5120,
+            n_ff=17_408,
+            n_head=40,
+        ),
+    ),
+    "gpt-oss:120b": ModelFootprint(
+        own_bytes=int(65.4e9),
+        shape=MemoryShape(
+            full_bytes_per_token=36_864,
+            window_bytes_per_token=36_864,
+            n_window=128,
+            weights_bytes=int(65.3e9),
+            n_vocab=201_088,
+            n_embd=2880,
+            n_ff=11_520,
+            n_head=64,
+        ),
+    ),
+    "spark:latest": ModelFootprint(
+        own_bytes=6_200_000,
+        shape=MemoryShape(full_bytes_per_token=6_144, weights_bytes=6_000_000, n_vocab=4096, n_embd=256),
+    ),
+}
+
 TRANSFERS: tuple[TransferInfo, ...] = (
     TransferInfo(
         id=3,
@@ -251,6 +290,62 @@ PARTIALS: tuple[PartialDownload, ...] = (
         is_in_use=True,
     ),
 )
+
+
+def bench_entry(at: float = START, model: str = "m:latest", decode: float = 40.0) -> BenchEntry:
+    """A measurement of a model."""
+    figures = Figures(
+        model=model,
+        quantization="Q8_0",
+        n_parameters=10**9,
+        weights_bytes=10**9,
+        machine=Machine(processor="EPYC", n_slots=4, n_ctx=4096),
+        load_s=1.5,
+        first_token_s=0.04,
+        n_prompt_tokens=512,
+        prefill_tokens_per_s=900.0,
+        decode=(
+            Decode(n_clients=1, tokens_per_s=decode, first_token_s=0.04),
+            Decode(n_clients=8, tokens_per_s=3 * decode, first_token_s=0.2),
+        ),
+        ceiling_tokens_per_s=80.0,
+        prefill_by_length=(
+            Prefill(n_tokens=128, tokens_per_s=600.0),
+            Prefill(n_tokens=2048, tokens_per_s=850.0),
+        ),
+    )
+    return BenchEntry(measured_at=at, figures=figures)
+
+
+def history_of(script: Script, window_s: int) -> StatusHistory:
+    """Waves of load over the window, as if the server had seen the second half of it."""
+    period_s = 2 if window_s <= 600 else 20 if window_s <= 7200 else 120
+    n_slots = window_s // period_s
+    waves = [None if n < n_slots // 2 else (1 + math.sin(12 * n / n_slots)) / 2 for n in range(n_slots)]
+    tracks = [
+        DeviceTrack(
+            name=device.name,
+            kind=device.kind,
+            memory_total_bytes=device.memory_total_bytes,
+            utilization=tuple(None if w is None else round(w * device.utilization, 3) for w in waves),
+            memory_used_bytes=tuple(None if w is None else device.memory_used_bytes for w in waves),
+            power_w=tuple(
+                None if w is None or device.power_w is None else round(w * device.power_w) for w in waves
+            ),
+            temperature_c=tuple(None if w is None else device.temperature_c for w in waves),
+        )
+        for device in script.devices
+    ]
+    return StatusHistory(
+        period_s=period_s,
+        end_s=script.clock(),
+        devices=tuple(tracks),
+        n_active=tuple(None if w is None else round(3 * w) for w in waves),
+        n_queued=tuple(None if w is None else round(w) for w in waves),
+        tokens_per_s=tuple(None if w is None else round(41.3 * w, 1) for w in waves),
+        n_ended=tuple(None if w is None else 1 for w in waves),
+        n_failed=tuple(None if w is None else int(w > 0.999) for w in waves),
+    )
 
 
 @dataclass

@@ -95,6 +95,52 @@ async def test_details_of_a_model():
         assert "temperature 0.6" in screen_text(app)
 
 
+async def test_what_fits_depends_on_the_context_that_one_asks_about():
+    app = workstation(busy_script())
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("alt+2", "f11")
+        await wait_until(pilot, lambda: app.state.footprints)
+        await settled(pilot)
+        assert "fits with 4k" in screen_text(app)
+        for _ in range(3):
+            await pilot.press("c")
+        await settled(pilot)
+        assert "fits with 32k" in screen_text(app)
+        await pilot.press("C", "C", "C", "C")
+        await settled(pilot)
+        assert "fits with 256k" in screen_text(app)
+
+
+async def test_a_model_gets_a_second_name():
+    script = Script()
+    app = workstation(script)
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("alt+2", "y", *"spark", "enter")
+        await settled(pilot)
+        assert "this is the name that it has" in screen_text(app) and script.asked == []
+        await pilot.press("2", "enter")
+        await wait_until(pilot, lambda: script.asked == ["copy spark:latest spark2"])
+
+
+async def test_a_model_is_made_by_a_form():
+    script = Script()
+    app = workstation(script)
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("alt+2", "n")
+        await settled(pilot)
+        assert "the new model needs a name" in screen_text(app)
+        await pilot.press(*"mine", "down", "down", *"Be brief.", "enter", *"temperature x", "enter")
+        await settled(pilot)
+        assert script.asked == [] and app.screen is not app.main, "a number is needed"
+        await pilot.press("backspace", "0", "enter")
+        await wait_until(
+            pilot, lambda: script.asked == ["create mine:latest spark:latest 'Be brief.' temperature=0.0"]
+        )
+        await pilot.press("n", "escape")
+        await settled(pilot)
+        assert app.screen is app.main and len(script.asked) == 1
+
+
 async def test_details_are_asked_for_once_and_a_failure_is_told_once(monkeypatch):
     services = ScriptedServices(Script())
     app = workstation(services=services)
@@ -146,6 +192,50 @@ async def test_loaded_models_are_kept_longer_and_unloaded():
         await wait_until(pilot, lambda: len(app.state.running) == 1)
 
 
+async def test_a_model_is_held_and_let_go():
+    script = busy_script()
+    app = workstation(script)
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("alt+3", "h")
+        await wait_until(pilot, lambda: script.asked == ["keep nomic-embed-text:latest inf"])
+        await wait_until(pilot, lambda: "forever" in screen_text(app))
+        await pilot.press("h")
+        await wait_until(pilot, lambda: script.asked[1:] == ["keep nomic-embed-text:latest 300"])
+        await pilot.press("j", "i")
+        await settled(pilot)
+        assert "9.3 GB weights, 2.7 GB kv cache, 300 MB other" in screen_text(app)
+
+
+async def test_requests_are_filtered():
+    app = workstation(busy_script())
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("alt+5", "slash", *"qwen3 !python", "enter")
+        await settled(pilot)
+        table = app.main.pane("requests").table
+        assert table.keys == [] and "No request matches." in screen_text(app)
+        await pilot.press("slash", "escape", "o")
+        await settled(pilot)
+        assert table.keys == ["3", "4"]
+        await pilot.press("o")
+        await settled(pilot)
+        assert len(table.keys) == 4
+
+
+async def test_a_long_line_of_the_log_is_shown_whole():
+    script = busy_script()
+    script.logs.append(LogLine(6, 0.0, "error", "server", " ".join(f"word{n}" for n in range(40))))
+    script.logs.append(LogLine(7, 0.0, "info", "server", "the newest"))
+    app = workstation(script)
+    async with driven(app, (80, 24)) as pilot:
+        await pilot.press("alt+6")
+        await wait_until(pilot, lambda: app.state.logs.last_number == 7)
+        await settled(pilot)
+        assert "word39" not in screen_text(app)
+        await pilot.press("k")
+        await settled(pilot)
+        assert "word39" in screen_text(app)
+
+
 async def test_an_open_request_is_cancelled_and_an_ended_one_is_not():
     script = busy_script()
     app = workstation(script)
@@ -163,9 +253,29 @@ async def test_the_window_of_the_graphs_has_ends():
     async with driven(app, (80, 24)) as pilot:
         await pilot.press("alt+4", *["right_square_bracket"] * 6)
         await settled(pilot)
-        assert app.main.pane("gpus").window_s == 3600
+        assert app.main.pane("gpus").window_s == 86_400
         await pilot.press(*["left_square_bracket"] * 6)
         assert app.main.pane("gpus").window_s == 60
+
+
+async def test_one_looks_back_at_a_moment_and_returns_to_now():
+    app = workstation(busy_script())
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("alt+4")
+        await wait_until(pilot, lambda: app.state.history is not None)
+        await settled(pilot)
+        assert "30 ended" in screen_text(app) and "1 ended" not in screen_text(app)
+        await pilot.press(*["left"] * 5)
+        await settled(pilot)
+        assert "1 ended" in screen_text(app)
+        await pilot.press(*["left"] * 60)
+        await settled(pilot)
+        assert "nothing is known of this time" in screen_text(app)
+        await pilot.press("right")
+        assert app.main.pane("gpus")._look.n_back == 59
+        await pilot.press("end")
+        await settled(pilot)
+        assert "nothing is known" not in screen_text(app)
 
 
 async def test_logs_are_filtered_searched_and_saved(tmp_path):

@@ -119,6 +119,19 @@ async def test_a_model_is_pulled_by_its_name(pane):
         await wait_until(pilot, lambda: script.asked[1:] == ["start pull http://host/me/m insecure"])
 
 
+async def test_a_name_that_was_heard_of_is_completed():
+    script = busy_script()
+    app = workstation(script)
+    async with driven(app) as pilot:
+        await at_pulls(pilot)
+        await pilot.press("p", *"GPT")
+        await settled(pilot)
+        assert "gpt-oss:20b  13.0 GB, fits, unfinished" in screen_text(app)
+        await wait_until(pilot, lambda: app.screen.query_one("#dialog-input")._suggestion)
+        await pilot.press("right", "enter")
+        await wait_until(pilot, lambda: script.asked == ["start pull gpt-oss:20b"])
+
+
 async def test_a_name_that_the_server_refuses_is_told(monkeypatch):
     services = ScriptedServices(Script())
     app = workstation(services=services)

@@ -16,6 +16,7 @@ BUSY_WORDS = {
     "requests": "queued",
     "logs": "out of memory",
     "pulls": "gemma3:27b",
+    "bench": "Nothing was measured yet.",
 }
 
 EMPTY_WORDS = {
@@ -26,6 +27,7 @@ EMPTY_WORDS = {
     "requests": "No request yet.",
     "logs": "listening on",
     "pulls": "Nothing is pulled or pushed.",
+    "bench": "Nothing was measured yet.",
 }
 
 

@@ -55,10 +55,13 @@ class TestPanes:
         picture(snap_compare, busy_script(), size, "alt+2", "j", "i")
 
     def test_running(self, snap_compare, size):
-        picture(snap_compare, busy_script(), size, "alt+3")
+        picture(snap_compare, busy_script(), size, "alt+3", "j", "i")
 
     def test_gpus(self, snap_compare, size):
         picture(snap_compare, busy_script(), size, "alt+4")
+
+    def test_looking_back(self, snap_compare, size):
+        picture(snap_compare, busy_script(), size, "alt+4", "right_square_bracket", *["left"] * 5)
 
     def test_requests(self, snap_compare, size):
         picture(snap_compare, busy_script(), size, "alt+5", "enter")
@@ -68,6 +71,9 @@ class TestPanes:
 
     def test_pulls(self, snap_compare, size):
         picture(snap_compare, busy_script(), size, "alt+7", "G", "k", "k")
+
+    def test_bench(self, snap_compare, size):
+        picture(snap_compare, busy_script(), size, "alt+8")
 
     def test_first_start(self, snap_compare, size):
         picture(snap_compare, empty_script(), size)
@@ -85,6 +91,7 @@ class TestPanes:
         ("delete", ("alt+2", "d")),
         ("pull", ("alt+7", "p", "a", "space", "b")),
         ("limit", ("alt+7", "l")),
+        ("create", ("alt+2", "n")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

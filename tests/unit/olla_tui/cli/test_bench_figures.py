@@ -6,18 +6,15 @@ import json
 
 import pytest
 
-from olla_tui.cli.bench_figures import (
+from olla_tui.cli.bench_figures import as_json, as_text, rate_text, seconds_text
+from olla_tui.client.bench_figures import (
     Decode,
     Figures,
     Machine,
     Run,
-    as_json,
-    as_text,
     ceiling,
     decode_speed,
     prefill_speed,
-    rate_text,
-    seconds_text,
 )
 from server.types.generation import Timings
 

@@ -112,3 +112,43 @@ def test_log_filters():
     assert [line.number for line in book.select("debug", "ENGINE memory")] == [5]
     roles = [role_for(level) for level in ("debug", "info", "warning", "error")]
     assert roles == ["muted", "", "warn", "bad"]
+
+
+def ended(request_id, duration_s, model="qwen3:14b-q4_K_M"):
+    done = next(request for request in BUSY_REQUESTS if request.state == "done")
+    return msgspec.structs.replace(
+        done, id=request_id, model=model, duration_s=duration_s, n_output_tokens=20
+    )
+
+
+def test_how_long_a_request_will_wait():
+    queued = BUSY_REQUESTS[0]
+    models = (running("qwen3:14b-q4_K_M"),)
+    taken = (ended(10, 8.0), ended(11, 12.0), ended(12, 40.0), ended(13, 999.0, "other:latest"))
+    assert requests.wait_estimate_s(queued, taken, models) == 12.0 / 4
+    third = msgspec.structs.replace(queued, queue_position=3)
+    assert requests.wait_estimate_s(third, taken, models) == 3 * 12.0 / 4
+    assert requests.wait_estimate_s(queued, (), models) is None
+    assert requests.wait_estimate_s(queued, taken, ()) is None
+    assert requests.wait_estimate_s(BUSY_REQUESTS[1], taken, models) is None
+    assert ("about", "3.00 s to wait") in requests.detail_lines(queued, 3.0)
+
+
+def test_requests_that_hold_all_words():
+    found = requests.select(BUSY_REQUESTS, "qwen3 !queued")
+    assert [request.id for request in found] == [3]
+    assert [request.id for request in requests.select(BUSY_REQUESTS, "NOT FOUND")] == [1]
+    assert [request.id for request in requests.select(BUSY_REQUESTS, "", open_only=True)] == [3, 4]
+
+
+def test_what_a_loaded_model_holds():
+    model = running("qwen3:14b-q4_K_M")
+    assert running_list.other_bytes(model) == int(12.3e9) - int(9.3e9) - int(2.7e9)
+    found = dict(running_list.detail_lines(model, START))
+    assert found["devices"] == "12.3 GB on GPU"
+    assert found["stays"] == "while it answers"
+    held = running("qwen3:14b-q4_K_M", n_busy_slots=0, expires_at=float("inf"), size_vram_bytes=0)
+    assert running_list.is_held(held)
+    assert dict(running_list.detail_lines(held, START))["stays"] == "until it is unloaded"
+    assert dict(running_list.detail_lines(held, START))["devices"] == "12.3 GB in RAM"
+    assert width_of(running_list.memory_stack(model, 33)) == 33

@@ -1,9 +1,19 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from olla_tui.state import models
+from olla_tui.state import fit, models
 from olla_tui.state.models import ModelQuery
 from server.types.models import ModelInfo
-from tests.support.workstation_script import GPUS, LIBRARY, PROCESSOR_ONLY, START, running
+from tests.support.workstation_script import (
+    FOOTPRINTS,
+    GPUS,
+    LIBRARY,
+    PROCESSOR_ONLY,
+    START,
+    model,
+    running,
+)
 
 
 def names(query):
@@ -55,31 +65,108 @@ def test_parameter_counts(text, count):
 
 
 def test_whether_a_model_fits():
-    assert models.fits(int(9e9), GPUS) == "ok"
-    assert models.fits(int(65e9), GPUS) == "part"
-    assert models.fits(int(900e9), GPUS) == "no"
-    assert models.fits(int(65e9), PROCESSOR_ONLY) == "ok"
-    assert models.fits(1, ()) == "?"
+    assert word(9.0, GPUS) == "fits"
+    assert word(65.0, GPUS) == "partly"
+    assert word(900.0, GPUS) == "no"
+    assert word(65.0, PROCESSOR_ONLY) == "fits"
+    assert word(1.0, ()) == "?"
+
+
+def word(size, devices):
+    return fit.fit_of(model("m:1", size, "1B", "Q4_0"), None, devices, 4096).word
 
 
 def test_a_fit_is_never_told_by_colour_alone():
-    texts = [models.fit_text(fit)[0] for fit in ("ok", "part", "no")]
-    assert [text.split()[1] for text in texts] == ["ok", "part", "no"]
+    for name, size in (("fits", 9.0), ("partly", 65.0), ("no", 900.0)):
+        found = fit.fit_of(model("m:1", size, "1B", "Q4_0"), None, GPUS, 4096)
+        assert fit.fit_words(found)[0].split()[1] == name
+
+
+def test_a_longer_context_needs_more_and_a_partly_fit_says_how_much_is_on_gpus():
+    qwen, shape = LIBRARY[0], FOOTPRINTS[LIBRARY[0].name].shape
+    short, long = (fit.fit_of(qwen, shape, GPUS, n) for n in (4096, 32_768))
+    assert long.needed_bytes - short.needed_bytes >= shape.full_bytes_per_token * (32_768 - 4096)
+    assert short.is_estimate and fit.fit_sentence(short).endswith("fits")
+    partly = fit.fit_of(LIBRARY[3], FOOTPRINTS[LIBRARY[3].name].shape, GPUS, 8192)
+    assert partly.word == "partly" and 0.5 < partly.gpu_share < 1 and "on GPUs" in fit.fit_sentence(partly)
+
+
+def test_nobody_is_asked_about_more_context_than_the_model_was_trained_for():
+    spark = LIBRARY[-1]
+    assert fit.fit_of(spark, FOOTPRINTS[spark.name].shape, GPUS, 131_072).n_ctx == 2048
+    assert [length for length, _ in fit.what_if_lines(spark, None, GPUS)] == ["2k"]
+    assert [length for length, _ in fit.what_if_lines(LIBRARY[0], None, GPUS)] == ["4k", "8k", "16k", "32k"]
+
+
+@given(st.sampled_from(fit.CONTEXTS), st.sampled_from([1, -1]))
+def test_the_contexts_go_round(n_ctx, step):
+    assert fit.next_context(fit.next_context(n_ctx, step), -step) == n_ctx
+
+
+WORDS = st.lists(st.sampled_from(["qwen", "q4", "tools", "!think", "!", "7b", "zzz", "3"]), max_size=3)
+
+
+@given(WORDS, st.sampled_from(models.SORT_KEYS), st.booleans())
+def test_a_prepared_library_finds_what_a_plain_look_finds(words, sort, descending):
+    query = ModelQuery(" ".join(words), sort, descending)
+    library = models.Library()
+    library.take(LIBRARY)
+    found = library.select(query)
+    expected = {
+        entry.name
+        for entry in LIBRARY
+        if all(
+            (word[1:] not in models.haystack(entry))
+            if word[1:] and word[0] == "!"
+            else word in models.haystack(entry)
+            for word in words
+        )
+    }
+    assert {entry.name for entry in found} == expected
+    keys = {
+        "name": lambda entry: entry.name,
+        "size": lambda entry: entry.size_bytes,
+        "params": lambda entry: models.parameter_count(entry.details.parameter_size),
+        "modified": lambda entry: entry.modified_at,
+    }
+    values = [keys[sort](entry) for entry in found]
+    assert values == sorted(values, reverse=descending)
+    assert library.select(query) is found, "the same question costs nothing"
+
+
+def test_another_list_is_looked_through_anew():
+    library = models.Library()
+    library.take(LIBRARY)
+    assert len(library.select(ModelQuery("spark"))) == 1
+    library.take(LIBRARY[:2])
+    assert library.select(ModelQuery("spark")) == []
+
+
+def test_details_tell_what_is_shared_what_was_measured_and_the_template():
+    qwen = LIBRARY[0]
+    info = ModelInfo(
+        name=qwen.name, modelfile="", details=qwen.details, template="{{ .System }}\n{{ .Prompt }}"
+    )
+    lines = models.detail_lines(qwen, info, None, START, footprint=FOOTPRINTS[qwen.name], tokens_per_s=41.3)
+    found = dict(lines)
+    assert found["on disk"] == "1.2 kB own, 9.3 GB shared" and found["shared with"] == "coder:latest"
+    assert found["measured"] == "41.3 tok/s"
+    assert ("template", "{{ .System }}") in lines and ("", "{{ .Prompt }}") in lines
 
 
 def test_details_name_what_is_loaded_and_what_the_model_file_says():
-    model = LIBRARY[0]
+    qwen = LIBRARY[0]
     info = ModelInfo(
-        name=model.name,
+        name=qwen.name,
         modelfile="",
-        details=model.details,
+        details=qwen.details,
         license="\nMIT\n",
         parameters="stop  x",
         system="Be",
     )
-    lines = models.detail_lines(model, info, running(model.name), START)
+    lines = models.detail_lines(qwen, info, running(qwen.name), START)
     assert ("licence", "MIT") in lines
     assert ("parameter", "stop x") in lines
     assert ("system", "Be") in lines
     assert dict(lines)["loaded"] == "12.3 GB, 4 slots"
-    assert dict(models.detail_lines(model, None, None, START))["changed"] == "1 h ago"
+    assert dict(models.detail_lines(qwen, None, None, START))["changed"] == "1 h ago"

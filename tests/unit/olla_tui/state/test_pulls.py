@@ -11,7 +11,7 @@ from olla_tui.state import pulls
 from olla_tui.state.graphs import ASCII
 from olla_tui.state.rows import plain, width_of
 from server.types.transfers import TransferInfo, TransferList, TransferState
-from tests.support.workstation_script import PARTIALS, TRANSFERS
+from tests.support.workstation_script import GPUS, PARTIALS, TRANSFERS
 
 LISTED = TransferList(transfers=TRANSFERS, limit_bytes_per_s=50_000_000)
 
@@ -58,6 +58,12 @@ def test_a_download_of_an_unknown_model_cannot_go_on() -> None:
     lost = msgspec.structs.replace(PARTIALS[0], model="")
     (line,) = pulls.queue_lines(TransferList(), (lost,))
     assert not line.can("again") and line.can("remove")
+
+
+def test_what_another_program_left_can_go_on_but_is_not_removed() -> None:
+    theirs = msgspec.structs.replace(PARTIALS[0], program="Ollama")
+    (line,) = pulls.queue_lines(TransferList(), (theirs,))
+    assert line.can("again") and not line.can("remove")
 
 
 STATES = st.lists(st.sampled_from(["waiting", "running", "paused"]), min_size=1, max_size=8)
@@ -148,3 +154,17 @@ def test_ends_are_told_once() -> None:
         ("gemma3:27b is pulled", "information"),
     ]
     assert pulls.ended_words(after, after) == []
+
+
+def test_what_is_suggested_was_heard_of_here_and_is_sized_to_this_machine() -> None:
+    found = pulls.suggestions(
+        pulls.queue_lines(LISTED, PARTIALS), ["old:7b", "spark:latest", ""], {"spark:latest"}, GPUS
+    )
+    assert found == [
+        ("gpt-oss:20b", "13.0 GB, fits, unfinished"),
+        ("mistral:7c", "failed"),
+        ("old:7b", "used in a chat"),
+    ]
+    assert pulls.fit_by_size(int(900e9), GPUS) == "does not fit"
+    assert pulls.fit_by_size(int(65e9), GPUS) == "partly fits"
+    assert pulls.fit_by_size(5, ()) == "" == pulls.fit_by_size(0, GPUS)
