@@ -91,21 +91,16 @@ class OllaApp(ThemedApp[QuitChoice]):
             settled: called once all that a start does is done.
             clock: Unix time in seconds.
         """
-        self.settings = settings
         teach_alt_digits()
         super().__init__(settings)
         self.animation_level = "none"
-        self.state = Workstation(
-            address=address,
-            attached=attached,
-            is_olla=is_olla,
-            glyphs=ASCII if settings.ascii_only else UNICODE,
-        )
+        glyphs = ASCII if settings.ascii_only else UNICODE
+        self.state = Workstation(address=address, attached=attached, is_olla=is_olla, glyphs=glyphs)
+        self.state.wants_low_bandwidth = settings.low_bandwidth
         self.failure: BaseException | None = None
         self._open_services, self._serving = open_services, serving
         self._starting: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
-        self.state.wants_low_bandwidth = settings.low_bandwidth
         self.bridge = Bridge(None, self.state, clock=clock, link=link)
         self._spares_link: bool | None = None
         self._spare_link()
