@@ -32,7 +32,7 @@ class ChatDialogs:
         self._desk = desk
         self._shell = run_shell
 
-    def openers(self) -> dict[str, Callable[[str], None]]:
+    def openers(self) -> dict[str, Callable[[str], object]]:
         """Kind of a dialog, as in `DialogWanted`, to what opens it."""
         return {
             "switch_chat": lambda _: self._bridge.order(self._switch()),

@@ -23,7 +23,7 @@ class StoreDialogs:
         self._screen = screen
         self._bridge = bridge
 
-    def openers(self) -> dict[str, Callable[[str], None]]:
+    def openers(self) -> dict[str, Callable[[str], object]]:
         """Kind of a dialog, as in `DialogWanted`, to what opens it."""
         return {
             "delete_model": self._delete_model,
