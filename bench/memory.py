@@ -2,24 +2,28 @@
 
     python bench/memory.py --model 1b-q4_0.gguf --llama-server PATH [--slots 4] [--tokens 2048] [--rounds 3]
 
-A prompt of half a context is answered first, so that everything is in use. The figures are the resident set
+A prompt of half a context is answered first, so that everything is in use, and a second passes, in which an
+idle worker gives back what it never used. The figures are the resident set
 and the part of it that no other process can share (USS), in MiB. Models are those of `random_model.py`;
 those in Q4_0 are repacked by llama.cpp on many processors, and mapped they would be in memory twice.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import psutil
 from peers import Figures, LlamaServer, Olla, Server, arguments, letters, print_table, rounds_of
 
 MIB = 1 << 20
+SETTLE_S = 1.0
 
 
 def figures(server: Server, n_prompt: int) -> Figures:
     """Of the process that holds the model: the largest one of the server's."""
     server.ask(letters(n_prompt), 8)
+    time.sleep(SETTLE_S)
     root = psutil.Process(server.process.pid)
     used = max(
         (one.memory_full_info() for one in [root, *root.children(recursive=True)]), key=lambda m: m.rss

@@ -13,6 +13,7 @@ from server.engine.inbox import Inbox
 from server.engine.loading import Engine
 from server.engine.media_intake import MediaReady, has_files
 from server.engine.prompt import token_array
+from server.engine.untouched_memory import UntouchedMemory
 from server.ipc.framing import BrokenFrame, encode, write_bytes
 from server.ipc.messages import (
     Abort,
@@ -54,10 +55,14 @@ class Outbox:
 class Loop:
     """Serves one loaded model until it is told to leave."""
 
-    def __init__(self, engine: Engine, inbox: Inbox, outbox: Outbox) -> None:
+    def __init__(
+        self, engine: Engine, inbox: Inbox, outbox: Outbox, untouched: UntouchedMemory | None = None
+    ) -> None:
+        """`untouched`: what was allocated for the model's context, of which much may never be used."""
         self._engine = engine
         self._worker = engine.generator or engine.embedder
         self._saver = engine.generator.saver if engine.generator is not None else None
+        self._untouched = untouched
         self._media = engine.media
         self._inbox = inbox
         self._outbox = outbox
@@ -73,7 +78,7 @@ class Loop:
         while not self._should_leave():
             self._drain()
             if self._is_idle:
-                self._save()
+                self._use_idle_time()
             elif not self._has_no_steps:
                 self._n_steps += 1
                 self._outbox.send(*self._step())
@@ -108,10 +113,19 @@ class Loop:
             self._outbox.send(*self._answer(message))
             message = self._inbox.take(0)
 
-    def _save(self) -> None:
-        """Use the idle time for a piece of what is to be saved."""
-        if self._saver is not None and self._leave_at is None and self._saver.wait_s() == 0.0:
+    def _use_idle_time(self) -> None:
+        """A piece of what can be done while nobody waits: to give memory back, then to save."""
+        if self._leave_at is not None:
+            return
+        if self._untouched is not None and self._has_memory_to_look_at:
+            self._untouched.work()
+        elif self._saver is not None and self._saver.wait_s() == 0.0:
             self._saver.work()
+
+    @property
+    def _has_memory_to_look_at(self) -> bool:
+        """Whether memory may be untouched that was not looked at; not before the first answer."""
+        return self._untouched is not None and not self._untouched.is_done and self._n_steps > 0
 
     def _patience_s(self) -> float | None:
         """How long to wait for a message: not at all with work to do, else until something is to be saved.
@@ -122,6 +136,8 @@ class Loop:
             return 0.0
         if not self._is_idle:
             return None
+        if self._has_memory_to_look_at:
+            return 0.0
         return None if self._saver is None else self._saver.wait_s()
 
     def _step(self) -> list[FromEngine]:

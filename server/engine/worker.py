@@ -15,6 +15,7 @@ from server.engine.loading import Engine, open_engine
 from server.engine.logs import LogSink
 from server.engine.loop import Loop, Outbox
 from server.engine.model import load_model
+from server.engine.untouched_memory import UntouchedMemory, added, own_mappings
 from server.ipc.messages import VERSION, Bye, Hello, Load, LoadFailed, LoadProgress
 
 _PROGRESS_INTERVAL_S: Final = 0.05
@@ -35,14 +36,14 @@ def run(input_fd: int, output_fd: int) -> NoReturn:
     gc.freeze()
     outbox.send(Hello(version=VERSION, pid=os.getpid(), llama_build=build, devices=list_devices()))
     inbox.start()
-    engine = _load(inbox, outbox, log)
+    engine, untouched = _load(inbox, outbox, log)
     outbox.send(engine.loaded)
-    Loop(engine, inbox, outbox).run()
+    Loop(engine, inbox, outbox, untouched).run()
     engine.close()
     os._exit(0)
 
 
-def _load(inbox: Inbox, outbox: Outbox, log: LogSink) -> Engine:
+def _load(inbox: Inbox, outbox: Outbox, log: LogSink) -> tuple[Engine, UntouchedMemory | None]:
     """Wait for `Load` and carry it out; leaves when that fails or the server wants no model any more."""
     while not isinstance(message := inbox.take(None), Load):
         if inbox.is_closing:
@@ -60,7 +61,11 @@ def _load(inbox: Inbox, outbox: Outbox, log: LogSink) -> Engine:
     try:
         model = load_model(message.paths, message.params, log, on_progress)
         paths = message.paths
-        return open_engine(model, message.params, inbox, log, projector=paths.projector, draft=paths.draft)
+        before = own_mappings()
+        engine = open_engine(model, message.params, inbox, log, projector=paths.projector, draft=paths.draft)
+        if engine.loaded.vram_bytes:
+            return engine, None
+        return engine, UntouchedMemory(added(before, own_mappings()))
     except (EngineFailure, MemoryError) as error:
         if inbox.is_closing:
             _leave(outbox)
