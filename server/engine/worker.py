@@ -63,7 +63,8 @@ def _load(inbox: Inbox, outbox: Outbox, log: LogSink) -> tuple[Engine, Untouched
         paths = message.paths
         before = own_mappings()
         engine = open_engine(model, message.params, inbox, log, projector=paths.projector, draft=paths.draft)
-        if engine.loaded.vram_bytes:
+        # A projector encodes in a thread of its own, which writes while nothing is decoded.
+        if engine.loaded.vram_bytes or paths.projector:
             return engine, None
         return engine, UntouchedMemory(added(before, own_mappings()))
     except (EngineFailure, MemoryError) as error:
