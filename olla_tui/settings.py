@@ -45,6 +45,7 @@ class TuiSettings:
         save_dir: where logs are saved.
         clip_file: keeps the last text that was copied.
         bench_file: where measurements of models are kept; None keeps them nowhere.
+        shell: a prompt that begins with `!` is run here. Not from a browser: this machine may be another one.
         terminal: the environment's variables about the terminal.
     """
 
@@ -63,6 +64,7 @@ class TuiSettings:
     save_dir: Path = Path(".")
     clip_file: Path = Path("clip.txt")
     bench_file: Path | None = None
+    shell: bool = True
     terminal: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 

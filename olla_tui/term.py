@@ -121,7 +121,7 @@ class TerminalGuard:
             web: standard output is a pipe to a browser and is guarded in the terminal's place.
         """
         self._log_path = log_path
-        self._web = web
+        self.web = web
         self._saved: tuple[int, int] | None = None
         self._streams = (sys.__stdout__, sys.__stderr__)
         self._hung_up = False
@@ -135,7 +135,7 @@ class TerminalGuard:
             stream.flush()
         log_fd = open_log(self._log_path)
         self._saved = (os.dup(1), os.dup(2))
-        self.output = TerminalOutput(os.dup(1 if self._web or os.isatty(1) else 2))
+        self.output = TerminalOutput(os.dup(1 if self.web or os.isatty(1) else 2))
         os.dup2(log_fd, 1)
         os.dup2(log_fd, 2)
         os.close(log_fd)

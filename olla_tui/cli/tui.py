@@ -9,7 +9,7 @@ import sys
 import termios
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -203,7 +203,7 @@ def make_app(connection: Connection, guard: TerminalGuard, *, restarted: bool = 
 
     from olla_tui.settings import TuiSettings
 
-    own = TuiSettings.from_settings(settings)
+    own = replace(TuiSettings.from_settings(settings), shell=not guard.web)
     # Before the application is made, which reads it.
     setattr(constants, "COLOR_SYSTEM", COLOR_SYSTEMS[own.depth])  # noqa: B010 (declared final)
 

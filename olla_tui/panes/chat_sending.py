@@ -22,6 +22,7 @@ from server.errors import CapabilityMissing, InvalidOption, InvalidRequest, Olla
 from server.types.options import OPTION_BY_NAME
 
 MAX_PASTED = 20
+NO_SHELL_HINT = "Open the workstation in a terminal for it: `olla`, or `olla attach`."
 
 Message = ActionChosen | DialogWanted | Noticed
 
@@ -49,6 +50,7 @@ class ChatSender:
         post: Callable[[Message], object],
         *,
         root: Path,
+        shell: bool = True,
     ) -> None:
         """Make the sender.
 
@@ -56,12 +58,14 @@ class ChatSender:
             prompt: the field that a text goes back to when it cannot be sent.
             post: tells the screen.
             root: the folder that relative paths and lines of the shell start from.
+            shell: whether lines of the shell are run.
         """
         self._bridge = bridge
         self._desk = desk
         self._prompt = prompt
         self._post = post
         self.root = root
+        self._runs_shell = shell
         self._pasted: dict[str, MediaPart] = {}
 
     def submit(self, text: str) -> None:
@@ -69,6 +73,8 @@ class ChatSender:
         parsed = parse(text)
         if parsed.kind == "unknown":
             self._refuse(text, InvalidRequest(parsed.rest))
+        elif parsed.kind == "shell" and not self._runs_shell:
+            self._refuse(text, InvalidRequest("a browser runs no lines of the shell", hint=NO_SHELL_HINT))
         elif parsed.kind == "shell":
             self._post(DialogWanted("run_shell", parsed.rest))
         elif parsed.kind == "command":
