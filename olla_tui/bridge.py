@@ -238,7 +238,7 @@ class Bridge:
         for request in self.state.requests:
             if request.route == "chat" and is_open(request) and request.model == chat.model:
                 chat.progress(request.n_output_tokens, request.tokens_per_s)
-                self._touch("chat")
+                self._touch("answer")
                 return
 
     def _measure_link(self) -> None:
@@ -255,7 +255,7 @@ class Bridge:
     # --- chats ---
 
     def send(self, chat: Conversation, draft: Draft) -> None:
-        """Ask a question in a chat; the answer arrives by changes of the part "chat".
+        """Ask a question in a chat; the answer arrives by changes of the part "answer".
 
         While another answer is under way the question waits for its end; it is lost when too many do.
         """
@@ -291,7 +291,7 @@ class Bridge:
                         chat.add(event, self.clock())
                     elif isinstance(event, Completed):
                         chat.complete(event, self.clock())
-                    self._touch("chat")
+                    self._touch("answer")
             chat.end_with(OllaError("the answer ended without its last part"), self.clock())
         except OllaError as error:
             chat.end_with(error, self.clock())

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from olla_tui.cli import chat_commands as chat_commands
 from olla_tui.cli import screen_commands as screen_commands
 from olla_tui.cli.declare import Interval, Words, app, command, read_int
 from olla_tui.cli.usage import OllaGroup, Usage

@@ -23,6 +23,7 @@ from olla_tui.state import turns
 from olla_tui.state.conversation import TEMPERATURES, THINK_CHOICES, Conversation, next_choice
 from olla_tui.state.graphs import ASCII
 from olla_tui.state.rows import fit_row
+from olla_tui.state.workstation import ANSWER_ONLY
 from olla_tui.text.styles import ASCII_GLYPHS, UNICODE_GLYPHS
 from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.composer import Composer
@@ -54,13 +55,21 @@ class ChatPane(Pane):
     """
 
     def __init__(
-        self, bridge: Bridge, desk: ChatDesk, *, editor: str = "vi", low_bandwidth: bool = False
+        self,
+        bridge: Bridge,
+        desk: ChatDesk,
+        *,
+        editor: str = "vi",
+        low_bandwidth: bool = False,
+        shell: bool = True,
     ) -> None:
         super().__init__(bridge)
         self.desk = desk
         self._editor = editor
         self._low_bandwidth = low_bandwidth
-        self.sender = ChatSender(bridge, desk, lambda: self.composer, self.post_message, root=Path.cwd())
+        self.sender = ChatSender(
+            bridge, desk, lambda: self.composer, self.post_message, root=Path.cwd(), shell=shell
+        )
         self.set_class(not self.chat.turns, "-welcome", update=False)
 
     def compose(self) -> ComposeResult:
@@ -106,6 +115,9 @@ class ChatPane(Pane):
         return self.state.models is not None and not self.chat.model and not self.composer.text
 
     def refresh_from(self, parts: frozenset[str]) -> None:
+        if parts == ANSWER_ONLY:
+            self._feed.show(self.chat)
+            return
         if "models" in parts:
             self.desk.settle_model()
         if "link" in parts:

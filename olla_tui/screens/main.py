@@ -28,6 +28,7 @@ from olla_tui.state.header import header_row, hints_row, tabs_row
 from olla_tui.state.layout import Layout, choose_layout, too_small_rows
 from olla_tui.state.rail import rail_rows
 from olla_tui.state.rows import Span, row
+from olla_tui.state.workstation import ANSWER_ONLY
 from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.composer import is_written
 
@@ -102,7 +103,9 @@ class MainScreen(Screen[None]):
         if name == "chat":
             settings = self._settings
             low = self.bridge.state.low_bandwidth
-            pane: Pane = ChatPane(self.bridge, self.desk, editor=settings.editor, low_bandwidth=low)
+            pane: Pane = ChatPane(
+                self.bridge, self.desk, editor=settings.editor, low_bandwidth=low, shell=settings.shell
+            )
         elif name == "bench":
             pane = self._make_bench_pane()
         else:
@@ -207,6 +210,10 @@ class MainScreen(Screen[None]):
 
     def _refresh_all(self, parts: frozenset[str]) -> None:
         if not self._panes:
+            return
+        if parts == ANSWER_ONLY:  # many times a second: nothing else on the screen tells of it
+            if self.pane("chat") in self.visible_panes():
+                self.pane("chat").refresh_from(parts)
             return
         width, height = self.app.size
         state = self.bridge.state

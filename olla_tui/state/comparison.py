@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from rich.cells import cell_len
+
 from olla_tui.state.conversation import Conversation
 from olla_tui.state.drafts import Draft
-from olla_tui.state.rows import Row, Span, fit, printable, row
+from olla_tui.state.rows import Row, Span, printable, row
 
 MAX_MODELS = 6
 MIN_COLUMN_CELLS = 56
@@ -102,24 +104,42 @@ def _marked(text: str, begin_mark: str, end_mark: str) -> str:
 
 
 def _wrapped(spans: Iterable[tuple[str, str]], width: int) -> list[Row]:
+    """Spans as lines of at most `width` cells; a word that is longer is cut."""
     rows: list[Row] = []
     line: list[Span] = []
     room = width
+
+    def end_line() -> None:
+        nonlocal line, room
+        rows.append(tuple(line))
+        line, room = [], width
+
     for text, role in spans:
         for index, part in enumerate(text.split("\n")):
             if index:
-                rows.append(tuple(line))
-                line, room = [], width
+                end_line()
             for piece in re.findall(r"\s+|\S+", printable(part)):
-                size = len(fit(piece, width).rstrip()) if not piece.isspace() else len(piece)
-                if size > room and line:
-                    rows.append(tuple(line))
-                    line, room = [], width
-                    if piece.isspace():
-                        continue
-                line.append(Span(piece, role))
-                room -= size
+                piece = piece[:room] if piece.isspace() else piece
+                while piece and cell_len(piece) > room:
+                    if not line:
+                        head = _head(piece, room)
+                        line.append(Span(head, role))
+                        piece = piece[len(head) :]
+                    end_line()
+                if piece:
+                    line.append(Span(piece, role))
+                    room -= cell_len(piece)
     return [*rows, tuple(line)]
+
+
+def _head(text: str, n_cells: int) -> str:
+    """As much of a text's beginning as fits, one character at least."""
+    used = 0
+    for index, char in enumerate(text):
+        used += cell_len(char)
+        if used > n_cells and index:
+            return text[:index]
+    return text
 
 
 def tally_text(votes: Iterable[tuple[str, str, int]], models: Sequence[str]) -> str:

@@ -16,8 +16,10 @@ from server.types.models import BundledModel, ModelSummary, RunningModel
 from server.types.status import LogLine, RequestSnapshot, StatusSnapshot
 from server.types.transfers import PartialDownload, TransferList
 
-Part = Literal["status", "models", "logs", "chat", "chats", "link", "pulls"]
-"""What a change touched."""
+Part = Literal["status", "models", "logs", "chat", "chats", "link", "pulls", "answer"]
+"""What a change touched; "answer" is no more than a longer answer of some chat."""
+
+ANSWER_ONLY: frozenset[str] = frozenset(("answer",))
 
 Connection = Literal["starting", "up", "down"]
 

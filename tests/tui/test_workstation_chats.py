@@ -1,6 +1,7 @@
 """Many chats: found by what was said, renamed, deleted, set up, written to files, compared."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,15 @@ import pytest
 from olla_tui.history.store import HistoryStore
 from olla_tui.state.conversation import Conversation
 from server.types.generation import Chunk, Completed
-from tests.support.workstation import driven, focus_of, screen_text, settled, wait_until, workstation
+from tests.support.workstation import (
+    TestSettings,
+    driven,
+    focus_of,
+    screen_text,
+    settled,
+    wait_until,
+    workstation,
+)
 from tests.support.workstation_script import START, Script, busy_script, model
 
 
@@ -271,6 +280,18 @@ async def test_the_shell_is_asked_only_after_a_question(in_folder):
         await pilot.press("right", "enter")
         await wait_until(pilot, lambda: "hello" in composer.text)
         assert composer.text.startswith("`echo hello > made; cat made`:") and app.script.chats == []
+
+
+async def test_a_browser_runs_no_line_of_the_shell(in_folder):
+    app = started(settings=replace(TestSettings(), shell=False))
+    async with driven(app, (80, 24)) as pilot:
+        composer = app.main.chat_pane.composer
+        composer.text = "!echo hello > made"
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: app._notifications)
+        assert app.screen is app.main
+        assert composer.text == "!echo hello > made"
+        assert "browser" in next(iter(app._notifications)).message
 
 
 async def test_a_chat_is_written_and_read_back(in_folder):

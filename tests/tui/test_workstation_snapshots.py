@@ -99,6 +99,12 @@ def test_dialogs(snap_compare, name, keys):
     picture(snap_compare, busy_script(), (100, 30), *keys)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_compare(snap_compare, size):
+    keys = ("alt+k", "tab", "enter", "W", "enter")
+    picture(snap_compare, busy_script(), size, *keys)
+
+
 @pytest.mark.parametrize("theme", ["olla-light", "high-contrast"])
 def test_themes(snap_compare, theme):
     picture(snap_compare, busy_script(), (120, 40), "alt+2", theme=theme)
