@@ -29,16 +29,7 @@ async def run_line(line: str, folder: Path, *, timeout_s: float = TIMEOUT_S) -> 
 
     Raises: OSError when there is no shell.
     """
-    process = await asyncio.create_subprocess_exec(
-        "/bin/sh",
-        "-c",
-        line,
-        cwd=folder,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
+    process = await _start(line, folder)
     output, problem = bytearray(), ""
     try:
         async with asyncio.timeout(timeout_s):
@@ -54,6 +45,30 @@ async def run_line(line: str, folder: Path, *, timeout_s: float = TIMEOUT_S) -> 
             _end_group(process)
             await _see_off(process)
     return ShellResult(output[:MAX_OUTPUT_BYTES].decode("utf-8", "replace"), problem)
+
+
+async def _start(line: str, folder: Path) -> asyncio.subprocess.Process:
+    """Start the shell. Cancelled meanwhile, it and what it started end first."""
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            line,
+            cwd=folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # asyncio would kill the shell alone, and wait until all that it started has closed the output.
+        process = await starting
+        _end_group(process)
+        await _see_off(process)
+        raise
 
 
 async def _read(process: asyncio.subprocess.Process, output: bytearray) -> bool:

@@ -2,6 +2,7 @@ import asyncio
 import os
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,3 +120,14 @@ async def test_a_line_that_is_cancelled_ends_with_all_it_started(tmp_path):
         await running
     pid = int((tmp_path / "pid").read_text())
     await until(lambda: not is_running(pid))
+
+
+@pytest.mark.parametrize("n_turns", range(0, 24, 3))
+async def test_a_line_that_is_cancelled_while_it_starts_leaves_nothing(tmp_path, n_turns):
+    running = asyncio.create_task(run_line("sleep 1000 & wait", tmp_path))
+    for _ in range(n_turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 20.0)
+    await until(lambda: all(process.info["cwd"] != str(tmp_path) for process in psutil.process_iter(["cwd"])))
