@@ -101,6 +101,37 @@ def test_ollama_pulls_what_olla_pushed_and_the_other_way_round(tmp_path: Path) -
         assert digests(served.client)[f"{model}-back:latest"] == digests(ollama)[f"{model}:latest"]
 
 
+@needs_ollama
+def test_what_ollama_has_begun_olla_goes_on_with(tmp_path: Path) -> None:
+    home = tmp_path / "ollama"
+    home.mkdir()
+    weights = random.Random(2).randbytes(4 << 20)
+    digest = digest_of(weights)
+    blobs = home / "models" / "blobs"
+    part = blobs / f"{digest.replace(':', '-')}-partial-0"
+    with served_registry() as registry:
+        registry.add_model("me/big", {"model": weights})
+        registry.redirect = f"http://{registry.host.replace('127.0.0.1', 'localhost')}/elsewhere"
+        registry.hold_after = 3 << 20
+        model = f"{registry.host}/me/big"
+        with ollama_on(home / "models", home) as ollama:
+            body = {"model": model, "insecure": True}
+            with ollama.stream("POST", "/api/pull", json=body) as reply:
+                for line in lines_of(reply):
+                    if line.get("digest") == digest and line.get("completed", 0) >= 3 << 20:
+                        break
+            wait_until(lambda: f'"Completed":{3 << 20}' in part.read_text())
+        registry.released.set()
+        registry.requests.clear()
+        with serving(tmp_path, OLLAMA_MODELS=str(home / "models")) as served:
+            (listed,) = served.client.get("/olla/partials").json()
+            assert (listed["program"], listed["completed_bytes"]) == ("Ollama", 3 << 20)
+            assert transfer(served.client, "/api/pull", model)[-1] == "success"
+            assert part.exists()
+        ranges = [h["Range"] for _, path, h in registry.requests if digest in path and "Range" in h]
+        assert set(ranges) == {f"bytes={3 << 20}-{len(weights) - 1}"}
+
+
 def test_after_a_kill_at_half_two_parts_at_most_are_fetched_again(tmp_path: Path) -> None:
     weights = random.Random(1).randbytes(4 * PART_BYTES)
     with served_registry() as registry:

@@ -9,7 +9,7 @@ import ssl
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -34,6 +34,7 @@ class TestRegistry:
         given_token: what is given to who asks for a token, "" for the right one.
         realm: where the challenge sends for tokens; None: to the registry itself.
         has_ranges: False: every blob is sent whole, whatever was asked for.
+        hold_after: so many bytes of a range are sent at once, the rest when `released` is set; None: all.
         redirect: prefix of the URLs to which requests for blobs are redirected.
         redirect_uploads: parts of uploads are sent to another path without a token.
         upload_faults: what becomes of the next parts: refused, taken half, or their upload forgotten.
@@ -51,6 +52,8 @@ class TestRegistry:
         self.given_token = ""
         self.realm: str | None = None
         self.has_ranges = True
+        self.hold_after: int | None = None
+        self.released = threading.Event()
         self.redirect = ""
         self.redirect_uploads = False
         self.upload_faults: list[UploadFault] = []
@@ -113,7 +116,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", headers.pop("length", str(len(body))))
         self.end_headers()
         if self.command != "HEAD":
+            self._send(body, None if status != 206 else self.registry.hold_after)
+
+    def _send(self, body: bytes, hold_after: int | None) -> None:
+        """A body, or its beginning and then, if the client is there still, the rest."""
+        if hold_after is None or len(body) <= hold_after:
             self.wfile.write(body)
+            return
+        self.wfile.write(body[:hold_after])
+        self.registry.released.wait(60)
+        with suppress(ConnectionError):
+            self.wfile.write(body[hold_after:])
 
     def _begin(self) -> bool:
         """Note the request; False when it was answered for want of a token."""
