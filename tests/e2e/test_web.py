@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import psutil
@@ -59,11 +60,20 @@ def browser() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(WAIT_S), cookie_jar=jar)
 
 
-async def opened(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientResponse:
-    """The reply, asked for again as long as nobody listens yet."""
+class Page(NamedTuple):
+    """A reply that was read to its end, so that its connection is given back."""
+
+    status: int
+    url: str
+    text: str
+
+
+async def page_at(session: aiohttp.ClientSession, url: str, **headers: str) -> Page:
+    """What is at an address, asked for again as long as nobody listens yet."""
     while True:
         try:
-            return await session.get(url)
+            async with session.get(url, headers=headers) as reply:
+                return Page(reply.status, str(reply.url), await reply.text())
         except aiohttp.ClientConnectorError:
             continue
 
@@ -72,12 +82,12 @@ async def test_only_who_brings_the_token_is_let_in(web: psutil.Process, port: in
     url = f"http://127.0.0.1:{port}"
     async with browser() as session:
         for path in ("/", "/?token=guess", "/static/js/textual.js", "/ws"):
-            assert (await opened(session, url + path)).status == 403
-        page = await session.get(f"{url}/?token={TOKEN}")
-        assert page.status == 200 and str(page.url) == f"{url}/"
-        assert f"ws://127.0.0.1:{port}/ws" in await page.text()
-        assert (await session.get(f"{url}/static/js/textual.js")).status == 200
-        stranger = await session.get(f"{url}/ws", headers={"Origin": "http://elsewhere.example"})
+            assert (await page_at(session, url + path)).status == 403
+        page = await page_at(session, f"{url}/?token={TOKEN}")
+        assert page.status == 200 and page.url == f"{url}/"
+        assert f"ws://127.0.0.1:{port}/ws" in page.text
+        assert (await page_at(session, f"{url}/static/js/textual.js")).status == 200
+        stranger = await page_at(session, f"{url}/ws", Origin="http://elsewhere.example")
         assert stranger.status == 403
     assert not web.children(), "nobody has a process before the page asks for one"
 
@@ -87,7 +97,7 @@ async def test_a_visitor_sees_the_screen_and_has_a_process_that_ends_with_the_vi
 ) -> None:
     url = f"http://127.0.0.1:{port}"
     async with browser() as session:
-        await (await opened(session, f"{url}/?token={TOKEN}")).release()
+        assert (await page_at(session, f"{url}/?token={TOKEN}")).status == 200
         async with session.ws_connect(f"{url}/ws?width=100&height=30") as visit:
             await seen(visit, b"Ollama")
             command = [word for child in web.children(recursive=True) for word in child.cmdline()]
