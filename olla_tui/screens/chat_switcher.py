@@ -7,15 +7,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import ClassVar
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from olla_tui.history.store import ChatSummary, Found
 from olla_tui.screens.confirm import AskTextScreen, ChoiceScreen
+from olla_tui.screens.listing import ListingScreen
 from olla_tui.state.chat_list import CHAT_COLUMNS, chat_cells, excerpt_row
 from olla_tui.state.rows import Span, fit_row, row
 from olla_tui.state.workstation import Workstation
@@ -26,7 +25,7 @@ from olla_tui.widgets.table import Column, LineTable
 from server.errors import OllaError
 
 
-class ChatSwitcher(ModalScreen[str]):
+class ChatSwitcher(ListingScreen):
     """A search and a list; the result is the id of the chosen chat, "" for none.
 
     Typing searches titles, models and every word that was said. Enter opens a chat, alt+n renames it, alt+d
@@ -97,11 +96,6 @@ class ChatSwitcher(ModalScreen[str]):
         self.query_one("#picker-filter", Input).focus()
 
     @property
-    def table(self) -> LineTable:
-        """The list."""
-        return self.query_one("#picker-table", LineTable)
-
-    @property
     def _text(self) -> str:
         return self.query_one("#picker-filter", Input).value
 
@@ -154,31 +148,6 @@ class ChatSwitcher(ModalScreen[str]):
             self._show(Found(self._found.chats, error.message))
 
     # --- actions ---
-
-    def on_line_table_chosen(self, event: LineTable.Chosen) -> None:
-        event.stop()
-        self.action_choose()
-
-    def on_click(self, event: events.Click) -> None:
-        if event.widget is self:
-            self.action_leave()
-
-    def action_move(self, step: int) -> None:
-        """Move by lines."""
-        self.table.action_move(step)
-
-    def action_page(self, step: int) -> None:
-        """Move by pages."""
-        self.table.action_page(step)
-
-    def action_choose(self) -> None:
-        """Open the chat under the cursor."""
-        if self.table.key:
-            self.dismiss(self.table.key)
-
-    def action_leave(self) -> None:
-        """Open none."""
-        self.dismiss("")
 
     def action_rename(self) -> None:
         """Ask for a title for the chat under the cursor."""

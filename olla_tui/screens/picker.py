@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
+from olla_tui.screens.listing import ListingScreen
 from olla_tui.state.rows import Row, Span, row
 from olla_tui.widgets.filter import SteadyInput
 from olla_tui.widgets.table import Column, LineTable
 
 
-class PickerScreen(ModalScreen[str]):
+class PickerScreen(ListingScreen):
     """A filter and a list; the result is the key of the chosen line, "" for none.
 
     Typing filters, up and down move, enter chooses, escape leaves.
@@ -83,11 +82,6 @@ class PickerScreen(ModalScreen[str]):
         self.table.go_to(self._current)
         self.query_one("#picker-filter", Input).focus()
 
-    @property
-    def table(self) -> LineTable:
-        """The list."""
-        return self.query_one("#picker-table", LineTable)
-
     def _show(self, text: str) -> None:
         words = text.lower().split()
         keys = [key for key in self._lines if all(word in self._hay[key] for word in words)]
@@ -107,28 +101,3 @@ class PickerScreen(ModalScreen[str]):
 
     def on_line_table_highlighted(self, event: LineTable.Highlighted) -> None:
         event.stop()
-
-    def on_line_table_chosen(self, event: LineTable.Chosen) -> None:
-        event.stop()
-        self.action_choose()
-
-    def on_click(self, event: events.Click) -> None:
-        if event.widget is self:
-            self.action_leave()
-
-    def action_move(self, step: int) -> None:
-        """Move by lines."""
-        self.table.action_move(step)
-
-    def action_page(self, step: int) -> None:
-        """Move by pages."""
-        self.table.action_page(step)
-
-    def action_choose(self) -> None:
-        """Take the line under the cursor."""
-        if self.table.key:
-            self.dismiss(self.table.key)
-
-    def action_leave(self) -> None:
-        """Take none."""
-        self.dismiss("")
