@@ -18,6 +18,7 @@ from peers import Figures, LlamaServer, Olla, Server, arguments, letters, print_
 
 MIB = 1 << 20
 SETTLE_S = 1.0
+"""From the answer to the look: an idle worker gives memory back by then, and tells nobody that it has."""
 
 
 def figures(server: Server, n_prompt: int) -> Figures:

@@ -91,7 +91,7 @@ def _print_json(client: PlainClient, snapshot: StatusSnapshot, interval_s: float
         sys.stdout.flush()
         if once:
             return
-        time.sleep(interval_s)
+        time.sleep(interval_s)  # the interval that the user asks for; Ctrl-C ends it
         snapshot = ask(client)
 
 
