@@ -38,9 +38,11 @@ def stepped_keep_alive_s(model: RunningModel, now: float, step: int) -> float:
 
 
 def activity_text(model: RunningModel, now: float) -> str:
-    """What the model does: loading with its progress, a rate, or the time it will stay idle."""
-    if model.state in ("starting", "loading"):
-        return f"loading {model.load_fraction:.0%}"
+    """What the model does: starting, loading with its progress, decoding at a rate, or nothing."""
+    if model.state == "starting":
+        return "starting"
+    if model.state == "loading":
+        return f"loading {min(model.load_fraction, 0.99):.0%}"
     if model.state == "stopping":
         return "unloading"
     if model.n_busy_slots:

@@ -31,6 +31,9 @@ def test_a_busy_model_tells_its_rate_and_an_idle_one_its_time():
     assert running_list.keep_alive_text(idle, START) == "4m12s"
     loading = running(NAME, state="loading", load_fraction=0.4)
     assert running_list.activity_text(loading, START) == "loading 40%"
+    all_read = running(NAME, state="loading", load_fraction=1.0)
+    assert running_list.activity_text(all_read, START) == "loading 99%"
+    assert running_list.activity_text(running(NAME, state="starting"), START) == "starting"
 
 
 def test_where_a_model_lives():
