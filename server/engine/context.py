@@ -107,6 +107,7 @@ class Context:
         self._rows_at = 0
         self._n_threads = params.n_threads
         self._unsettled: set[int] = set()  # sequences whose copy or shift llama.cpp has only queued
+        self._has_shifts = False  # among these
         self._abort_flag = _install_abort_flag(self._address)
         self._apply_adapters()
         self.can_shift = self._probe_shift()
@@ -147,6 +148,7 @@ class Context:
             return False
         native.memory_seq_add(self._memory, seq_id, start + n_tokens, -1, -n_tokens)
         self._unsettled.add(seq_id)
+        self._has_shifts = True
         return True
 
     def n_cached(self, seq_id: int) -> int:
@@ -161,6 +163,7 @@ class Context:
 
     def clear(self, *, data: bool = True) -> None:
         """Forget everything. `data`: overwrite it too, which takes time with a large memory."""
+        self._has_shifts = False
         if self._memory is not None:
             native.memory_clear(self._memory, data)
 
@@ -252,6 +255,7 @@ class Context:
         code = native.decode(self._address, batch.as_native())
         if code >= 0:
             self._unsettled.clear()
+            self._has_shifts = False
         if code == 0:
             self._n_outputs = batch.n_outputs
         if code in (0, 1, 2):
@@ -303,8 +307,13 @@ class Context:
     # Abort, from any thread.
 
     def abort_step(self) -> None:
-        """Make the llama_decode that runs now return early; any thread may call it. No effect on a GPU."""
-        self._abort_flag[0] = b"x"
+        """Make the llama_decode that runs now return early; any thread may call it. No effect on a GPU.
+
+        Nor on one that carries out shifts: llama.cpp would do those again from the start, on keys that it had
+        turned already.
+        """
+        if not self._has_shifts:
+            self._abort_flag[0] = b"x"
 
     def reset_abort(self) -> None:
         """Let the next llama_decode run to its end."""
