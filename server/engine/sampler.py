@@ -184,8 +184,10 @@ class Sampler:
     def _draw_of_all(self, row: Row, allowed: TokenArray) -> int:
         """A choice among all allowed tokens, in the order of their ids."""
         logits = row[allowed]
-        if self._by is _By.BEST:
-            return int(allowed[logits.argmax()])
+        best = int(logits.argmax())
+        # The grammar may allow nothing but what is forbidden otherwise, as ends are by `ignore_eos`.
+        if self._by is _By.BEST or logits[best] == -np.inf:
+            return int(allowed[best])
         n_ordered = self._params.top_k if self._by is _By.TOP_K else len(allowed)
         if self._by in (_By.TOP_K, _By.TOP_P) and has_ties(logits, n_ordered):
             masked = np.full_like(row, -np.inf)

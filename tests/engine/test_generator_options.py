@@ -40,6 +40,13 @@ def test_a_grammar_shapes_the_answer(player: Player) -> None:
     assert end.reason == "stop"
 
 
+@pytest.mark.parametrize("top_k", [0, 40])
+def test_a_grammar_that_is_through_ends_an_answer_that_ignores_ends(player: Player, top_k: int) -> None:
+    options: dict[str, Any] = {"temperature": 1.0, "seed": 1, "top_k": top_k, "ignore_eos": True}
+    text, end = player.run(FRANCE, grammar='root ::= "yes"', **options)
+    assert (text, end.reason) == ("yes", "stop")
+
+
 def test_a_bad_grammar_fails_only_its_request(player: Player) -> None:
     with pytest.raises(BadGrammar):
         player.submit(FRANCE, grammar="root ::= (")
