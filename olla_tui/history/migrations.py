@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from olla_tui.history.transaction import run_script, writing
 from server.errors import StoreError
 
 STEPS: tuple[str, ...] = (
@@ -60,10 +61,17 @@ STEPS: tuple[str, ...] = (
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring a file to the newest version. Raises: StoreError when it is from a newer olla."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    while (version := _version(connection)) < len(STEPS):
+        with writing(connection):
+            # Another process may have taken the step meanwhile.
+            if _version(connection) == version:
+                run_script(connection, f"{STEPS[version]} PRAGMA user_version = {version + 1};")
     if version > len(STEPS):
         raise StoreError(
             "the chat history was written by a newer olla", hint="Update olla, or move the file away."
         )
-    for number in range(version, len(STEPS)):
-        connection.executescript(f"BEGIN; {STEPS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from olla_tui.history.transaction import run_script, writing
 from olla_tui.state.chat_list import BEGIN_MARK, END_MARK
 
 NO_INDEX_NOTE = "This SQLite has no full-text index (FTS5): every chat is read, which takes longer."
@@ -20,7 +21,10 @@ N_EXCERPT_WORDS = 16
 EXCERPT_CHARS = 90
 MAX_HITS = 1000
 
-_TRIGGERS = """
+_INDEX = """
+CREATE VIRTUAL TABLE IF NOT EXISTS turn_index USING fts5 (
+    content, content='turn_texts', content_rowid='id', tokenize='unicode61 remove_diacritics 2'
+);
 CREATE TRIGGER turn_texts_added AFTER INSERT ON turn_texts BEGIN
     INSERT INTO turn_index (rowid, content) VALUES (new.id, new.content);
 END;
@@ -31,6 +35,7 @@ CREATE TRIGGER turn_texts_changed AFTER UPDATE ON turn_texts BEGIN
     INSERT INTO turn_index (turn_index, rowid, content) VALUES ('delete', old.id, old.content);
     INSERT INTO turn_index (rowid, content) VALUES (new.id, new.content);
 END;
+INSERT INTO turn_index (turn_index) VALUES ('rebuild');
 """
 
 
@@ -49,19 +54,22 @@ def has_fts5(connection: sqlite3.Connection) -> bool:
 
 def prepare(connection: sqlite3.Connection, *, indexed: bool) -> None:
     """Have an index that is up to date, or nothing that needs one."""
-    kept = connection.execute(
-        "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'turn_texts'"
-    ).fetchone()[0]
-    if indexed and not kept:
-        connection.executescript(
-            "BEGIN IMMEDIATE;"
-            "CREATE VIRTUAL TABLE IF NOT EXISTS turn_index USING fts5 (content, content='turn_texts',"
-            " content_rowid='id', tokenize='unicode61 remove_diacritics 2');"
-            f"{_TRIGGERS} INSERT INTO turn_index (turn_index) VALUES ('rebuild'); COMMIT;"
-        )
-    elif kept and not indexed:
-        for name in ("added", "gone", "changed"):
-            connection.execute(f"DROP TRIGGER IF EXISTS turn_texts_{name}")
+    if _has_triggers(connection) == indexed:
+        return
+    with writing(connection):
+        # Another process may have done it meanwhile.
+        if _has_triggers(connection) == indexed:
+            return
+        if indexed:
+            run_script(connection, _INDEX)
+        else:
+            for name in ("added", "gone", "changed"):
+                connection.execute(f"DROP TRIGGER IF EXISTS turn_texts_{name}")
+
+
+def _has_triggers(connection: sqlite3.Connection) -> bool:
+    statement = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'turn_texts'"
+    return bool(connection.execute(statement).fetchone()[0])
 
 
 def words_of(text: str) -> list[str]:

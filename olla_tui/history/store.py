@@ -17,6 +17,7 @@ import msgspec
 
 from olla_tui.history import search
 from olla_tui.history.migrations import migrate
+from olla_tui.history.transaction import writing
 from olla_tui.history.turns import InFile, decode_turn, turn_text, write_turns
 from olla_tui.state.branches import Branches
 from olla_tui.state.conversation import Conversation
@@ -90,6 +91,11 @@ class HistoryStore:
             chat, options=dict(chat.options), turns=list(chat.turns), aside=Branches(chat.aside.values())
         )
         await self._run(lambda: self._save(copy))
+
+    async def put_away(self, chat: Conversation) -> None:
+        """Keep a chat that leaves memory, and with it what is known of its rows. Raises: StoreError."""
+        await self.save(chat)
+        await self._run(lambda: self._in_file.pop(chat.id, None))
 
     async def rename(self, chat_id: str, title: str) -> None:
         """Change a title. Raises: StoreError."""
@@ -223,8 +229,7 @@ class HistoryStore:
     def _save(self, chat: Conversation) -> None:
         connection = self._open()
         stamp = secrets.randbits(62) | 1
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with writing(connection):
             in_file = self._in_file.get(chat.id)
             row = connection.execute("SELECT stamp FROM chats WHERE id = ?", (chat.id,)).fetchone()
             if in_file is not None and row != (in_file.stamp,):
@@ -257,10 +262,6 @@ class HistoryStore:
                 """,
                 (self._max_chats,),
             )
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
         self._remember(chat, stamp)
 
     def _add_vote(self, prompt: str, winner: str, losers: Sequence[str], at: float) -> None:

@@ -69,7 +69,7 @@ def open_temporary(folder: Path, prefix: str) -> tuple[int, Path]:
         make_folder(folder)
         path = folder / f"{prefix}{secrets.token_hex(8)}"
         descriptor = os.open(path, flags, 0o600)
-        if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+        if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
             return descriptor, path
         # Somebody has taken it for abandoned before the lock was there.
         os.close(descriptor)
@@ -80,7 +80,7 @@ def remove_abandoned(path: Path) -> bool:
     """Remove a temporary file unless somebody still writes it. Raises: OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if not _lock(descriptor):
+        if not try_lock(descriptor):
             return False
         path.unlink(missing_ok=True)
         return True
@@ -88,8 +88,8 @@ def remove_abandoned(path: Path) -> bool:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
-    """Lock a file without waiting; False when another has. Without locks, on some network disks, True."""
+def try_lock(descriptor: int) -> bool:
+    """Lock a file without waiting; False when another has. True as well on a disk that has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -7,7 +7,6 @@ somebody fetches it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from server.storage.blobs import digest_of_name
-from server.storage.disk import disk_errors, make_folder, publish, write_all
+from server.storage.disk import disk_errors, make_folder, publish, try_lock, write_all
 from server.storage.paths import StorePaths, normal_digest
 
 Intervals = tuple[tuple[int, int], ...]
@@ -160,7 +159,7 @@ def open_partial(paths: StorePaths, digest: str, total_bytes: int, model: str) -
         while True:
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
-                if not _lock(descriptor):
+                if not try_lock(descriptor):
                     os.close(descriptor)
                     return None
                 if _is_still(descriptor, path):
@@ -275,17 +274,6 @@ def _boot_id() -> str:
         return ""
 
 
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        # Some network file systems have no locks; nobody can hold one there either.
-        return True
-    return True
-
-
 def _is_still(descriptor: int, path: Path) -> bool:
     """Whether the path still names the open file."""
     try:
@@ -305,7 +293,7 @@ def _held(path: Path) -> Iterator[bool]:
         yield True
         return
     try:
-        yield _lock(descriptor)
+        yield try_lock(descriptor)
     finally:
         os.close(descriptor)
 
