@@ -28,7 +28,6 @@ from olla_tui.screen_life import ScreenLife
 from olla_tui.screens.main import MainScreen
 from olla_tui.settings import TuiSettings
 from olla_tui.state.conversation import Conversation
-from olla_tui.state.graphs import ASCII, UNICODE
 from olla_tui.state.keymap import clashes, merge_keys
 from olla_tui.state.workstation import Workstation
 from olla_tui.term import resume_only_when_suspended
@@ -94,8 +93,7 @@ class OllaApp(ThemedApp[QuitChoice]):
         teach_alt_digits()
         super().__init__(settings)
         self.animation_level = "none"
-        glyphs = ASCII if settings.ascii_only else UNICODE
-        self.state = Workstation(address=address, attached=attached, is_olla=is_olla, glyphs=glyphs)
+        self.state = Workstation(address=address, attached=attached, is_olla=is_olla, glyphs=self.glyphs())
         self.state.wants_low_bandwidth = settings.low_bandwidth
         self.failure: BaseException | None = None
         self._open_services, self._serving = open_services, serving
@@ -272,6 +270,11 @@ class OllaApp(ThemedApp[QuitChoice]):
         else:
             self._interrupted_at = now
             self.notice("Nothing to stop; ctrl+c again quits.", "information", "")
+
+    def take_glyphs(self) -> None:
+        if self.is_running:
+            self.state.glyphs = self.glyphs()
+            self.bridge.touch("status", "chat")
 
     def action_ask_to_quit(self) -> None:
         """Close an attached screen at once; otherwise ask what becomes of the server."""

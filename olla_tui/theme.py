@@ -3,8 +3,9 @@
 A file sets `[colors]` (Textual's own roles), `[text]`, `[chat]`, `[meter]` and `[syntax]` (ours; each key
 becomes the variable `olla-TABLE-KEY`, in `[text]` `olla-KEY`), and `[variables]` (any of Textual's own).
 A value is a colour or a reference such as "$primary" to one of `[colors]`. With `extends = "NAME"` it needs
-to say only what differs from a theme that ships. `[sixteen.TABLE]` says what differs from `ansi-dark` or
-`ansi-light`, which stand in for a theme where the terminal has but sixteen colours.
+to say only what differs from a theme that ships. `[glyphs]` and two keys of `[meter]` are no colours:
+`theme_marks` reads them. `[sixteen.TABLE]` says what differs from `ansi-dark` or `ansi-light`, which stand in
+for a theme where the terminal has but sixteen colours.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
+from olla_tui.theme_marks import DRAWN, LEVELS, BadMark, Marks, read_glyphs, read_levels
 from server.errors import OllaError
 
 SCHEMA = 1
@@ -80,7 +82,7 @@ TABLES: dict[str, dict[str, str]] = {
 """Our tables, their keys, and what a theme that leaves a key out gets."""
 
 TABLE_NAMES = ("colors", "variables", *TABLES)
-_TOP_LEVEL = ("schema", "name", "extends", "dark", "ansi", "mono", "sixteen", *TABLE_NAMES)
+_TOP_LEVEL = ("schema", "name", "extends", "dark", "ansi", "mono", "sixteen", "glyphs", *TABLE_NAMES)
 
 
 class InvalidTheme(OllaError):
@@ -96,6 +98,7 @@ class ThemeFile:
         mono: it is shown without any colour, by bold and reverse video alone.
         colors: every key of `COLORS`, as colours.
         variables: Textual's and our variables, as colours or as Textual wants them.
+        marks: levels of meters, and characters.
         sixteen: tables of what differs from the theme that stands in where there are sixteen colours.
         warnings: sentences on what was left aside.
     """
@@ -106,6 +109,7 @@ class ThemeFile:
     colors: Mapping[str, str]
     variables: Mapping[str, str]
     mono: bool = False
+    marks: Marks = field(default_factory=Marks)
     sixteen: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = field(default=())
 
@@ -184,11 +188,13 @@ def parse_theme(text: str, origin: str, bases: Mapping[str, str] | None = None) 
         raise InvalidTheme(f"{source.at('sixteen')}[sixteen] must be a table")
     warnings += _unknown(sixteen, TABLE_NAMES, source, "sixteen.")
     colors, variables, more = read_tables(whole, source)
+    warnings += _unknown(_table(whole, "glyphs", source), ("set", *DRAWN), source, "glyphs.")
     return ThemeFile(
         name=name,
         dark=_flag(whole, "dark", True, source),
         ansi=_flag(whole, "ansi", False, source),
         mono=_flag(whole, "mono", False, source),
+        marks=_marks(whole, source),
         colors=colors,
         variables=variables,
         sixteen=sixteen,
@@ -243,7 +249,7 @@ def extended(source: _Source, bases: Mapping[str, str]) -> dict[str, Any]:
 def laid_over(base: Mapping[str, Any], data: Mapping[str, Any], source: _Source) -> dict[str, Any]:
     """One file's data over another's, key by key in every table."""
     whole = {**base, **data}
-    for table in TABLE_NAMES:
+    for table in (*TABLE_NAMES, "glyphs"):
         whole[table] = {**_table(base, table, source), **_table(data, table, source)}
     return whole
 
@@ -260,7 +266,8 @@ def read_tables(data: Mapping[str, Any], source: _Source) -> tuple[dict[str, str
     variables: dict[str, str] = {}
     for table, defaults in TABLES.items():
         values = _table(data, table, source)
-        warnings += _unknown(values, defaults, source, f"{table}.")
+        no_colors = LEVELS if table == "meter" else {}
+        warnings += _unknown(values, (*defaults, *no_colors), source, f"{table}.")
         for key, default in defaults.items():
             value = values.get(key, default)
             variables[variable_name(table, key)] = _color(value, colors, source, table, key)
@@ -277,7 +284,20 @@ def stand_in(theme: ThemeFile, text: str) -> ThemeFile:
     """
     source = _Source(text, f"{theme.name}, in sixteen colours")
     colors, variables, _ = read_tables(laid_over(source.data, theme.sixteen, source), source)
-    return ThemeFile(theme.name, theme.dark, True, colors, variables, theme.mono)
+    return ThemeFile(theme.name, theme.dark, True, colors, variables, theme.mono, theme.marks)
+
+
+def _marks(data: Mapping[str, Any], source: _Source) -> Marks:
+    table = "meter"
+    try:
+        levels = read_levels(_table(data, table, source))
+        table = "glyphs"
+        only_ascii, drawn = read_glyphs(_table(data, table, source))
+    except BadMark as error:
+        written = source.data.get(table, {})
+        key = next((key for key in error.keys if key in written), error.keys[0])
+        raise InvalidTheme(f"{source.at(key, table)}{table}.{key}: {error}") from None
+    return Marks(levels["warn_at"], levels["high_at"], only_ascii, drawn)
 
 
 def _table(data: Mapping[str, Any], name: str, source: _Source) -> dict[str, Any]:

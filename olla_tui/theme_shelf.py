@@ -8,6 +8,7 @@ from pathlib import Path
 from olla_tui.settings import Depth
 from olla_tui.theme import ThemeFile
 from olla_tui.theme_files import BUILTIN, builtin_theme, folder_state, in_depth, user_themes
+from olla_tui.theme_marks import Marks
 
 DEFAULT_THEME = "olla-dark"
 NO_COLOR_THEME = "mono"
@@ -58,6 +59,10 @@ class ThemeShelf:
     def is_mono(self, name: str) -> bool:
         """Whether the theme is shown without any colour."""
         return self.without_color or (name in self._shown and self._shown[name].mono)
+
+    def marks(self, name: str) -> Marks:
+        """Levels of meters and characters of a theme; those of Textual's own say nothing of them."""
+        return self._shown[name].marks if name in self._shown else Marks()
 
     def names(self) -> list[str]:
         """Olla's own themes in their order, then the user's."""

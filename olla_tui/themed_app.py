@@ -12,6 +12,7 @@ from textual.theme import Theme
 
 from olla_tui.plain_look import OnlyAscii, WithoutColor
 from olla_tui.settings import TuiSettings, speaks_utf8
+from olla_tui.state.graphs import Glyphs
 from olla_tui.theme import ThemeFile, default_variables, follow
 from olla_tui.theme_shelf import DEFAULT_THEME, ThemeShelf
 
@@ -31,8 +32,7 @@ class ThemedApp(App[R]):
         )
         super().__init__()
         self._without_color = WithoutColor()
-        letters = not speaks_utf8(settings.terminal)
-        self._only_ascii = [OnlyAscii(letters=letters)] if settings.ascii_only else []
+        self._only_ascii = OnlyAscii(letters=not speaks_utf8(settings.terminal))
         self._watching_themes: asyncio.Task[None] | None = None
         self._begin_with_themes()
 
@@ -41,6 +41,10 @@ class ThemedApp(App[R]):
         level = {"error": "error", "warning": "warning"}.get(severity, "information")
         words = f"{text}\n{hint}" if hint else text
         self.notify(words, severity=level, markup=False)  # type: ignore[arg-type]
+
+    def watch_theme(self) -> None:
+        """Another theme may draw with other characters; Textual sees to its colours."""
+        self.take_glyphs()
 
     def refresh_css(self, animate: bool = True) -> None:
         if self.screen_stack:
@@ -63,7 +67,16 @@ class ThemedApp(App[R]):
             # Textual's own filter for NO_COLOR paints the terminal's default colours black on black.
             filters = [known for known in filters if not isinstance(known, Monochrome)]
             filters = [*filters, self._without_color]
-        return [*filters, *self._only_ascii]
+        if self.settings.ascii_only or self._shelf.marks(self.theme).only_ascii:
+            filters = [*filters, self._only_ascii]
+        return filters
+
+    def glyphs(self) -> Glyphs:
+        """What bars and marks are drawn with, by the theme and the terminal."""
+        return self._shelf.marks(self.theme).glyphs(ascii_only=self.settings.ascii_only)
+
+    def take_glyphs(self) -> None:
+        """Show everything with what the theme draws with now."""
 
     @property
     def available_themes(self) -> dict[str, Theme]:
@@ -106,6 +119,7 @@ class ThemedApp(App[R]):
         self._add_themes(themes)
         if self.theme in {theme.name for theme in themes}:
             self._watch_theme(self.theme)
+            self.take_glyphs()
         self._tell_theme_problems()
 
     def _tell_theme_problems(self) -> None:

@@ -21,7 +21,6 @@ from olla_tui.panes.chat_sending import ChatSender
 from olla_tui.panes.chat_welcome import WelcomeBoard
 from olla_tui.state import turns
 from olla_tui.state.conversation import TEMPERATURES, THINK_CHOICES, Conversation, next_choice
-from olla_tui.state.graphs import ASCII
 from olla_tui.state.rows import fit_row
 from olla_tui.state.workstation import ANSWER_ONLY
 from olla_tui.text.styles import ASCII_GLYPHS, UNICODE_GLYPHS
@@ -74,12 +73,12 @@ class ChatPane(Pane):
 
     def compose(self) -> ComposeResult:
         yield LineBoard(id="chat-title")
-        transcript = Transcript(glyphs=ASCII_GLYPHS if self.state.glyphs is ASCII else UNICODE_GLYPHS)
+        transcript = Transcript(glyphs=UNICODE_GLYPHS if self.state.glyphs.braille else ASCII_GLYPHS)
         self._feed = TranscriptFeed(transcript)
         yield transcript
         yield WelcomeBoard(id="welcome")
         composer = Composer(editor=self._editor, id="composer")
-        completions = CompletionBoard(composer, self.state.glyphs, root=self.sender.root)
+        completions = CompletionBoard(composer, lambda: self.state.glyphs, root=self.sender.root)
         composer.take_key = completions.take_key
         yield LineBoard(id="waiting")
         yield completions
@@ -151,6 +150,9 @@ class ChatPane(Pane):
         self.query_one("#chat-title", LineBoard).show([title])
         self._show_chips()
         self._show_waiting()
+        mark = self.query_one("#prompt-mark", Static)
+        if mark.content != self.state.glyphs.prompt:
+            mark.update(self.state.glyphs.prompt, layout=False)
         self.set_class(not chat.turns, "-welcome")
         if not chat.turns:
             self.query_one("#welcome", LineBoard).show(turns.welcome_rows(self.state, chat))

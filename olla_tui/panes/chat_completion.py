@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class CompletionBoard(LineBoard):
     CompletionBoard.-open { display: block; }
     """
 
-    def __init__(self, composer: Composer, glyphs: Glyphs, *, root: Path) -> None:
+    def __init__(self, composer: Composer, glyphs: Callable[[], Glyphs], *, root: Path) -> None:
         super().__init__(id="completions")
         self._composer = composer
         self._glyphs = glyphs
@@ -69,7 +70,7 @@ class CompletionBoard(LineBoard):
         self._draw()
 
     def _draw(self) -> None:
-        rows = self.completion.rows(self.size.width or self._composer.size.width, self._glyphs)
+        rows = self.completion.rows(self.size.width or self._composer.size.width, self._glyphs())
         n_before = len(self.rows)
         self.set_class(bool(rows), "-open")
         self.show(rows)

@@ -15,7 +15,6 @@ from olla_tui.panes.chat_desk import ChatDesk
 from olla_tui.panes.chat_feed import TranscriptFeed
 from olla_tui.state.comparison import Comparison, begin, columns_that_fit, diff_rows, tally_text
 from olla_tui.state.drafts import Draft
-from olla_tui.state.graphs import ASCII
 from olla_tui.state.header import hints_row
 from olla_tui.state.rail import rule
 from olla_tui.state.rows import Span, fit_row, row
@@ -70,7 +69,7 @@ class CompareScreen(Screen[None]):
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        glyphs = ASCII_GLYPHS if self._bridge.state.glyphs is ASCII else UNICODE_GLYPHS
+        glyphs = UNICODE_GLYPHS if self._bridge.state.glyphs.braille else ASCII_GLYPHS
         yield LineBoard(id="compare-title", classes="line")
         with Horizontal(id="answers"):
             for index in range(len(self._comparison.chats)):

@@ -78,7 +78,7 @@ def meter_spans(view: DeviceView, bar_width: int, *, memory: bool, glyphs: Glyph
     spans: list[Span] = [Span(f"{view.label} ", "muted")]
     if bar_width:
         spans += [*bar(device.utilization, bar_width, glyphs), Span(" ")]
-    spans.append(Span(percent_text(device.utilization), level_role(device.utilization)))
+    spans.append(Span(percent_text(device.utilization), level_role(device.utilization, glyphs)))
     if memory:
         used, total = gib_text(device.memory_used_bytes), gib_text(device.memory_total_bytes)
         spans.append(Span(f" {used:>4}/{total.removesuffix('.0')}G"))
@@ -129,7 +129,7 @@ def graph_rows(
         samples = view.history.utilization.window(window_s, 2 * inner)
     lines = braille_graph(samples, inner, height, braille=glyphs.braille)
     notes = [
-        (f"util {percent_text(view.device.utilization)}", level_role(view.device.utilization)),
+        (f"util {percent_text(view.device.utilization)}", level_role(view.device.utilization, glyphs)),
         (f"peak {percent_text(max(samples, default=0.0))}", "muted"),
     ]
     if height > 2:
@@ -143,7 +143,7 @@ def graph_rows(
         rows.append(
             row(
                 Span(scale + glyphs.bar, "faint"),
-                Span(line, level_role(reached - 0.01)),
+                Span(line, level_role(reached - 0.01, glyphs)),
                 Span(fit(note, side, "right"), role),
             )
         )

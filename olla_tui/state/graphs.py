@@ -14,7 +14,11 @@ _RIGHT_DOTS = (0x00, 0x80, 0xA0, 0xB0, 0xB8)
 
 @dataclass(frozen=True)
 class Glyphs:
-    """Characters of bars and marks; the ASCII set serves terminals without UTF-8."""
+    """Characters of bars and marks; the ASCII set serves terminals without UTF-8.
+
+    Attributes:
+        warn_at, high_at: shares from which on a meter has another colour.
+    """
 
     full: str = "█"
     empty: str = "░"
@@ -32,6 +36,8 @@ class Glyphs:
     rule: str = "─"
     down: str = "▾"
     braille: bool = True
+    warn_at: float = 0.75
+    high_at: float = 0.90
 
 
 UNICODE = Glyphs()
@@ -55,18 +61,18 @@ ASCII = Glyphs(
 )
 
 
-def level_role(fraction: float, warn_at: float = 0.75, high_at: float = 0.90) -> str:
+def level_role(fraction: float, glyphs: Glyphs = UNICODE) -> str:
     """Role of a meter at this level: "meter.low", "meter.mid" or "meter.high"."""
-    if fraction >= high_at:
+    if fraction >= glyphs.high_at:
         return "meter.high"
-    return "meter.mid" if fraction >= warn_at else "meter.low"
+    return "meter.mid" if fraction >= glyphs.warn_at else "meter.low"
 
 
 def bar(fraction: float, width: int, glyphs: Glyphs = UNICODE) -> Row:
     """A bar of `width` cells in the colour of its level; anything above nothing shows one cell."""
     fraction = min(1.0, max(0.0, fraction))
     n_full = min(width, max(round(fraction * width), 1 if fraction > 0.005 else 0))
-    full = Span(glyphs.full * n_full, level_role(fraction))
+    full = Span(glyphs.full * n_full, level_role(fraction, glyphs))
     return tuple(span for span in (full, Span(glyphs.empty * (width - n_full), "faint")) if span.text)
 
 

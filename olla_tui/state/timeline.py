@@ -137,7 +137,7 @@ def rate_graph(history: StatusHistory, width: int, height: int, glyphs: Glyphs =
         rows.append(
             row(
                 Span(scale + glyphs.bar, "faint"),
-                Span(line, level_role(0.0)),
+                Span(line, level_role(0.0, glyphs)),
                 Span(fit(note, side, "right"), role),
             )
         )

@@ -264,6 +264,32 @@ async def test_a_theme_that_the_user_changes_is_shown_and_one_with_a_fault_is_no
         assert any('mine.toml:5: colors.panel is no colour: "bluish"' in message for message in messages)
 
 
+async def test_a_theme_says_how_meters_are_drawn_while_the_screen_runs(tmp_path):
+    path = tmp_path / "mine.toml"
+    text = 'schema = 1\nname = "mine"\nextends = "olla-dark"\n'
+    path.write_text(text)
+    app = workstation(busy_script(), settings=TestSettings(theme="mine", themes_dir=tmp_path))
+    async with driven(app, (80, 24)) as pilot:
+        app._watching_themes.cancel()  # the test looks in its place
+
+        async def change(more):
+            path.write_text(text + more)
+            app.take_changed_themes(app._shelf.changed())
+            await settled(pilot)
+            return next(span for span in app.main.query_one("#header").rows[0] if span.text.endswith("71%"))
+
+        assert "█" in screen_text(app).splitlines()[0]
+        assert (await change("[meter]\nwarn_at = 80\n")).role == "meter.low"
+        assert (await change("[meter]\nwarn_at = 20\nhigh_at = 70\n")).role == "meter.high"
+        await change('[glyphs]\nfull = "■"\nprompt = "»"\n')
+        assert "■" in screen_text(app).splitlines()[0] and "»" in screen_text(app)
+        await change('[glyphs]\nset = "ascii"\n')
+        assert screen_text(app).isascii()
+        app.theme = "olla-dark"
+        await settled(pilot)
+        assert "█" in screen_text(app).splitlines()[0]
+
+
 async def test_without_utf8_nothing_but_ascii_is_drawn():
     terminal = {"LANG": "de_DE.ISO-8859-1"}
     app = workstation(busy_script(), settings=TestSettings(ascii_only=True, terminal=terminal))

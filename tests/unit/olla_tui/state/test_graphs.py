@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olla_tui.state.graphs import ASCII, bar, braille_graph, level_role, stacked_bar
+from olla_tui.state.graphs import ASCII, UNICODE, bar, braille_graph, level_role, stacked_bar
 from olla_tui.state.rows import plain, width_of
 
 fractions = st.floats(-0.5, 1.5, allow_nan=False)
@@ -45,3 +47,10 @@ def test_something_is_never_drawn_as_nothing():
 
 def test_levels():
     assert [level_role(value) for value in (0.2, 0.75, 0.9)] == ["meter.low", "meter.mid", "meter.high"]
+    early = replace(UNICODE, warn_at=0.1, high_at=0.5)
+    assert [level_role(value, early) for value in (0.05, 0.2, 0.75)] == [
+        "meter.low",
+        "meter.mid",
+        "meter.high",
+    ]
+    assert bar(0.2, 10, early)[0].role == "meter.mid"
