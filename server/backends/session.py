@@ -49,7 +49,11 @@ Question = Submit | Embed | Rerank | Tokenize | Detokenize
 
 
 class EngineSession:
-    """A worker that has loaded its model. It ends once; `end` then says why, as to every open request."""
+    """A worker that has loaded its model. It ends once; `end` then says why, as to every open request.
+
+    Attributes:
+        info: the model as the worker told of it last.
+    """
 
     def __init__(
         self,
@@ -140,6 +144,7 @@ class EngineSession:
             host_cache_bytes=self._stats.host_cache_bytes,
             tokens_per_s=self._rate.per_second(self._loop.time()),
             pid=self._worker.pid,
+            loaded=self.info,
         )
 
     async def close(self, grace_s: float) -> None:
@@ -180,6 +185,8 @@ class EngineSession:
                     mailbox.put(delta)
             if n_tokens:
                 self._rate.add(n_tokens, self._heard_at)
+        elif isinstance(message, Loaded):
+            self.info = _loaded_info(message)
         elif isinstance(message, Finished | Failed | Tokens | Text | Embeddings | Scores):
             if (mailbox := self._open.pop(message.request_id, None)) is not None:
                 mailbox.end(message, self._heard_at)
@@ -278,4 +285,5 @@ def _loaded_info(loaded: Loaded) -> LoadedInfo:
         eos_text=loaded.eos_text,
         has_draft_model=loaded.has_draft_model,
         draft_refusal=loaded.draft_refusal,
+        device_parts=loaded.device_parts,
     )

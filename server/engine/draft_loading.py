@@ -30,10 +30,21 @@ _PARTS_OF_OTHERS: Final = frozenset({"eagle3", "dflash", "gemma4-assistant"})
 
 
 class Drafting(msgspec.Struct, frozen=True):
-    """A draft model, or why there is none: `refusal` is a sentence, "" where none was asked for."""
+    """A draft model, or why there is none: `refusal` is a sentence, "" where none was asked for.
+
+    Attributes:
+        buffer_bytes: what llama.cpp had allocated before it, as `LogSink.buffer_bytes`.
+    """
 
     model: DraftModel | None = None
     refusal: str = ""
+    buffer_bytes: dict[tuple[str, str], int] = {}
+
+    def given_up(self, log: LogSink) -> Drafting:
+        """The same once its model has failed, the memory of which is free again."""
+        failure = self.model.failure if self.model is not None else ""
+        log.buffer_bytes = dict(self.buffer_bytes)
+        return Drafting(refusal=f"it has failed: {failure}")
 
 
 def open_draft_model(
@@ -59,7 +70,8 @@ def open_draft_model(
     buffers = dict(log.buffer_bytes)
     try:
         draft = _loaded(path, model, params, inbox, log)
-        return Drafting(_with_context(draft, model, context, params, n_ctx, threads))
+        draft_model = _with_context(draft, model, context, params, n_ctx, threads)
+        return Drafting(draft_model, buffer_bytes=buffers)
     except (EngineFailure, MemoryError) as error:
         refusal = str(error) or "there is not enough memory for it"
         log.buffer_bytes = buffers

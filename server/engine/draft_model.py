@@ -67,6 +67,7 @@ class DraftModel:
         tokens_per_s: how fast it reads.
         in_use: slots whose memory is not given up for others.
         size: its parameters as a share of those of the model that it guesses for.
+        failure: why it was given up, as a sentence; "" while it is in use.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class DraftModel:
         self.model = model
         self.context = context
         self.spent_s = 0.0
+        self.failure = ""
         self.in_use: frozenset[int] = frozenset()
         self.size = model.n_params / max(guessed_for.n_params, 1)
         self.tokens_per_s = Pace.guess(model.n_params, threads.n_max, on_gpu=False).tokens_per_s

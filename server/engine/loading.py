@@ -7,10 +7,9 @@ from typing import Final
 import msgspec
 
 from server.engine.context import Context, ContextParams
-from server.engine.devices import gpu_names
+from server.engine.devices import gpu_names, list_devices
 from server.engine.draft import MAX_DRAFT_TOKENS
 from server.engine.draft_loading import Drafting, open_draft_model
-from server.engine.draft_model import DraftModel
 from server.engine.embed_loading import open_embedder
 from server.engine.embedder import Embedder
 from server.engine.failures import LoadRefused, NoMemory
@@ -21,6 +20,7 @@ from server.engine.logs import LogSink
 from server.engine.media_intake import MediaIntake
 from server.engine.model import Model
 from server.engine.pace import Pace
+from server.engine.placement import device_parts
 from server.engine.projector import Projector
 from server.engine.sharing_context import SharingContext
 from server.engine.threads import Threads, n_compute_threads
@@ -49,7 +49,25 @@ class Engine(msgspec.Struct, frozen=True):
     loaded: Loaded
     media: MediaIntake | None = None
     projector: Projector | None = None
-    draft_model: DraftModel | None = None
+    drafting: Drafting = Drafting()
+
+    @property
+    def has_lost_draft_model(self) -> bool:
+        """Whether its draft model has failed, of which `loaded` does not tell yet."""
+        return self.drafting.model is not None and bool(self.drafting.model.failure)
+
+    def without_draft_model(self) -> Engine:
+        """The same once its draft model has failed."""
+        drafting = self.drafting.given_up(self.context.log)
+        loaded = _loaded(
+            self.model,
+            self.context,
+            drafting,
+            n_ctx=self.loaded.n_ctx,
+            n_slots=self.loaded.n_slots,
+            n_threads=self.loaded.n_threads,
+        )
+        return msgspec.structs.replace(self, drafting=drafting, loaded=loaded)
 
     def close(self) -> None:
         """Free the memory."""
@@ -59,8 +77,8 @@ class Engine(msgspec.Struct, frozen=True):
             self.projector.close()
         if self.embedder is not None:
             self.embedder.close()
-        if self.draft_model is not None:
-            self.draft_model.close()
+        if self.drafting.model is not None:
+            self.drafting.model.close()
         self.context.close()
         self.model.close()
 
@@ -120,21 +138,16 @@ def open_engine(
             draft_model=drafting.model,
         )
         n_slots = params.n_slots
-    loaded = _loaded(model, context, log, drafting, n_ctx=n_ctx, n_slots=n_slots, n_threads=n_threads)
+    loaded = _loaded(model, context, drafting, n_ctx=n_ctx, n_slots=n_slots, n_threads=n_threads)
     media = MediaIntake(eyes, inbox.tell) if eyes is not None else None
-    return Engine(model, context, generator, embedder, loaded, media, eyes, drafting.model)
+    return Engine(model, context, generator, embedder, loaded, media, eyes, drafting)
 
 
 def _loaded(
-    model: Model,
-    context: Context,
-    log: LogSink,
-    drafting: Drafting,
-    *,
-    n_ctx: int,
-    n_slots: int,
-    n_threads: int,
+    model: Model, context: Context, drafting: Drafting, *, n_ctx: int, n_slots: int, n_threads: int
 ) -> Loaded:
+    log = context.log
+    parts = device_parts(list_devices(), model.layer_devices, log.buffer_bytes)
     draft_bytes = drafting.model.model.weights_bytes if drafting.model is not None else 0
     return Loaded(
         n_ctx=n_ctx,
@@ -147,11 +160,12 @@ def _loaded(
         weights_bytes=model.weights_bytes + draft_bytes,
         kv_bytes=log.total_bytes("KV", "RS"),
         compute_bytes=log.total_bytes("compute"),
-        vram_bytes=log.total_bytes("model", "KV", "RS", "compute", devices=gpu_names()),
+        vram_bytes=sum(part.n_bytes for part in parts if part.is_gpu),
         bos_text=model.bos_text,
         eos_text=model.eos_text,
         has_draft_model=drafting.model is not None,
         draft_refusal=drafting.refusal,
+        device_parts=parts,
     )
 
 

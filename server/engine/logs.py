@@ -9,12 +9,13 @@ import ctypes
 import os
 import re
 import time
-from collections.abc import Collection
 from typing import Any, Final
 
 from server.engine import native
 
 # Levels of ggml_log_level.
+_DEBUG: Final = 1
+_INFO: Final = 2
 _WARN: Final = 3
 _ERROR: Final = 4
 _CONTINUE: Final = 5
@@ -23,6 +24,7 @@ _LINES_PER_S: Final = 50
 _LINE_BYTES: Final = 500
 _N_KEPT_ERRORS: Final = 8
 
+_LAYER: Final = re.compile(rb"layer\s+(\d+) assigned to device (\S+),")
 _BUFFER_SIZE: Final = re.compile(r"(\S+)\s+(model|KV|RS|compute) buffer size\s*=\s*([0-9.]+) MiB")
 
 
@@ -32,7 +34,8 @@ class LogSink:
     Attributes:
         errors: the last error lines, for the sentence of a failed load.
         callback: what is installed, for other libraries that log like llama.cpp.
-        buffer_bytes: bytes of (device, use) as llama.cpp reported them; use: model, KV, RS or compute.
+        buffer_bytes: bytes of (buffer, use) as llama.cpp reported them; use: model, KV, RS or compute.
+        layer_devices: device of each layer of the model that was loaded last.
     """
 
     def __init__(self, fd: int = 2) -> None:
@@ -44,6 +47,7 @@ class LogSink:
         self.callback: Any = None
         self.errors: list[str] = []
         self.buffer_bytes: dict[tuple[str, str], int] = {}
+        self.layer_devices: dict[int, str] = {}
 
     def install(self) -> None:
         """Receive the log from now on. The sink must live as long as the process."""
@@ -65,13 +69,9 @@ class LogSink:
             except OSError:
                 self._fd = -1  # nobody reads any more; the end of stdin ends the worker
 
-    def total_bytes(self, *uses: str, devices: Collection[str] | None = None) -> int:
-        """Bytes of buffers for some uses; `devices`: only in the memory of these devices."""
-        return sum(
-            n_bytes
-            for (buffer, use), n_bytes in self.buffer_bytes.items()
-            if use in uses and (devices is None or _is_on(buffer, devices))
-        )
+    def total_bytes(self, *uses: str) -> int:
+        """Bytes of buffers for some uses."""
+        return sum(n_bytes for (_, use), n_bytes in self.buffer_bytes.items() if use in uses)
 
     def forget_buffers(self, *uses: str) -> None:
         """Buffers for some uses were freed."""
@@ -81,7 +81,9 @@ class LogSink:
         if level != _CONTINUE:
             self._flush()
             self._level = level
-        if self._level >= 2:
+        if level == _DEBUG and (match := _LAYER.search(text)):
+            self.layer_devices[int(match[1])] = match[2].decode("utf-8", "replace")
+        if self._level >= _INFO:
             self._line += text
             if self._line.endswith(b"\n"):
                 self._flush()
@@ -98,8 +100,3 @@ class LogSink:
         elif match := _BUFFER_SIZE.search(text):
             key = (match[1], match[2])
             self.buffer_bytes[key] = self.buffer_bytes.get(key, 0) + int(float(match[3]) * 1024 * 1024)
-
-
-def _is_on(buffer: str, devices: Collection[str]) -> bool:
-    """Whether a buffer such as "CUDA0" is a device's own memory; "CUDA_Host" is not."""
-    return not buffer.endswith("_Host") and any(buffer.startswith(device) for device in devices)

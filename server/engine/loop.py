@@ -141,7 +141,11 @@ class Loop:
         return None if self._saver is None else self._saver.wait_s()
 
     def _step(self) -> list[FromEngine]:
-        return [] if self._worker is None else self._worker.step()
+        messages = [] if self._worker is None else self._worker.step()
+        if self._engine.has_lost_draft_model:
+            self._engine = self._engine.without_draft_model()
+            messages.append(self._engine.loaded)
+        return messages
 
     def _answer(self, message: ToEngine | MediaReady) -> list[FromEngine]:
         """What a message is answered with at once. A request that fails to begin ends here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,10 +55,12 @@ class Model:
         n_swa: tokens in the sliding window of its attention; 0: all layers see everything.
         n_embd_inp: numbers that it reads for a token.
         on_plane: its positions have several axes, so that pictures can lie in a plane (M-RoPE).
+        layer_devices: the device of each layer, the output layer last.
     """
 
-    def __init__(self, address: native.Address) -> None:
+    def __init__(self, address: native.Address, layer_devices: Sequence[str] = ()) -> None:
         self.address = address
+        self.layer_devices = tuple(layer_devices)
         self.vocab = native.model_get_vocab(address)
         self.n_vocab = native.vocab_n_tokens(self.vocab)
         self.n_ctx_train = native.model_n_ctx_train(address)
@@ -197,10 +199,11 @@ def load_model(
     native_params = _native_params(Path(paths.model), params)
     native_params.progress_callback = progress
     log.errors.clear()
+    log.layer_devices.clear()
     address = native.model_load_from_file(os.fsencode(paths.model), native_params)
     if not address:
         raise load_failure(paths.model, log, BadModel)
-    model = Model(address)
+    model = Model(address, [device for _, device in sorted(log.layer_devices.items())])
     for adapter in paths.adapters:
         pointer = native.adapter_lora_init(address, os.fsencode(adapter))
         if not pointer:

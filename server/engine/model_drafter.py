@@ -117,7 +117,10 @@ class ModelDrafter:
         try:
             return self._with_model(self._model, generations, found, n_most)
         except (EngineFailure, MemoryError) as error:  # it costs the guesses, not the requests
-            self._model.context.log.write("error", f"the draft model is not used any more: {error}")
+            self._model.failure = str(error) or "there is not enough memory for it"
+            self._model.context.log.write(
+                "error", f"the draft model is not used any more: {self._model.failure}"
+            )
             self._model.close()
             self._model = None
             return dict(found)

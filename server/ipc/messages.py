@@ -12,8 +12,9 @@ from typing import Literal
 import msgspec
 
 from server.types.generation import LoadParams, MediaFile, ModelPaths, SamplingParams, TokenLogprob
+from server.types.models import DevicePart
 
-VERSION = 4
+VERSION = 5
 
 FailureKind = Literal[
     "invalid_request",
@@ -129,6 +130,8 @@ class LoadProgress(msgspec.Struct, frozen=True, tag=True):
 class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The model answers requests from now on. All sizes are as read back from llama.cpp.
 
+    Sent again when any of it changes: a draft model that fails is given up.
+
     Attributes:
         n_ctx: tokens of context per slot.
         n_ctx_train: tokens that the model was trained on.
@@ -136,6 +139,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         can_shift: a full context can slide.
         has_draft_model: a draft model guesses tokens.
         draft_refusal: why the draft model that was asked for does not, as a sentence; "" otherwise.
+        device_parts: what each device holds and computes, as far as it does.
     """
 
     n_ctx: int
@@ -153,6 +157,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     eos_text: str = ""
     has_draft_model: bool = False
     draft_refusal: str = ""
+    device_parts: tuple[DevicePart, ...] = ()
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable
 
+from server.backends.base import LoadedInfo
 from server.runners.policy import Resident
 from server.runners.runner import LoadTarget, Runner
 from server.types.models import RunnerState, RunningModel
@@ -38,7 +39,7 @@ class Entry:
     @property
     def n_bytes(self) -> int:
         """Memory: as loaded, or as promised to the load."""
-        info = self.runner.info
+        info = self._info
         if info is None:
             return self.runner.target.needed_bytes
         return info.weights_bytes + info.kv_bytes + info.compute_bytes
@@ -47,6 +48,13 @@ class Entry:
     def n_waiting(self) -> int:
         """Requests that wait for a load that another request began."""
         return max(0, self.n_pins - 1) if self.runner.is_loading else 0
+
+    @property
+    def _info(self) -> LoadedInfo | None:
+        """The model as it is now, or as it was before its worker was lost."""
+        if self.runner.info is None:
+            return None
+        return self.runner.backend.stats().loaded or self.runner.info
 
     def serves(self, target: LoadTarget) -> bool:
         """Whether a request for `target` can be given this entry now."""
@@ -85,7 +93,9 @@ class Entry:
 
     def snapshot(self, now_s: float, wall_s: float) -> RunningModel:
         """The entry as people see it. `now_s` is loop time, `wall_s` Unix time, of the same moment."""
-        runner, info, stats = self.runner, self.runner.info, self.runner.backend.stats()
+        runner, stats = self.runner, self.runner.backend.stats()
+        info = self._info
+        parts = info.device_parts if info else ()
         state: RunnerState = "stopping"
         if not self.is_retiring and runner.state != "stopped" and runner.state != "failed":
             state = runner.state
@@ -110,4 +120,7 @@ class Entry:
             pid=stats.pid,
             has_draft_model=info.has_draft_model if info else False,
             draft_refusal=info.draft_refusal if info else "",
+            n_layers=sum(part.n_layers for part in parts),
+            n_gpu_layers=sum(part.n_layers for part in parts if part.is_gpu),
+            device_parts=parts,
         )

@@ -140,6 +140,35 @@ class BundledModel(msgspec.Struct, frozen=True, kw_only=True):
 RunnerState = Literal["starting", "loading", "ready", "stopping"]
 
 
+class DevicePart(msgspec.Struct, frozen=True, kw_only=True):
+    """What one device holds and computes of a loaded model.
+
+    Attributes:
+        device: llama.cpp's name for it, such as "CPU", "CUDA0" or "Vulkan1".
+        description: its maker's name for it.
+        kind: cpu, gpu, igpu or accel.
+        n_layers: layers that it computes; the output layer is one of them.
+    """
+
+    device: str
+    description: str = ""
+    kind: str = "cpu"
+    n_layers: int = 0
+    weights_bytes: int = 0
+    kv_bytes: int = 0
+    compute_bytes: int = 0
+
+    @property
+    def n_bytes(self) -> int:
+        """All that it holds."""
+        return self.weights_bytes + self.kv_bytes + self.compute_bytes
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it is a graphics processor, of its own or a part of the processor."""
+        return self.kind in ("gpu", "igpu")
+
+
 class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded model.
 
@@ -154,6 +183,9 @@ class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
         tokens_per_s: decode rate of all slots together over the last seconds.
         has_draft_model: a draft model guesses tokens for it.
         draft_refusal: why its draft model is not used, "" when it is or there is none.
+        n_layers, n_gpu_layers: layers in all, the output layer among them, and those that GPUs compute; 0
+            until the model is loaded.
+        device_parts: what each device holds and computes, in llama.cpp's order.
     """
 
     name: str
@@ -175,3 +207,6 @@ class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     has_draft_model: bool = False
     draft_refusal: str = ""
+    n_layers: int = 0
+    n_gpu_layers: int = 0
+    device_parts: tuple[DevicePart, ...] = ()

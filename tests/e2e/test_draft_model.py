@@ -48,6 +48,10 @@ def test_a_model_of_the_server_or_a_file_is_the_draft_model(tmp_path: Path) -> N
         assert running["helped:latest"]["draft_refusal"] == ""
         assert not running["refused:latest"]["has_draft_model"]
         assert "its vocabulary has 300 tokens" in running["refused:latest"]["draft_refusal"]
+        (part,) = running["helped:latest"]["device_parts"]
+        assert (part["device"], part["n_layers"]) == ("CPU", 7)
+        assert running["helped:latest"]["n_layers"] == 7
+        assert running["helped:latest"]["n_gpu_layers"] == 0
         assert served.run("fsck").stdout == "The store is whole.\n"
 
 

@@ -15,10 +15,11 @@ from server.engine.inbox import Inbox
 from server.engine.loading import Engine, open_engine
 from server.engine.logs import LogSink
 from server.engine.model import Model, load_model
-from server.ipc.messages import Finished
-from server.types.generation import LoadParams, ModelPaths
+from server.ipc.messages import Bye, Finished, Loaded, Shutdown, Submit
+from server.types.generation import LoadParams, ModelPaths, SamplingParams
 from tests.engine.conftest import MakeEngine
 from tests.engine.test_drafting import EqualSteps, chi_square_bound
+from tests.engine.test_loop import said_by
 from tests.support.engine_worker import MINILM, SPARK_F16
 from tests.support.generator_player import EOG, FRANCE, STORY, Player
 from tests.support.noisy_model import write_noisy
@@ -55,24 +56,25 @@ def make_drafting(log: LogSink) -> Iterator[MakeDrafting]:
         log.install()
         engine = open_engine(model, params, Inbox(-1), log, draft=str(draft))
         engines.append(engine)
-        assert engine.draft_model is not None, engine.loaded.draft_refusal
+        draft_model = engine.drafting.model
+        assert draft_model is not None, engine.loaded.draft_refusal
         player = Player(engine)
         generator = player.generator
-        engine.draft_model.step_s = lambda n_rows: 1e-6 * n_rows  # type: ignore[method-assign]
+        draft_model.step_s = lambda n_rows: 1e-6 * n_rows  # type: ignore[method-assign]
         generator._drafter = ModelAlone(
             generator._cache,
             n_ctx=generator._n_ctx,
             n_rows_max=generator._context.n_outputs_max,
             costs=EqualSteps(),
             pool=generator._pool,
-            model=engine.draft_model,
+            model=draft_model,
         )
         return player
 
     yield make
     for engine in engines:
-        if engine.draft_model is not None:
-            engine.draft_model.close()
+        if engine.drafting.model is not None:
+            engine.drafting.model.close()
         engine.context.close()
 
 
@@ -247,6 +249,41 @@ def test_a_draft_model_that_fails_costs_no_request(
     assert text == Player(make_engine(spark_f16)).run(STORY, n_predict=40, n_draft=0, logit_bias=EOG)[0]
     assert end.timings.n_drafted_tokens == 0
     assert "the draft model is not used any more" in capfd.readouterr().err
+    assert draft.failure == "llama.cpp failed to run the model (code -3)"
+
+
+def test_that_a_draft_model_has_failed_is_told_with_the_memory_that_is_left(
+    make_engine: MakeEngine, spark_f16: Model, log: LogSink
+) -> None:
+    log.buffer_bytes.clear()
+    alone = make_engine(spark_f16).loaded
+    log.buffer_bytes.clear()
+    params = LoadParams(n_ctx=512, n_slots=4, n_gpu_layers=0)
+    engine = open_engine(spark_f16, params, Inbox(-1), log, draft=str(SPARK_F16))
+    draft = engine.drafting.model
+    assert draft is not None and engine.generator is not None
+    assert engine.loaded.has_draft_model and engine.loaded.kv_bytes > alone.kv_bytes
+    inbox = Inbox(-1)
+    failing = SamplingParams(n_predict=20, logit_bias=EOG)
+    for message in (
+        Submit(request_id=1, prompt=(STORY,), sampling=failing),
+        Shutdown(grace_s=60.0),
+    ):
+        inbox._put(message)
+
+    def fails() -> object:
+        raise DecodeFailed("llama.cpp failed")
+
+    draft.context.decode = fails  # type: ignore[method-assign,assignment]
+    drafter = engine.generator._drafter._model
+    assert drafter is not None
+    drafter._with_model = lambda *args: fails()  # type: ignore[method-assign,return-value]
+    answers = said_by(engine, inbox)
+    told = [answer for answer in answers if isinstance(answer, Loaded)]
+    assert [loaded.has_draft_model for loaded in told] == [False]
+    assert told[0].draft_refusal == "it has failed: llama.cpp failed"
+    assert (told[0].weights_bytes, told[0].kv_bytes) == (alone.weights_bytes, alone.kv_bytes)
+    assert [type(answer) for answer in answers[-2:]] == [Finished, Bye]
 
 
 def test_sampled_answers_keep_their_shares(
@@ -289,7 +326,7 @@ def refusal(model: Model, log: LogSink, draft: Path) -> str:
     log.install()
     engine = open_engine(model, params, Inbox(-1), log, draft=str(draft))
     try:
-        assert engine.draft_model is None
+        assert engine.drafting.model is None
         assert not engine.loaded.has_draft_model
         _, end = Player(engine).run("Hello", n_predict=3)
         assert end.timings.n_output_tokens > 0

@@ -74,10 +74,18 @@ def test_sizes_of_buffers_add_up(pipe: tuple[LogSink, int]) -> None:
         sink._receive(INFO, text, None)
     mib = 1024 * 1024
     assert sink.total_bytes("model") == 14 * mib
-    assert sink.total_bytes("model", "KV", "compute", devices=["CUDA0"]) == 19 * mib
-    assert sink.total_bytes("model", devices=[]) == 0
+    assert sink.buffer_bytes["CUDA0", "KV"] == 12 * mib
     sink.forget_buffers("KV")
     assert sink.total_bytes("KV") == 0
+
+
+def test_the_device_of_each_layer_is_known(pipe: tuple[LogSink, int]) -> None:
+    sink, read_fd = pipe
+    for layer, device in enumerate(("CPU", "CUDA0", "CUDA1")):
+        line = f"load_tensors: layer {layer:3} assigned to device {device}, is_swa = 0\n"
+        sink._receive(DEBUG, line.encode(), None)
+    assert sink.layer_devices == {0: "CPU", 1: "CUDA0", 2: "CUDA1"}
+    assert lines(read_fd) == []
 
 
 def test_a_closed_stderr_is_no_fault() -> None:

@@ -17,6 +17,22 @@ from server.ipc.messages import Bye, Failed, FromEngine, Shutdown, Submit, Token
 from server.types.generation import SamplingParams
 
 
+def said_by(engine: Engine, inbox: Inbox) -> list[FromEngine]:
+    """All that a loop says until it leaves, for which the inbox has to tell it."""
+    said, written = os.pipe()
+    try:
+        Loop(engine, inbox, Outbox(written)).run()
+    finally:
+        gc.unfreeze()
+        gc.enable()
+        os.close(written)
+    answers: list[FromEngine] = []
+    while (frame := read_frame(said)) is not None:
+        answers.append(decode(frame, FROM_ENGINE))
+    os.close(said)
+    return answers
+
+
 def test_a_fault_nobody_expected_costs_one_request(
     spark: Model,
     make_engine: Callable[..., Engine],
@@ -37,17 +53,7 @@ def test_a_fault_nobody_expected_costs_one_request(
         Shutdown(),
     ):
         inbox._put(message)  # as the thread does that reads what the server sends
-    said, written = os.pipe()
-    try:
-        Loop(engine, inbox, Outbox(written)).run()
-    finally:
-        gc.unfreeze()
-        gc.enable()
-        os.close(written)
-    answers: list[FromEngine] = []
-    while (frame := read_frame(said)) is not None:
-        answers.append(decode(frame, FROM_ENGINE))
-    os.close(said)
+    answers = said_by(engine, inbox)
     failed, tokens, bye = answers
     assert isinstance(failed, Failed) and failed.request_id == 1
     assert "ZeroDivisionError: of all things" in failed.message

@@ -69,6 +69,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
         fail: (kind, message) to each request.
         token_s: time for each step.
         garbage_on: write bytes that are no frame on a message of this name.
+        draft_failure: has a draft model, which fails with this on the first Tokenize.
     """
 
     once: str = ""
@@ -82,6 +83,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     fail: tuple[FailureKind, str] | None = None
     token_s: float = 0.0
     garbage_on: str = ""
+    draft_failure: str = ""
     version: int = VERSION
 
 
@@ -157,6 +159,8 @@ class FakeEngine:
         elif isinstance(message, Rerank):
             self._rerank(message)
         elif isinstance(message, Tokenize):
+            if self._script.draft_failure:
+                self._send(self._loaded(self._script.draft_failure))
             start = (BOS_TOKEN,) if message.add_special else ()
             tokens = tuple(start + tuple(text.encode()) for text in message.texts)
             self._send(Tokens(request_id=message.request_id, tokens=tokens))
@@ -195,20 +199,23 @@ class FakeEngine:
             self._send(LoadFailed(*self._script.load_failure))
             sys.exit(1)
         self._n_ctx, self._n_slots = load.params.n_ctx, load.params.n_slots
-        self._send(
-            Loaded(
-                n_ctx=self._n_ctx,
-                n_ctx_train=self._n_ctx,
-                n_slots=self._n_slots,
-                n_vocab=257,
-                n_embd=4,
-                n_threads=1,
-                can_shift=True,
-                weights_bytes=1000,
-                kv_bytes=100,
-                compute_bytes=10,
-                vram_bytes=0,
-            )
+        self._send(self._loaded())
+
+    def _loaded(self, draft_refusal: str = "") -> Loaded:
+        return Loaded(
+            n_ctx=self._n_ctx,
+            n_ctx_train=self._n_ctx,
+            n_slots=self._n_slots,
+            n_vocab=257,
+            n_embd=4,
+            n_threads=1,
+            can_shift=True,
+            weights_bytes=1000,
+            kv_bytes=100,
+            compute_bytes=10,
+            vram_bytes=0,
+            has_draft_model=bool(self._script.draft_failure) and not draft_refusal,
+            draft_refusal=draft_refusal,
         )
 
     def _submit(self, submit: Submit) -> None:

@@ -38,6 +38,18 @@ async def test_three_crashes_open_the_circuit_until_the_model_is_unloaded(make: 
     assert await text_of(other) == "abcabc"
 
 
+async def test_a_draft_model_that_fails_later_is_told_of(make: Make) -> None:
+    backend = make(Script(draft_failure="it has failed: no reason"))
+    assert backend.stats().loaded is None
+    await load(backend)
+    loaded = backend.stats().loaded
+    assert loaded is not None and loaded.has_draft_model
+    await backend.tokenize(("a",))
+    loaded = backend.stats().loaded
+    assert loaded is not None and not loaded.has_draft_model
+    assert loaded.draft_refusal == "it has failed: no reason"
+
+
 async def test_crashes_in_the_load_count_over_backends(make: Make, tmp_path: Path) -> None:
     """A backend ends with a load that fails; the next request makes another one."""
     circuits = CrashCircuits()
