@@ -25,15 +25,7 @@ from server.services.protocols import (
     TransferService,
     UpkeepService,
 )
-from server.types.generation import (
-    ChatRequest,
-    EmbedRequest,
-    EmbedResult,
-    GenerateRequest,
-    GenerationEvent,
-    RerankRequest,
-    RerankResult,
-)
+from server.types.generation import ChatRequest, EmbedRequest, EmbedResult, GenerateRequest, GenerationEvent
 from server.types.history import StatusHistory
 from server.types.models import (
     BundledModel,
@@ -44,6 +36,7 @@ from server.types.models import (
     RunningModel,
     ShowRequest,
 )
+from server.types.ranking import RerankRequest, RerankResult
 from server.types.status import LogLine, StatusSnapshot
 from server.types.transfers import (
     PartialDownload,

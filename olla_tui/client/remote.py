@@ -38,8 +38,6 @@ from server.types.generation import (
     GenerateRequest,
     GenerationEvent,
     Rendered,
-    RerankRequest,
-    RerankResult,
 )
 from server.types.history import StatusHistory
 from server.types.models import (
@@ -51,6 +49,7 @@ from server.types.models import (
     RunningModel,
     ShowRequest,
 )
+from server.types.ranking import RerankRequest, RerankResult
 from server.types.status import LogLine, StatusSnapshot
 from server.types.upkeep import CheckProgress, GarbageReport
 from server.wire.headers import VERSION_HEADER

@@ -7,7 +7,15 @@ from typing import Protocol
 
 import msgspec
 
-from server.types.generation import LoadParams, MediaFile, ModelPaths, PromptUse, SamplingParams, TokenLogprob
+from server.types.generation import (
+    LoadParams,
+    MediaFile,
+    ModelPaths,
+    PromptLogprobs,
+    PromptUse,
+    SamplingParams,
+    TokenLogprob,
+)
 from server.types.models import DevicePart
 
 EmbedPiece = str | tuple[int, ...]
@@ -27,13 +35,14 @@ class GenerationJob(msgspec.Struct, frozen=True, kw_only=True):
 class TextDelta(msgspec.Struct, frozen=True, kw_only=True):
     """New text and the tokens it comes from. `text` is empty while a character or stop text is open.
 
-    `prompt` comes with the first delta.
+    `prompt` and `prompt_logprobs` come with the first delta.
     """
 
     text: str
     n_tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt: PromptUse | None = None
+    prompt_logprobs: PromptLogprobs | None = None
 
 
 class GenerationDone(msgspec.Struct, frozen=True, kw_only=True):

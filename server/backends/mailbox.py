@@ -19,7 +19,7 @@ from server.ipc.messages import (
     TokenDelta,
     Tokens,
 )
-from server.types.generation import PromptUse, TokenLogprob
+from server.types.generation import PromptLogprobs, PromptUse, TokenLogprob
 
 
 class SessionEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +76,7 @@ class Mailbox:
         self._n_tokens = 0
         self._prompt: PromptUse | None = None
         self._logprobs: list[TokenLogprob] = []
+        self._prompt_logprobs: PromptLogprobs | None = None
         self._end: End | None = None
         self._abandoned = False
         self._waiting: asyncio.Future[None] | None = None
@@ -98,6 +99,7 @@ class Mailbox:
         if delta.begun is not None and self.begun is None:
             self.begun = delta.begun
             self._prompt = PromptUse(delta.begun.n_prompt_tokens, delta.begun.n_cached_tokens)
+        self._prompt_logprobs = self._prompt_logprobs or delta.prompt_logprobs
         self._wake()
 
     def end(self, end: End, now_s: float = 0.0) -> None:
@@ -112,6 +114,7 @@ class Mailbox:
         self._abandoned = True
         self._texts.clear()
         self._logprobs.clear()
+        self._prompt_logprobs = None
         self._n_tokens = 0
 
     async def take(self) -> TextDelta | End:
@@ -125,8 +128,9 @@ class Mailbox:
             n_tokens=self._n_tokens,
             logprobs=tuple(self._logprobs),
             prompt=self._prompt,
+            prompt_logprobs=self._prompt_logprobs,
         )
-        self._prompt = None
+        self._prompt = self._prompt_logprobs = None
         self._texts.clear()
         self._logprobs.clear()
         self._n_tokens = 0

@@ -23,7 +23,7 @@ from server.engine.prompt import control_tokens, prompt_tokens, token_array
 from server.engine.sampler import Known, Sampler
 from server.engine.sequence import Sequence
 from server.ipc.messages import EngineTimings, FinishReason, Submit, TokenDelta
-from server.types.generation import SamplingParams
+from server.types.generation import PromptLogprobs, SamplingParams, TokenLogprob
 
 MAX_CONTEXTS_OF_OUTPUT: Final = 10
 """A generation without a bound of its own ends after this many contexts of tokens."""
@@ -40,6 +40,9 @@ class Generation(msgspec.Struct, eq=False):
         never: ids that are not chosen, whatever the model thinks of them; `never_set`: the same.
         n_drafted, n_accepted: tokens that were guessed, and those of them that came true.
         has_begun: the server has been told of its first token.
+        scores: of the prompt's tokens behind the first, as far as they were decoded; `scored`: of all, until
+            the server is told.
+        is_first_added: the tokenizer put a token in front of the prompt.
         refused: for each token that the server has not been told of, whether it was drawn twice.
     """
 
@@ -64,6 +67,9 @@ class Generation(msgspec.Struct, eq=False):
     n_drafted: int = 0
     n_accepted: int = 0
     has_begun: bool = False
+    scores: list[TokenLogprob] = msgspec.field(default_factory=list)
+    scored: PromptLogprobs | None = None
+    is_first_added: bool = False
     refused: collections.deque[bool] = msgspec.field(default_factory=collections.deque)
 
     def timings(self) -> EngineTimings:
@@ -86,12 +92,14 @@ class Generation(msgspec.Struct, eq=False):
         """What the server is told of released tokens."""
         begun = None if self.has_begun else self.timings()
         self.has_begun = True
+        scored, self.scored = self.scored, None
         return TokenDelta(
             request_id=self.sequence.request_id,
             tokens=released.tokens,
             text=released.text,
             logprobs=released.logprobs,
             begun=begun,
+            prompt_logprobs=scored,
             n_refused=sum(self.refused.popleft() for _ in released.tokens),
         )
 
@@ -138,6 +146,7 @@ def begin_generation(
             message.request_id,
             tokens,
             is_alone=params.deterministic,
+            is_scored=params.prompt_logprobs and not (spans or len(emitted)),
             n_output_max=max(0, n_output_max - len(emitted)),
             spans=spans,
         ),
@@ -152,6 +161,7 @@ def begin_generation(
         shown=shown,
         never=never,
         never_set=frozenset(never.tolist()),
+        is_first_added=model.adds_bos and isinstance(message.prompt[0], str),
     )
 
 
@@ -237,17 +247,19 @@ def _known_token(generation: Generation, row: Row, known: Known) -> int | None:
 
 def _show(generation: Generation, model: Model, token: int, row: Row) -> Released:
     """The text that a chosen token completes, and whether it ends the request."""
-    if model.is_eog(token):
-        generation.end = "stop"
-        return generation.text.finish()
-    if token in generation.stop_tokens:
+    logprob = None
+    is_end = token in generation.stop_tokens or model.is_eog(token)
+    # Who scores a prompt takes the last of the log probabilities for the answer's, so there must be one.
+    if generation.params.logprobs and (not is_end or generation.params.prompt_logprobs):
+        logprob = token_logprob(model, row, token, generation.params.n_top_logprobs)
+    if is_end:
         generation.end = "stop"
         released = generation.text.finish()
-        generation.text.stop_text = generation.stop_tokens[token]
+        if not model.is_eog(token):
+            generation.text.stop_text = generation.stop_tokens[token]
+        if logprob is not None:
+            released = msgspec.structs.replace(released, logprobs=(*released.logprobs, logprob))
         return released
-    logprob = None
-    if generation.params.logprobs:
-        logprob = token_logprob(model, row, token, generation.params.n_top_logprobs)
     piece = model.piece(token, special=token in generation.shown)
     released = generation.text.feed(token, piece, logprob)
     if generation.text.stop_text:

@@ -26,6 +26,7 @@ from server.engine.media import Media
 from server.engine.memory_policy import PoolPolicy
 from server.engine.model import Model
 from server.engine.pace import MIN_CHUNK_TOKENS, Pace
+from server.engine.prompt_scores import score
 from server.engine.sampler import Known, known_of_rows
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import Phase, Plan, Sequence
@@ -86,6 +87,7 @@ class Generator:
             self._pool,
             in_tiles=in_tiles,
             shares_beginnings=context.shares_beginnings,
+            n_outputs_max=context.n_outputs_max,
         )
         self._memory = SlotMemory(
             context, self._cache, self._states, self._pool, lambda: self._scheduler.free_slots
@@ -167,6 +169,8 @@ class Generator:
 
     def _measured(self, plan: Plan, seconds: float) -> None:
         """A step took so long: for the size of prompt chunks, the length of drafts, and the threads."""
+        if plan.scored is not None:
+            return  # it has more to compute than other prompts
         self._pace.measured(plan.n_prompt_tokens, seconds, someone_decodes=bool(plan.decoding))
         n_rows = self._context.batch.n_tokens
         if plan.is_alone:
@@ -233,10 +237,14 @@ class Generator:
         self, plan: Plan, drafts: Mapping[int, Match], deltas: list[TokenDelta], ended: list[FromEngine]
     ) -> None:
         """Record what is in memory now, choose the next tokens, and end who has come to an end."""
+        n_scored = 0
+        if (scored := plan.scored) is not None:
+            generation = self._generations[scored.sequence.request_id]
+            n_scored = score(generation, self._model, scored, self._context.logits())
         outputs = self._record(plan)
         if not outputs:
             return
-        rows = self._context.logits()
+        rows = self._context.logits()[n_scored:]
         known = known_of_rows(rows, [generation.sampler for generation in outputs])
         first = 0
         for generation in outputs:
@@ -252,7 +260,7 @@ class Generator:
                 continue
             finally:
                 first = end
-            if released.tokens or released.text:
+            if released.tokens or released.text or released.logprobs or generation.scored is not None:
                 deltas.append(generation.delta(released))
             if generation.end is not None:
                 ended.append(self._finish(generation))

@@ -27,6 +27,11 @@ def token_logprob(model: Model, row: Row, token: int, n_top: int) -> TokenLogpro
     return TokenLogprob(text, float(row[token]) - log_sum, piece, tuple(top))
 
 
+def token_text(model: Model, token: int) -> str:
+    """A token's text, never empty."""
+    return _text(model, token)[0]
+
+
 def _text(model: Model, token: int) -> tuple[str, bytes]:
     """A token's text, never empty, and its bytes; special tokens show their names."""
     piece = model.piece(token, special=True)

@@ -53,13 +53,16 @@ class Scheduler:
         *,
         in_tiles: bool = False,
         shares_beginnings: bool = False,
+        n_outputs_max: int = 0,
     ) -> None:
         """`improve`: may replace the placement of a prompt, given the free slots, by a better one.
 
         `pool`: the promises, where the slots share their cells.
         `in_tiles`: parts of prompts below `TILE_ROWS` are slow.
         `shares_beginnings`: unless they are of requests with one beginning.
+        `n_outputs_max`: rows of a step that may have logits; 0: all.
         """
+        self._n_outputs_max = n_outputs_max or n_batch
         self._in_tiles = in_tiles
         self._shares_beginnings = shares_beginnings
         self._n_batch = n_batch
@@ -196,16 +199,16 @@ class Scheduler:
     def plan(self, n_prompt_tokens: int) -> Plan:
         """The next step, with at most `n_prompt_tokens` tokens of prompts.
 
-        Each sequence that is decoded alone and all others together take turns, and so do those who decode
+        Each sequence that is decoded apart and all others together take turns, and so do those who decode
         and pictures and sounds. A picture that has to be decoded at once may have more than
         `n_prompt_tokens` tokens.
         """
-        alone = [sequence for sequence in self._running if sequence.is_alone]
-        if alone:
-            self._turn = (self._turn + 1) % (len(alone) + (len(alone) < len(self._running)))
-            if self._turn < len(alone):
-                return self._plan_alone(alone[self._turn])
-        together = [sequence for sequence in self._running if not sequence.is_alone]
+        apart = [sequence for sequence in self._running if sequence.is_apart]
+        if apart:
+            self._turn = (self._turn + 1) % (len(apart) + (len(apart) < len(self._running)))
+            if self._turn < len(apart):
+                return self._plan_apart(apart[self._turn])
+        together = [sequence for sequence in self._running if not sequence.is_apart]
         decoding = [sequence for sequence in together if sequence.phase is Phase.DECODE]
         room = n_prompt_tokens
         chunks: list[Chunk] = []
@@ -253,12 +256,14 @@ class Scheduler:
         ]
         return n_beside(n, sequence.n_remaining, others, self._n_tile)
 
-    def _plan_alone(self, sequence: Sequence) -> Plan:
+    def _plan_apart(self, sequence: Sequence) -> Plan:
         if sequence.phase is Phase.DECODE:
             return Plan((sequence,), ())
         if sequence.next_span is not None:
             return Plan((), (_media_chunk(sequence, self._n_batch),))
         n = min(sequence.n_until_stop, ALONE_CHUNK_TOKENS, self._n_batch)
+        if sequence.is_scored:  # as many rows as have room for logits, in whole tiles
+            n = min(n, self._n_outputs_max // TILE_ROWS * TILE_ROWS or self._n_outputs_max)
         return Plan((), (Chunk(sequence, n, n == sequence.n_remaining),))
 
     def prefilled(self, chunk: Chunk) -> None:
@@ -289,7 +294,7 @@ class Scheduler:
         sequence.slot = -1
 
     def _place(self, sequence: Sequence) -> Placement:
-        if sequence.is_alone:
+        if sequence.is_alone or sequence.is_scored:
             return Placement(min(self._free, key=self._cache.length), 0)
         # In a pool all rows are one computation, whatever their slots.
         busy = {other.slot for other in self._running if not other.is_alone} if self._pool is None else ()
@@ -351,7 +356,7 @@ class Scheduler:
 
     def _should_wait_for_prefix(self, sequence: Sequence, placement: Placement) -> bool:
         """Somebody decodes the same long beginning right now: soon it can be copied."""
-        if not self._cache.can_copy or sequence.is_alone:
+        if not self._cache.can_copy or sequence.is_alone or sequence.is_scored:
             return False
         for other in self._running:
             if other.phase is Phase.PREFILL:

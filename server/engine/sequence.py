@@ -33,6 +33,7 @@ class Sequence(msgspec.Struct, eq=False):
         is_alone: decoded in steps of its own and from an empty slot, so that nobody else's work shows in
             the last bits of its logits.
         is_in_group: begins as others do that came with it, so that few tokens of each are decoded together.
+        is_scored: all rows of its prompt have logits, so it is decoded from an empty slot, apart from others.
         n_output_max: tokens that may follow `tokens`.
         stops: lengths at which a chunk ends, so that the state can be kept; ascending.
         n_preempted: times that it has made way for others.
@@ -49,11 +50,17 @@ class Sequence(msgspec.Struct, eq=False):
     n_passed_over: int = 0
     is_alone: bool = False
     is_in_group: bool = False
+    is_scored: bool = False
     n_output_max: int = ANSWER_TOKENS
     stops: tuple[int, ...] = ()
     n_preempted: int = 0
     age: int = 0
     spans: tuple[Placed, ...] = ()
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether its next step is one of its own."""
+        return self.is_alone or (self.is_scored and self.phase is Phase.PREFILL)
 
     @property
     def n_remaining(self) -> int:
@@ -103,6 +110,11 @@ class Plan(msgspec.Struct, frozen=True):
     def is_alone(self) -> bool:
         """Whether this is a step of one sequence that is decoded alone."""
         return any(sequence.is_alone for sequence in self.sequences())
+
+    @property
+    def scored(self) -> Chunk | None:
+        """The part of a prompt of which all rows have logits; it is the only one in its step."""
+        return self.chunks[0] if self.chunks and self.chunks[0].sequence.is_scored else None
 
     @property
     def media(self) -> Chunk | None:

@@ -45,7 +45,7 @@ def fill(
         else:
             start = sequence.n_prefilled
             part = sequence.tokens[start : start + chunk.n_tokens]
-            output = "last" if chunk.is_last else "none"
+            output = "all" if sequence.is_scored else "last" if chunk.is_last else "none"
             batch.add(slot, part, cache.position(slot, start), output=output)
 
 

@@ -11,7 +11,14 @@ from typing import Literal
 
 import msgspec
 
-from server.types.generation import LoadParams, MediaFile, ModelPaths, SamplingParams, TokenLogprob
+from server.types.generation import (
+    LoadParams,
+    MediaFile,
+    ModelPaths,
+    PromptLogprobs,
+    SamplingParams,
+    TokenLogprob,
+)
 from server.types.models import DevicePart
 
 VERSION = 5
@@ -172,6 +179,7 @@ class TokenDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         begun: with the first delta of a request: what a `Finished` at that moment would tell.
+        prompt_logprobs: with the first delta, where it was asked for.
         n_refused: how many of these were drawn twice, because a grammar refused what was drawn first.
     """
 
@@ -180,6 +188,7 @@ class TokenDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
     begun: EngineTimings | None = None
+    prompt_logprobs: PromptLogprobs | None = None
     n_refused: int = 0
 
 

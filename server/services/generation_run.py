@@ -298,12 +298,18 @@ class GenerationRun:
             self._late_calls.extend(calls)
             calls = ()
         logprobs = delta.logprobs if delta is not None else ()
-        if not (parsed.content or parsed.thinking or calls or logprobs):
+        of_prompt = delta.prompt_logprobs if delta is not None else None
+        if not (parsed.content or parsed.thinking or calls or logprobs or of_prompt):
             return None
-        use = None if self._has_told_use else self._prompt_use
+        is_first = not self._has_told_use
         self._has_told_use = True
         return Chunk(
-            content=parsed.content, thinking=parsed.thinking, tool_calls=calls, logprobs=logprobs, prompt=use
+            content=parsed.content,
+            thinking=parsed.thinking,
+            tool_calls=calls,
+            logprobs=logprobs,
+            prompt=self._prompt_use if is_first else None,
+            prompt_logprobs=of_prompt if is_first else None,  # a second worker may have told them again
         )
 
     async def _completed(self) -> Completed:

@@ -23,9 +23,8 @@ from server.types.generation import (
     GenerationEvent,
     Origin,
     Rendered,
-    RerankRequest,
-    RerankResult,
 )
+from server.types.ranking import RerankRequest, RerankResult
 from server.types.vectors import shortened
 
 CALL_ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"

@@ -179,7 +179,15 @@ async def _fitted(
 
 
 async def _raw(request: GenerateRequest, model: ResolvedModel, lease: Lease) -> PreparedPrompt:
-    """The prompt as it is; files that it does not mention by `[img-N]` stand in front of it."""
+    """The prompt as it is; files that it does not mention by `[img-N]` stand in front of it.
+
+    Raises: ContextExceeded.
+    """
+    if request.prompt_tokens:
+        tokens, n_ctx = request.prompt_tokens, lease.info.n_ctx
+        cut = _cut_tokens(tokens, model, n_ctx) if request.truncate else tokens
+        n_dropped = len(tokens) - len(cut)
+        return PreparedPrompt(text=request.prompt, pieces=(cut,), n_dropped_tokens=n_dropped, n_ctx=n_ctx)
     n_images = len(request.images)
     mentioned = set(split_at_images(request.prompt, n_images))
     marks = "".join(image_mark(index) for index in range(n_images) if index not in mentioned)
@@ -206,14 +214,23 @@ async def _cut(
 ) -> tuple[tuple[PromptPiece, ...], int]:
     """The prompt, cut in its middle if it is too long, and how many tokens were cut.
 
-    Ollama's rule: the first num_keep tokens stay (and BOS), and of the end as many as leave half of what
-    remains of the context free. A text of fewer bytes than tokens fit cannot be too long.
+    A text of fewer bytes than tokens fit cannot be too long. Raises: ContextExceeded.
     """
     if not request.truncate or n_images or len(text.encode()) + _MOST_ADDED < n_ctx:
         return (text,), 0
     (tokens,) = await backend.tokenize((text,))
+    cut = _cut_tokens(tokens, model, n_ctx)
+    return (cut,), len(tokens) - len(cut)
+
+
+def _cut_tokens(tokens: tuple[int, ...], model: ResolvedModel, n_ctx: int) -> tuple[int, ...]:
+    """A prompt, cut in its middle if it is too long.
+
+    Ollama's rule: the first num_keep tokens stay (and BOS), and of the end as many as leave half of what
+    remains of the context free. Raises: ContextExceeded where a prompt is never cut.
+    """
     if len(tokens) <= n_ctx - 1:
-        return (tokens,), 0
+        return tokens
     if not model.sampling.context_shift:
         raise ContextExceeded(
             f"the prompt has {len(tokens)} tokens and the context holds {n_ctx}; shorten the prompt, or "
@@ -225,8 +242,7 @@ async def _cut(
     n_keep = kept_tokens(model.sampling.n_keep, len(tokens), n_ctx, has_bos=model.adds_bos)
     n_left = n_ctx - max((n_ctx - n_keep) // 2, 1)
     n_tail = n_left - n_keep
-    cut = tokens[:n_keep] + (tokens[-n_tail:] if n_tail > 0 else ())
-    return (cut,), len(tokens) - len(cut)
+    return tokens[:n_keep] + (tokens[-n_tail:] if n_tail > 0 else ())
 
 
 def kept_tokens(num_keep: int, n_tokens: int, n_ctx: int, *, has_bos: bool) -> int:

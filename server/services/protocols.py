@@ -11,15 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Protocol
 
 from server.gguf.footprint import ModelFootprint
-from server.types.generation import (
-    ChatRequest,
-    EmbedRequest,
-    EmbedResult,
-    GenerateRequest,
-    GenerationEvent,
-    RerankRequest,
-    RerankResult,
-)
+from server.types.generation import ChatRequest, EmbedRequest, EmbedResult, GenerateRequest, GenerationEvent
 from server.types.history import StatusHistory
 from server.types.messages import JsonObject
 from server.types.models import (
@@ -31,6 +23,7 @@ from server.types.models import (
     RunningModel,
     ShowRequest,
 )
+from server.types.ranking import RerankRequest, RerankResult
 from server.types.responses import KeptResponse
 from server.types.status import LogLine, StatusSnapshot
 from server.types.transfers import (

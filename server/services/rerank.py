@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from server.backends.base import Backend
-from server.types.generation import Ranked, RerankRequest
+from server.types.ranking import Ranked, RerankRequest
 
 
 async def ranked(backend: Backend, request: RerankRequest) -> tuple[tuple[Ranked, ...], int]:

@@ -18,18 +18,12 @@ from server.runners.pool import LoadTarget
 from server.services.load_plan import LoadPlanner
 from server.settings import Settings
 from server.storage.store import ModelStore, StoredModel
-from server.types.generation import (
-    ChatRequest,
-    EmbedRequest,
-    GenerateRequest,
-    RerankRequest,
-    SamplingParams,
-    Think,
-)
+from server.types.generation import ChatRequest, EmbedRequest, GenerateRequest, SamplingParams, Think
 from server.types.messages import Tool
 from server.types.models import Capability
 from server.types.names import ModelName, split_source
 from server.types.options import OPTIONS, OptionValue, parse_options, sampling_params
+from server.types.ranking import RerankRequest
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -287,15 +281,19 @@ def _sampling(
     the GGUF's Jinja template renders a chat; both are kept.
     """
     base = sampling_params(options)
-    rendered_here = template.kind == "go" or isinstance(request, GenerateRequest)
+    if isinstance(request, GenerateRequest):
+        zero_is_none, prompt_logprobs = request.zero_is_none, request.prompt_logprobs
+    else:
+        zero_is_none, prompt_logprobs = template.kind != "go", False
     return msgspec.structs.replace(
         base,
-        n_predict=-1 if base.n_predict == 0 and rendered_here else base.n_predict,
+        n_predict=base.n_predict if base.n_predict or zero_is_none else -1,
         context_shift=request.shift and shifts,
         grammar=_grammar(request, template, parser_name),
         preserved_tokens=_preserved_tokens(request, template, parser_name),
         logprobs=request.logprobs,
         n_top_logprobs=request.n_top_logprobs if request.logprobs else 0,
+        prompt_logprobs=prompt_logprobs,
         logit_bias=tuple(request.logit_bias.items()),
     )
 

@@ -47,6 +47,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         grammar_triggers: when not empty, the grammar applies only from the first of these texts on.
         logprobs: report the log probability of each token.
         n_top_logprobs: alternatives to report per token, 0 to 20.
+        prompt_logprobs: report the prompt's tokens as well, which is decoded anew for that.
         preserved_tokens: names of control tokens that are part of the text, for the parser of the answer.
         ignore_eos: never end with a token that ends an answer; such tokens are not chosen.
         deterministic: the same tokens each time, whatever else is decoded meanwhile; without a seed, 0 is it.
@@ -75,6 +76,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     grammar_triggers: tuple[str, ...] = ()
     logprobs: bool = False
     n_top_logprobs: int = 0
+    prompt_logprobs: bool = False
     preserved_tokens: tuple[str, ...] = ()
     ignore_eos: bool = False
     deterministic: bool = False
@@ -189,6 +191,9 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         context: token ids of an earlier answer, put in front of the prompt.
+        prompt_tokens: the prompt as ids, which are decoded as they are; `prompt` is their text, `raw` is set.
+        prompt_logprobs: the log probabilities of the prompt's tokens, too, with `raw` and without a cache.
+        zero_is_none: `num_predict` 0 means no token, not "without a bound".
         raw: send the prompt as it is, without a template.
         system, template: None: the model's own.
     """
@@ -200,6 +205,9 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     template: str | None = None
     context: tuple[int, ...] = ()
     images: tuple[bytes, ...] = ()
+    prompt_tokens: tuple[int, ...] = ()
+    prompt_logprobs: bool = False
+    zero_is_none: bool = False
     raw: bool = False
     format: Format = None
     think: Think = None
@@ -250,44 +258,6 @@ class EmbedResult(msgspec.Struct, frozen=True, kw_only=True):
     load_duration_ns: int = 0
 
 
-class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A query and the documents to score by how well they answer it.
-
-    Attributes:
-        n_top: only the best so many; 0: all.
-        truncate: cut a document that is too long instead of refusing it.
-    """
-
-    model: str
-    query: str
-    documents: tuple[str, ...] = ()
-    n_top: int = 0
-    truncate: bool = True
-    options: dict[str, Any] = {}
-    keep_alive_s: float | None = None
-    origin: Origin = Origin()
-
-
-class Ranked(msgspec.Struct, frozen=True):
-    """A document's place in the request and its score as the model gives it: a higher one is better."""
-
-    index: int
-    score: float
-
-
-class RerankResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Documents, the best first.
-
-    Attributes:
-        n_prompt_tokens: sum over the pairs of query and document.
-    """
-
-    ranking: tuple[Ranked, ...]
-    n_prompt_tokens: int = 0
-    total_duration_ns: int = 0
-    load_duration_ns: int = 0
-
-
 class TopLogprob(msgspec.Struct, frozen=True):
     """A token and its log probability; `token` is its UTF-8 text, `token_bytes` its bytes."""
 
@@ -303,6 +273,20 @@ class TokenLogprob(msgspec.Struct, frozen=True):
     logprob: float
     token_bytes: bytes
     top: tuple[TopLogprob, ...] = ()
+
+
+class PromptLogprobs(msgspec.Struct, frozen=True):
+    """Log probabilities of a prompt's tokens, each from those before it, so the first has none.
+
+    Attributes:
+        first: the text of the first token.
+        is_first_added: it is not of the prompt; the tokenizer put it in front.
+        rest: the others, in order.
+    """
+
+    first: str
+    is_first_added: bool = False
+    rest: tuple[TokenLogprob, ...] = ()
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
@@ -336,7 +320,8 @@ class PromptUse(msgspec.Struct, frozen=True):
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of an answer, in the order it is generated.
 
-    `prompt` comes with the first piece, where the backend tells it before the end.
+    `prompt` comes with the first piece, where the backend tells it before the end, and so does
+    `prompt_logprobs`, where it was asked for.
     """
 
     content: str = ""
@@ -344,6 +329,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt: PromptUse | None = None
+    prompt_logprobs: PromptLogprobs | None = None
 
 
 class Completed(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable
 import msgspec
 
 from server.errors import EngineError
-from server.types.generation import Chunk, Completed, GenerationEvent, Rendered, TokenLogprob
+from server.types.generation import Chunk, Completed, GenerationEvent, PromptLogprobs, Rendered, TokenLogprob
 from server.types.messages import ToolCall
 
 
@@ -22,6 +22,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     thinking: str = ""
     piece_tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: PromptLogprobs | None = None
     rendered: Rendered | None = None
 
     @property
@@ -36,12 +37,14 @@ async def fold(events: AsyncIterable[GenerationEvent]) -> Answer:
     thinking: list[str] = []
     calls: list[ToolCall] = []
     logprobs: list[TokenLogprob] = []
+    of_prompt: PromptLogprobs | None = None
     async for event in events:
         if isinstance(event, Chunk):
             content.append(event.content)
             thinking.append(event.thinking)
             calls.extend(event.tool_calls)
             logprobs.extend(event.logprobs)
+            of_prompt = of_prompt or event.prompt_logprobs
         elif isinstance(event, Rendered):
             return Answer(completed=Completed(reason="stop"), rendered=event)
         else:
@@ -51,5 +54,6 @@ async def fold(events: AsyncIterable[GenerationEvent]) -> Answer:
                 thinking="".join(thinking),
                 piece_tool_calls=tuple(calls),
                 logprobs=tuple(logprobs),
+                prompt_logprobs=of_prompt,
             )
     raise EngineError("the answer ended before it was complete")

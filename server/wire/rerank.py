@@ -12,7 +12,8 @@ import msgspec
 
 from server.errors import InvalidRequest
 from server.types.durations import parse_keep_alive
-from server.types.generation import Origin, Ranked, RerankRequest, RerankResult
+from server.types.generation import Origin
+from server.types.ranking import Ranked, RerankRequest, RerankResult
 from server.wire.codec import GoObject, decode, encode
 from server.wire.ollama.inference import keep_alive_value
 

@@ -23,10 +23,10 @@ from server.types.generation import (
     GenerateRequest,
     GenerationEvent,
     Rendered,
-    RerankRequest,
 )
 from server.types.messages import Message, Tool
 from server.types.models import CreateRequest, ShowRequest
+from server.types.ranking import RerankRequest
 from tests.support.engine_worker import MINILM
 from tests.support.whole_input_models import ranking_minilm
 

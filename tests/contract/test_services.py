@@ -38,16 +38,14 @@ from server.types.generation import (
     EmbedRequest,
     EmbedResult,
     GenerateRequest,
-    Ranked,
     Rendered,
-    RerankRequest,
-    RerankResult,
     Timings,
     TokenLogprob,
     TopLogprob,
 )
 from server.types.messages import Message, Tool, ToolCall
 from server.types.models import CreateProgress, CreateRequest, ShowRequest
+from server.types.ranking import Ranked, RerankRequest, RerankResult
 from server.types.transfers import TransferProgress, TransferRequest
 from tests.support.scripted_services import ScriptedServices, ScriptedUpkeep
 from tests.support.served_app import served

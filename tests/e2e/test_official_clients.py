@@ -169,9 +169,58 @@ def test_openai_completions_of_token_ids(compatible: openai.OpenAI, served: Serv
     assert served.post("/detokenize", {"model": "plain", "tokens": tokens})["content"] == text
     request: dict[str, Any] = {"model": "plain", "temperature": 0, "max_tokens": 5}
     by_tokens = compatible.completions.create(prompt=tokens, **request)
-    assert by_tokens.choices[0].text == compatible.completions.create(prompt=text, **request).choices[0].text
+    raw = served.post(
+        "/api/generate",
+        {
+            "model": "plain",
+            "prompt": text,
+            "raw": True,
+            "stream": False,
+            "options": {"temperature": 0, "num_predict": 5},
+        },
+    )
+    assert by_tokens.choices[0].text == raw["response"]
+    assert by_tokens.usage is not None and by_tokens.usage.prompt_tokens == len(tokens)
     reply = served.client.post("/detokenize", json={"model": "plain", "tokens": [2_000_000_000]})
     assert reply.status_code == 400
+
+
+def test_openai_completions_score_a_text(compatible: openai.OpenAI, served: Served) -> None:
+    """As evaluation harnesses do: the log probabilities of a continuation."""
+    context, continuation = "What is the capital of France?", " It is Paris."
+    count = {"model": "plain", "with_pieces": False}
+    of_context = served.post("/tokenize", {**count, "content": context})["tokens"]
+    tokens = of_context + served.post("/tokenize", {**count, "content": continuation})["tokens"]
+    request: dict[str, Any] = {"model": "plain", "temperature": 0, "echo": True, "logprobs": 2}
+    scored = compatible.completions.create(prompt=[tokens, tokens], max_tokens=1, **request)
+    for choice in scored.choices:
+        logprobs = choice.logprobs
+        assert logprobs is not None and logprobs.token_logprobs is not None and logprobs.tokens is not None
+        assert choice.text == context + continuation  # it ends there
+        assert "".join(logprobs.tokens) == choice.text + "<|im_end|>"
+        assert len(logprobs.tokens) == len(tokens) + 1
+        first, *rest = logprobs.token_logprobs
+        assert first is None and all(value is not None and value <= 0 for value in rest)
+        assert logprobs.top_logprobs is not None and logprobs.top_logprobs[0] is None
+        for value, top in zip(rest, logprobs.top_logprobs[1:], strict=True):
+            assert len(top) <= 2 and value <= max(top.values())
+        offsets = logprobs.text_offset
+        assert offsets is not None and offsets[len(of_context)] == len(context)
+        continued = logprobs.token_logprobs[len(of_context) : -1]
+    nothing = compatible.completions.create(prompt=tokens, max_tokens=0, **request).choices[0]
+    assert (nothing.text, nothing.finish_reason) == (context + continuation, "length")
+    assert nothing.logprobs is not None and nothing.logprobs.token_logprobs is not None
+    alone = nothing.logprobs.token_logprobs[len(of_context) :]
+    for one, other in zip(continued, alone, strict=True):
+        assert abs(one - other) < 2e-2
+    parts = list(compatible.completions.create(prompt=tokens, max_tokens=1, stream=True, **request))
+    told = [part.choices[0].logprobs for part in parts if part.choices and part.choices[0].logprobs]
+    assert sum(len(one.tokens or []) for one in told) == len(tokens) + 1
+    assert parts[0].choices[0].text == context + continuation
+    bare = compatible.completions.create(model="plain", prompt=context, echo=True, max_tokens=0)
+    assert bare.choices[0].text == context
+    with pytest.raises(openai.BadRequestError, match="context holds"):
+        compatible.completions.create(prompt=tokens * 2000, max_tokens=0, **request)
 
 
 def test_openai_counts_out_what_it_is_told_to(compatible: openai.OpenAI) -> None:

@@ -23,8 +23,6 @@ from server.types.generation import (
     EmbedResult,
     GenerateRequest,
     GenerationEvent,
-    RerankRequest,
-    RerankResult,
 )
 from server.types.history import DeviceTrack, StatusHistory
 from server.types.models import (
@@ -38,6 +36,7 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.names import ModelName
+from server.types.ranking import RerankRequest, RerankResult
 from server.types.status import LogLine, StatusSnapshot
 from server.types.transfers import (
     PartialDownload,

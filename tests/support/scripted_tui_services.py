@@ -28,8 +28,6 @@ from server.types.generation import (
     EmbedResult,
     GenerateRequest,
     GenerationEvent,
-    RerankRequest,
-    RerankResult,
     Timings,
 )
 from server.types.history import StatusHistory
@@ -42,6 +40,7 @@ from server.types.models import (
     RunningModel,
     ShowRequest,
 )
+from server.types.ranking import RerankRequest, RerankResult
 from server.types.status import LogLine, StatusSnapshot
 from server.types.transfers import (
     PartialDownload,

@@ -44,7 +44,9 @@ async def _complete(call: Call, decoded: CompletionCall) -> Reply | StreamReply:
     requests = list(decoded.requests)
     for index, tokens in decoded.tokens.items():
         text = await call.services.inference.detokenize(model, tokens)
-        requests[index] = msgspec.structs.replace(requests[index], prompt=text)
+        requests[index] = msgspec.structs.replace(
+            requests[index], prompt=text, prompt_tokens=tokens, raw=not requests[index].suffix
+        )
     requests = [one for request in requests for one in seeded(request, decoded.n)]
     prompts = [request.prompt if decoded.echo else "" for request in requests]
     headers = ignored_headers(decoded.ignored)

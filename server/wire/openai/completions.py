@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from server.errors import InvalidRequest
-from server.types.generation import Chunk, Completed, GenerateRequest, Origin, TokenLogprob
+from server.types.generation import Chunk, Completed, GenerateRequest, Origin, PromptLogprobs, TokenLogprob
 from server.wire.codec import EOF, GoObject, decode, encode
 from server.wire.folding import Answer
 from server.wire.olla import Told, told
@@ -55,8 +55,8 @@ class LogprobsBody(msgspec.Struct, frozen=True):
     """
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]] | None
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None] | None
     text_offset: list[int]
 
 
@@ -108,8 +108,9 @@ def completion_from_body(body: bytes, origin: Origin) -> CompletionCall:
     if n_logprobs is not None and not 0 <= n_logprobs <= MAX_TOP_LOGPROBS:
         raise InvalidRequest(f"top_logprobs must be between 0 and {MAX_TOP_LOGPROBS}")
     echo = fields.flag("echo")
-    if echo and n_logprobs is not None:
-        raise InvalidRequest("logprobs of the prompt are not computed; leave out echo or logprobs")
+    is_scored = echo and n_logprobs is not None
+    if is_scored and fields.text("suffix"):
+        raise InvalidRequest("echo with logprobs takes no suffix; leave one of them out")
     texts, tokens = _prompts(fields.raw("prompt"))
     n = n_choices(fields)
     if len(texts) * n > MAX_CHOICES:
@@ -122,6 +123,10 @@ def completion_from_body(body: bytes, origin: Origin) -> CompletionCall:
             options=options,
             logprobs=n_logprobs is not None,
             n_top_logprobs=n_logprobs or 0,
+            prompt_logprobs=is_scored,
+            zero_is_none=echo,
+            raw=is_scored,
+            truncate=not is_scored,
             logit_bias=logit_bias_from_body(fields),
             render_only=fields.flag("_debug_render_only"),
             origin=origin,
@@ -171,7 +176,7 @@ def completion(
                 text=prompt + answer.content,
                 index=index,
                 finish_reason=answer.completed.reason,
-                logprobs=logprobs_body(answer.logprobs)[0],
+                logprobs=logprobs_body(answer.logprobs, answer.prompt_logprobs)[0],
             )
             for index, (answer, prompt) in enumerate(zip(answers, prompts, strict=True))
         ],
@@ -181,21 +186,30 @@ def completion(
 
 
 def logprobs_body(
-    logprobs: Iterable[TokenLogprob], offset: int = 0
+    logprobs: Iterable[TokenLogprob], prompt: PromptLogprobs | None = None, offset: int = 0
 ) -> tuple[LogprobsBody | msgspec.UnsetType, int]:
-    """Log probabilities, none for none, and where the next token begins."""
-    items = list(logprobs)
-    if not items:
-        return msgspec.UNSET, offset
-    offsets: list[int] = []
+    """Log probabilities, none for none, and where the next token begins.
+
+    `prompt`: those in front. Its first token has none, and no length where it is not of the text.
+    """
+    items = [*(prompt.rest if prompt else ()), *logprobs]
+    body = LogprobsBody([], [], None, [])
+    top: list[dict[str, float] | None] = []
+    if prompt is not None:
+        body.tokens.append(prompt.first)
+        body.token_logprobs.append(None)
+        body.text_offset.append(offset)
+        top.append(None)
+        offset += 0 if prompt.is_first_added else len(prompt.first)
     for item in items:
-        offsets.append(offset)
+        body.tokens.append(item.token)
+        body.token_logprobs.append(item.logprob)
+        body.text_offset.append(offset)
+        top.append({one.token: one.logprob for one in item.top})
         offset += len(item.token)
-    top = [{one.token: one.logprob for one in item.top} for item in items]
-    body = LogprobsBody(
-        [item.token for item in items], [item.logprob for item in items], top if any(top) else None, offsets
-    )
-    return body, offset
+    if not body.tokens:
+        return msgspec.UNSET, offset
+    return (msgspec.structs.replace(body, top_logprobs=top) if any(top) else body), offset
 
 
 class TextWriter:
@@ -220,15 +234,18 @@ class TextWriter:
     def pieces(self, event: Chunk | Completed) -> list[bytes]:
         """Events for a piece of the text, or for its end."""
         if isinstance(event, Completed):
-            return [*self._echo(), self._frame("", reason=event.reason, olla=told(event))]
+            return [*self._echo(None), self._frame("", reason=event.reason, olla=told(event))]
+        echoed = self._echo(event.prompt_logprobs)
         if not (event.content or event.logprobs):
-            return []
-        logprobs, self._offset = logprobs_body(event.logprobs, self._offset)
-        return [*self._echo(), self._frame(event.content, logprobs=logprobs)]
+            return echoed
+        logprobs, self._offset = logprobs_body(event.logprobs, offset=self._offset)
+        return [*echoed, self._frame(event.content, logprobs=logprobs)]
 
-    def _echo(self) -> list[bytes]:
+    def _echo(self, scores: PromptLogprobs | None) -> list[bytes]:
         prompt, self._prompt = self._prompt, ""
-        return [self._frame(prompt)] if prompt else []
+        logprobs, n_characters = logprobs_body((), scores)
+        self._offset = n_characters if scores else self._offset
+        return [self._frame(prompt, logprobs=logprobs)] if prompt or scores else []
 
     def _frame(
         self,

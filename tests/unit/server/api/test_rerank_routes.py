@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from server.errors import Busy, CapabilityMissing, ModelNotFound
-from server.types.generation import Ranked, RerankRequest, RerankResult
+from server.types.ranking import Ranked, RerankRequest, RerankResult
 from tests.support.scripted_services import ScriptedServices
 
 BODY = {"model": "m", "query": "q", "documents": ["a", "b"]}

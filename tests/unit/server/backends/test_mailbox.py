@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from server.backends.base import TextDelta
 from server.backends.mailbox import End, Mailbox, SessionEnd
 from server.ipc.messages import EngineTimings, Finished, TokenDelta
+from server.types.generation import PromptLogprobs
 from tests.support.clock import run_virtual
 
 FINISHED = Finished(request_id=1, reason="stop", timings=EngineTimings())
@@ -41,6 +42,22 @@ def test_nothing_is_lost_however_puts_and_takes_alternate(script: list[str | Non
         assert sum(item.n_tokens for item in taken) == len(puts)
         assert box.tokens.tolist() == [0] * len(puts)
         assert box.n_characters == len("".join(puts))
+
+    run_virtual(scenario())
+
+
+def test_the_scores_of_a_prompt_come_once_with_what_waits() -> None:
+    async def scenario() -> None:
+        box = Mailbox(1)
+        scores = PromptLogprobs("a")
+        box.put(TokenDelta(request_id=1, tokens=(), prompt_logprobs=scores))
+        box.put(delta("b"))
+        first = await box.take()
+        box.put(delta("c"))
+        second = await box.take()
+        assert isinstance(first, TextDelta) and isinstance(second, TextDelta)
+        assert (first.prompt_logprobs, first.text) == (scores, "b")
+        assert (second.prompt_logprobs, second.text) == (None, "c")
 
     run_virtual(scenario())
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from server.backends.fake import FakeBackend
 from server.services.rerank import best_first, ranked
-from server.types.generation import LoadParams, ModelPaths, RerankRequest
+from server.types.generation import LoadParams, ModelPaths
+from server.types.ranking import RerankRequest
 
 
 @given(st.lists(st.floats(allow_nan=False, width=32)), st.integers(0, 10))

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from server.errors import InvalidRequest
-from server.types.generation import Origin, Ranked, RerankRequest, RerankResult
+from server.types.generation import Origin
+from server.types.ranking import Ranked, RerankRequest, RerankResult
 from server.wire.codec import encode
 from server.wire.rerank import rerank_body, rerank_from_body, rerank_reply, rerank_result
 

@@ -17,6 +17,7 @@ from server.types.generation import (
     Completed,
     EmbedResult,
     Origin,
+    PromptLogprobs,
     Timings,
     TokenLogprob,
     TopLogprob,
@@ -24,7 +25,13 @@ from server.types.generation import (
 from server.types.models import ModelDetails, ModelInfo, ModelSummary
 from server.wire.codec import encode
 from server.wire.folding import Answer
-from server.wire.openai.completions import TextWriter, completion, completion_from_body, usage_piece
+from server.wire.openai.completions import (
+    TextWriter,
+    completion,
+    completion_from_body,
+    logprobs_body,
+    usage_piece,
+)
 from server.wire.openai.embeddings import embeddings_from_body, embeddings_reply
 from server.wire.openai.models import model_reply, models_reply
 
@@ -61,8 +68,8 @@ def test_completions_have_penalties_and_top_p_always() -> None:
         ({"prompt": ["a"] * 9, "n": 2}, "prompts times n must be at most 16"),
         ({"n": 0}, "n must be between 1 and 16"),
         (
-            {"echo": True, "logprobs": 0},
-            "logprobs of the prompt are not computed; leave out echo or logprobs",
+            {"echo": True, "logprobs": 0, "suffix": "s"},
+            "echo with logprobs takes no suffix; leave one of them out",
         ),
         ({"stop": [1]}, "invalid type for 'stop' field: float64"),
         ({"logprobs": 21}, "top_logprobs must be between 0 and 20"),
@@ -146,6 +153,41 @@ def test_log_probabilities_in_the_older_form() -> None:
         json.loads(piece.removeprefix(b"data: "))["choices"][0]["logprobs"]["text_offset"] for piece in pieces
     ]
     assert offsets == [[0], [1]]
+
+
+def test_log_probabilities_of_a_prompt_stand_in_front() -> None:
+    call = complete(prompt="It is", echo=True, logprobs=1, max_tokens=0)
+    (request,) = call.requests
+    assert (request.prompt_logprobs, request.raw, request.truncate, request.zero_is_none) == (True,) * 2 + (
+        False,
+        True,
+    )
+    assert not complete(echo=True).requests[0].prompt_logprobs
+    assert not complete(logprobs=1).requests[0].raw
+    top = (TopLogprob(" was", -0.5, b" was"),)
+    scored = PromptLogprobs("It", False, (TokenLogprob(" is", -1.5, b" is", top),))
+    said = (TokenLogprob("!", -0.25, b"!"),)
+    expected = {
+        "tokens": ["It", " is", "!"],
+        "token_logprobs": [None, -1.5, -0.25],
+        "top_logprobs": [None, {" was": -0.5}, {}],
+        "text_offset": [0, 2, 5],
+    }
+    answer = Answer(completed=END, content="!", logprobs=said, prompt_logprobs=scored)
+    whole = completion("i", "m", [answer], ["It is"], 5)
+    assert whole.choices[0].text == "It is!"
+    assert json.loads(encode(whole.choices[0].logprobs)) == expected
+    streaming = writer(prompt="It is")
+    pieces = [
+        *streaming.pieces(Chunk(prompt_logprobs=scored)),
+        *streaming.pieces(Chunk(content="!", logprobs=said)),
+    ]
+    choices = [json.loads(piece.removeprefix(b"data: "))["choices"][0] for piece in pieces]
+    assert [choice["text"] for choice in choices] == ["It is", "!"]
+    for key in ("tokens", "token_logprobs", "text_offset"):
+        assert choices[0]["logprobs"][key] + choices[1]["logprobs"][key] == expected[key]
+    added = PromptLogprobs("<s>", True, scored.rest)
+    assert json.loads(encode(logprobs_body((), added)[0]))["text_offset"] == [0, 0]
 
 
 @pytest.mark.parametrize(
