@@ -139,7 +139,7 @@ class DraftModel:
         return is_done
 
     def guess(self, asked: Sequence[Asked], go_on: GoOn) -> list[Guess]:
-        """What may follow each text, in the order asked for. Texts may be missing a few tokens only.
+        """What may follow each text, in the order asked for; nothing where many tokens are missing.
 
         Raises: DecodeFailed, NoMemory, InvalidBatch.
         """
@@ -147,13 +147,17 @@ class DraftModel:
         begin = time.perf_counter()
         batch = self.context.batch
         batch.clear()
-        active = sorted(range(len(asked)), key=lambda index: asked[index].slot)
-        for index in active:
+        active: list[int] = []
+        rests: list[TokenArray] = []
+        for index in sorted(range(len(asked)), key=lambda index: asked[index].slot):
             slot, text = asked[index].slot, asked[index].text
             self._align(slot, text)
             rest = text[self._n_tokens[slot] :]
+            if len(rest) > MAX_BEHIND_TOKENS:
+                continue  # what it was to be copied from has just gone for another text
             batch.add(slot, rest, self._n_tokens[slot], output="last")
-        rests = [asked[index].text[self._n_tokens[asked[index].slot] :] for index in active]
+            active.append(index)
+            rests.append(rest)
         while active and self._timed_decode():
             for index, rest in zip(active, rests, strict=True):
                 self._append(asked[index].slot, rest)

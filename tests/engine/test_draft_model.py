@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from server.engine.draft_loading import vocabulary_difference
-from server.engine.draft_model import DraftModel
+from server.engine.draft_model import Asked, DraftModel
 from server.engine.drafter import Drafter
 from server.engine.failures import DecodeFailed
 from server.engine.inbox import Inbox
@@ -213,6 +214,22 @@ def test_another_slots_text_is_copied(
     assert isinstance(end, Finished) and end.timings.n_drafted_tokens > 0
     expected = Player(make_engine(spark_f16)).run(long, n_predict=60, n_draft=0, logit_bias=EOG)[0]
     assert player.text(first) == expected
+
+
+def test_of_texts_that_have_changed_places_one_is_left_out(
+    make_drafting: MakeDrafting, spark_f16: Model
+) -> None:
+    draft = draft_of(make_drafting(spark_f16, SPARK_F16, n_slots=2))
+    texts = [np.arange(first, first + 300, dtype=np.int32) for first in (100, 1_000)]
+    for slot, text in enumerate(texts):
+        while draft.n_missing(slot, text) != 1:
+            assert draft.read(slot, text)
+    swapped = [Asked(slot, text, n_max=3) for slot, text in enumerate(reversed(texts))]
+    assert all(draft.n_missing(one.slot, one.text) == 1 for one in swapped)
+    guesses = draft.guess(swapped, lambda *_: True)
+    assert [bool(guess.tokens) for guess in guesses] == [True, False]
+    again = draft.guess(swapped[:1], lambda *_: True)
+    assert again[0].tokens == guesses[0].tokens
 
 
 def test_a_context_that_slides_is_not_disturbed(make_drafting: MakeDrafting, spark_f16: Model) -> None:
