@@ -42,6 +42,7 @@ class ChatDesk:
             name = model or ("" if chat else state.default_model())
             chat = new_conversation(self._new_id, self._bridge.clock(), model=name, like=state.chat)
             state.open_chat(chat)
+            self._put_surplus_away()
         elif model:
             chat.model = model
         self._bridge.touch("chat", "chats")
@@ -76,7 +77,20 @@ class ChatDesk:
     def _show(self, chat: Conversation) -> None:
         self._foreseen = None
         self._bridge.state.open_chat(chat)
+        self._put_surplus_away()
         self._bridge.touch("chat", "chats")
+
+    def _put_surplus_away(self) -> None:
+        """Leave chats that take much memory to the history."""
+        if self._history is not None:
+            for chat in self._bridge.state.surplus_chats():
+                self._bridge.order(self._put_away(chat))
+
+    async def _put_away(self, chat: Conversation) -> None:
+        """Keep a chat, then drop it, unless it was deleted or opened meanwhile. Raises: StoreError."""
+        if self._history is not None and any(known is chat for known in self._bridge.state.chats):
+            await self._history.put_away(chat)
+            self._bridge.state.put_away(chat)
 
     async def foresee(self, chat_id: str) -> None:
         """Read a chat that may be opened next. Raises: StoreError."""

@@ -64,6 +64,12 @@ class Turn:
     n_thinking_tokens: int = 0
     edited: bool = False
 
+    @property
+    def n_chars(self) -> int:
+        """Characters of its texts and files, and bytes of its pictures."""
+        attached = sum(len(file.text) for file in self.files) + sum(len(part.data) for part in self.media)
+        return len(self.content) + len(self.thinking) + attached
+
 
 @dataclass
 class Conversation:
@@ -121,6 +127,16 @@ class Conversation:
     def is_answering(self) -> bool:
         """Whether an answer is under way."""
         return bool(self.turns) and self.turns[-1].state in ("waiting", "streaming")
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it holds what no file does: prompts that wait, or a turn that is being edited."""
+        return bool(self.queue or self.editing)
+
+    @property
+    def n_chars(self) -> int:
+        """Of all turns, shown or not."""
+        return sum(turn.n_chars for turn in (*self.turns, *self.aside.values()))
 
     @property
     def display_title(self) -> str:

@@ -25,6 +25,10 @@ Connection = Literal["starting", "up", "down"]
 
 MAX_OPEN_CHATS = 50
 """Chats held in memory; the longest unused one that does not answer is put away first."""
+MAX_IDLE_CHARS = 250_000
+"""Text, and bytes of pictures, of the chats beside the one that is shown; beyond it they are put away."""
+MIN_IDLE_CHATS = 2
+"""Chats beside it that are held however long they are, so that going back to one is at once."""
 
 METER_PERIOD_S = 1.0
 
@@ -168,12 +172,31 @@ class Workstation:
 
     def open_chat(self, chat: Conversation) -> None:
         """Show a chat, keeping it among the open ones."""
-        if all(known.id != chat.id for known in self.chats):
-            self.chats.append(chat)
+        self.chats = [*(known for known in self.chats if known.id != chat.id), chat]
         self.chat = chat
-        idle = [known for known in self.chats if known is not chat and not known.is_answering]
-        for known in idle[: max(0, len(self.chats) - MAX_OPEN_CHATS)]:
+        for known in self._idle()[: max(0, len(self.chats) - MAX_OPEN_CHATS)]:
             self.chats.remove(known)
+
+    def surplus_chats(self) -> list[Conversation]:
+        """The longest unused chats that need not be in memory once they are kept in a file."""
+        idle = [chat for chat in self._idle() if chat.turns and chat.is_kept and not chat.is_unfinished]
+        surplus, room = [], MAX_IDLE_CHARS
+        for at, chat in enumerate(reversed(idle)):
+            room -= chat.n_chars
+            if room < 0 and at >= MIN_IDLE_CHATS:
+                surplus.append(chat)
+        return surplus[::-1]
+
+    def put_away(self, chat: Conversation) -> bool:
+        """Drop a chat from memory unless it is shown or answers; whether it was dropped."""
+        if not any(known is chat for known in self._idle()):
+            return False
+        self.chats = [known for known in self.chats if known is not chat]
+        return True
+
+    def _idle(self) -> list[Conversation]:
+        """Chats that are neither shown nor answer, the longest unused first."""
+        return [known for known in self.chats if known is not self.chat and not known.is_answering]
 
     def forget_chat(self, chat_id: str) -> None:
         """Drop a chat; the latest of the others is shown in its place."""

@@ -18,7 +18,10 @@ from olla_tui.widgets.transcript_layout import TranscriptStyles, Turn, TurnLayou
 from olla_tui.widgets.transcript_turn_list import TurnList
 from olla_tui.widgets.transcript_turns import TurnView
 
-MAX_CACHED_LINES = 6000
+MAX_CACHED_LINES = 2000
+"""Drawn lines that are kept, at about 900 bytes each."""
+MIN_CACHED_TURNS = 4
+"""Turns whose lines are kept however many they are: those of one view, should each of them be long."""
 
 N_SAMPLES = 32
 """Turns whose estimates stand in for all others' at first."""
@@ -239,7 +242,7 @@ class TranscriptModel:
 
     def _evict(self, keep: int) -> None:
         """Forget lines that were not used for longest; those of open turns and of `keep` stay."""
-        for turn_id in list(self._layouts):
+        for turn_id in list(self._layouts)[:-MIN_CACHED_TURNS]:
             if self._n_cached_lines <= MAX_CACHED_LINES:
                 return
             if turn_id != keep and not self.turns[self.position(turn_id)].streaming:
