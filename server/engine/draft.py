@@ -45,6 +45,12 @@ _RETRY_AFTER: Final = 256
 _MATCH_CLASSES: Final = ((16, 0.9), (8, 0.75), (5, 0.5), (MIN_MATCH_TOKENS, 0.3))
 """Equal tokens, and how likely each token of such a guess is thought to be before anything is known."""
 
+FORCED: Final = -1
+"""In place of equal tokens: a grammar leaves no other text."""
+
+_FORCED_PROBABILITY: Final = 0.8
+"""The same for a text that is forced, which can be spelled with other tokens."""
+
 _PRIOR_WEIGHT: Final = 2.0
 _FORGETTING: Final = 0.9
 _MIN_GAIN: Final = 1.03
@@ -52,7 +58,10 @@ _MIN_GAIN: Final = 1.03
 
 
 class Match(msgspec.Struct, frozen=True):
-    """A guess: `tokens` followed at another place after `n_matched` tokens that are now the last ones."""
+    """A guess: `tokens` followed at another place after `n_matched` tokens that are now the last ones.
+
+    Where `n_matched` is `FORCED`, they spell what a grammar says comes next.
+    """
 
     tokens: TokenArray
     n_matched: int
@@ -135,8 +144,8 @@ class Acceptance:
     """How likely the next token of a guess is right, by the length of its match, for one request."""
 
     def __init__(self) -> None:
-        self._right = [_PRIOR_WEIGHT * p for _, p in _MATCH_CLASSES]
-        self._asked = [_PRIOR_WEIGHT] * len(_MATCH_CLASSES)
+        self._right = [_PRIOR_WEIGHT * p for p in (*(p for _, p in _MATCH_CLASSES), _FORCED_PROBABILITY)]
+        self._asked = [_PRIOR_WEIGHT] * len(self._right)
 
     def probability(self, n_matched: int) -> float:
         """Share of tokens that came true, between 0 and 1."""
@@ -173,10 +182,15 @@ def best_draft_length(
         return 0
     best, best_rate = 0, (n_others + 1) / now_s * _MIN_GAIN
     for n in draft_lengths(n_rows, n_available):
-        rate = (n_others + n_expected(probability, n)) / costs.seconds(n_rows + n)
+        rate = promised(costs, probability, n, n_rows=n_rows, n_others=n_others)
         if rate > best_rate:
             best, best_rate = n, rate
     return best
+
+
+def promised(costs: StepCosts, probability: float, n_draft: int, *, n_rows: int, n_others: int) -> float:
+    """Tokens per second of a step with a draft of `n_draft` tokens. The rest is as in `best_draft_length`."""
+    return (n_others + n_expected(probability, n_draft)) / costs.seconds(n_rows + n_draft)
 
 
 def draft_lengths(n_rows: int, n_available: int) -> Iterable[int]:
@@ -205,6 +219,8 @@ def _size(n_rows: int) -> int:
 
 
 def _match_class(n_matched: int) -> int:
+    if n_matched == FORCED:
+        return len(_MATCH_CLASSES)
     return next(
         (index for index, (n, _) in enumerate(_MATCH_CLASSES) if n_matched >= n), len(_MATCH_CLASSES) - 1
     )

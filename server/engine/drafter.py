@@ -9,11 +9,13 @@ import numpy as np
 
 from server.engine.batch import TokenArray
 from server.engine.draft import (
+    FORCED,
     MAX_DRAFT_TOKENS,
     Match,
     StepCosts,
     best_draft_length,
     best_match,
+    promised,
 )
 from server.engine.draft_model import DraftModel
 from server.engine.generation import Generation
@@ -98,14 +100,32 @@ class Drafter:
         can_pay = self._best_length(_NEARLY_SURE, n_max, n_rows, n_others) > 0
         if not can_pay and not self._costs.is_due(n_rows + n_max):
             return None
-        match = self._match(generation, n_max)
-        if match is None:
-            return None
-        probability = generation.acceptance.probability(match.n_matched)
-        n = self._best_length(probability, len(match.tokens), n_rows, n_others)
-        if not can_pay and match.n_matched >= _LONG_MATCH_TOKENS:
-            n = len(match.tokens)
-        return Match(match.tokens[:n], match.n_matched) if n else None
+        found = self._match(generation, n_max)
+        if not can_pay and found is not None and found.n_matched >= _LONG_MATCH_TOKENS:
+            return found
+        return self._better_of(generation, found, n_max, n_rows, n_others)
+
+    def _better_of(
+        self, generation: Generation, found: Match | None, n_max: int, n_rows: int, n_others: int
+    ) -> Match | None:
+        """What was found in a text or what a grammar forces, as much of it as pays."""
+        best, best_rate = None, 0.0
+        for match in (found, self._forced(generation, n_max, n_rows, n_others)):
+            if match is None:
+                continue
+            probability = generation.acceptance.probability(match.n_matched)
+            n = self._best_length(probability, len(match.tokens), n_rows, n_others)
+            rate = promised(self._costs, probability, n, n_rows=n_rows, n_others=n_others) if n else 0.0
+            if rate > best_rate:
+                best, best_rate = Match(match.tokens[:n], match.n_matched), rate
+        return best
+
+    def _forced(self, generation: Generation, n_max: int, n_rows: int, n_others: int) -> Match | None:
+        probability = generation.acceptance.probability(FORCED)
+        if not self._best_length(probability, n_max, n_rows, n_others):
+            return None  # to find out takes 0.1 ms for each character
+        tokens = generation.sampler.forced(n_max)
+        return Match(tokens, FORCED) if len(tokens) else None
 
     def _best_length(self, probability: float, n_available: int, n_rows: int, n_others: int) -> int:
         return best_draft_length(

@@ -26,6 +26,7 @@ from server.engine.model import Model
 from server.engine.token_tree import named_characters, trees_of
 from server.engine.vocabulary import goes_on, open_end
 
+_MAX_FORCED_BYTES_PER_TOKEN: Final = 4
 _N_QUESTIONS: Final = 2000
 """Tokens that each step of a search for all allowed ones may ask about; each takes 0.1 to 0.4 us."""
 
@@ -128,11 +129,50 @@ class Grammar:
         longest = max(len(trigger) for trigger in self._triggers)
         self._asleep_text = (self._asleep_text + self._piece(token))[-longest:]
 
+    def forced(self, n_max: int) -> TokenArray:
+        """Tokens of the text that has to come next, at most `n_max`, as the tokenizer spells that text.
+
+        The answer may spell it otherwise, and its last token may hold more than that text. Empty where there
+        is a choice, or as long as the vocabulary is not made. Nobody looks whether characters beyond ASCII
+        are allowed as well: it is a guess.
+        """
+        text = b""
+        if self._is_awake and not self._open_bytes and self._trees.has_vocabulary:
+            text = self._forced_text(_MAX_FORCED_BYTES_PER_TOKEN * n_max)
+        return np.array(self._spell(text)[:n_max], np.int32)
+
     def close(self) -> None:
         """Free it, once nothing reads the model's vocabulary any more."""
         if self._pointer:
             native.sampler_free(self._pointer)
             self._trees.settle()
+
+    def _forced_text(self, n_max: int) -> bytes:
+        """ASCII characters that have to come next."""
+        token = self._only_character(self._pointer)
+        if token < 0:
+            return b""
+        trial = native.sampler_clone(self._pointer)
+        text = b""
+        try:
+            while token >= 0 and len(text) < n_max:
+                native.sampler_accept(trial, token)
+                text += self._piece(token)
+                token = self._only_character(trial)
+        finally:
+            native.sampler_free(trial)
+        return text
+
+    def _only_character(self, pointer: native.SamplerPointer) -> int:
+        """The token of the only ASCII character that may come next; -1 where there are others, or the end."""
+        vocabulary = self._trees.vocabulary
+        few = np.concatenate([vocabulary.eog, vocabulary.characters[:: len(vocabulary.characters) // 8 or 1]])
+        if np.count_nonzero(self._mask(pointer, few)) > 1:
+            return -1  # most places where there is a choice, at an eighth of the time
+        allowed = vocabulary.characters[self._mask(pointer, vocabulary.characters)]
+        if len(allowed) != 1 or self._mask(pointer, vocabulary.eog).any():
+            return -1
+        return int(allowed[0])
 
     def _ask(self, ids: TokenArray) -> npt.NDArray[np.bool_]:
         """As `mask` for tokens that are text where a character has ended."""

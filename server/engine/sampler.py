@@ -117,6 +117,10 @@ class Sampler:
         """The prompt counts for the penalties, not for the grammar."""
         self._chain.accept_prompt(tokens)
 
+    def forced(self, n_max: int) -> TokenArray:
+        """Tokens of the text that a grammar leaves no choice about: see `Grammar.forced`."""
+        return np.empty(0, np.int32) if self._grammar is None else self._grammar.forced(n_max)
+
     def skip_draws(self, n_draws: int) -> None:
         """Another sampler of the same seed made `n_draws` draws: go on with the random numbers after them."""
         if self._by is not _By.BEST and self._params.mirostat == 0 and self._params.seed != -1:

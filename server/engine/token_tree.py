@@ -93,6 +93,11 @@ class TokenTrees:
         """Waits until it is made."""
         return self._maker.wait()
 
+    @property
+    def has_vocabulary(self) -> bool:
+        """Whether the vocabulary can be had without waiting."""
+        return self._maker.is_made
+
     def settle(self) -> None:
         """Return once nothing reads the model any more."""
         self._maker.join()

@@ -23,6 +23,7 @@ UNSURE: Final = 0x10FFFF
 """Stands for what is not text at the end of a token: half a character, or bytes that are none."""
 
 _UNSURE_CHAR: Final = chr(UNSURE)
+_N_ASCII: Final = 0x80
 _CONTINUATION: Final = range(0x80, 0xC0)
 _HALF_OF_A_PAIR: Final = re.compile(rb"\xED[\xA0-\xBF]")
 """How surrogates begin. Python's decoder refuses them at their last byte only."""
@@ -37,6 +38,7 @@ class Vocabulary:
             a character has ended. [n_vocab] bool
         eog: tokens that end a generation.
         inside: tokens that begin inside of a UTF-8 sequence.
+        characters: for each ASCII character that is a token, that token, in the order of the characters.
     """
 
     def __init__(self, model: Model) -> None:
@@ -65,6 +67,7 @@ class Vocabulary:
         self.inside: TokenArray = np.array(inside, np.int32)
         code_points = np.frombuffer("".join(firsts).encode("utf-32-le"), np.uint32)
         self.first = code_points.reshape(n_vocab, N_FIRST)
+        self.characters: TokenArray = _single_characters(self.first)
 
 
 class VocabularyMaker:
@@ -75,6 +78,11 @@ class VocabularyMaker:
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(model,), name="vocabulary")
         self._thread.start()
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it can be had without waiting."""
+        return self._made is not None
 
     def wait(self) -> Vocabulary:
         """The vocabulary, as soon as it is made. Raises: what stopped it."""
@@ -107,6 +115,14 @@ def goes_on(open_bytes: bytes, piece: bytes) -> bool:
 def open_end(text: bytes) -> bytes:
     """The bytes at the end of a text that are the beginning of a character."""
     return text[codecs.utf_8_decode(text, "replace", False)[1] :]
+
+
+def _single_characters(first: npt.NDArray[np.uint32]) -> TokenArray:
+    """Of the tokens of one ASCII character each, the first one for each. `first`: as in `Vocabulary`."""
+    is_single = (first[:, 0] > 0) & (first[:, 0] < _N_ASCII) & (first[:, 1] == 0)
+    tokens = np.flatnonzero(is_single).astype(np.int32)
+    places: npt.NDArray[np.intp] = np.unique(first[tokens, 0], return_index=True)[1]
+    return tokens[places]
 
 
 def _first_characters(piece: bytes) -> str:

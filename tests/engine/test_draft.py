@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.engine.draft import (
+    FORCED,
     MAX_DRAFT_TOKENS,
     MAX_MATCH_TOKENS,
     Acceptance,
@@ -141,3 +142,12 @@ def test_acceptance_follows_what_comes_true() -> None:
         acceptance.observed(20, 8, 8)
     assert acceptance.probability(4) < 0.1
     assert acceptance.probability(20) > 0.98
+
+
+def test_what_is_forced_is_counted_apart() -> None:
+    acceptance = Acceptance()
+    before = [acceptance.probability(n) for n in (3, 5, 8, 16)]
+    for _ in range(30):
+        acceptance.observed(FORCED, 2, 0)
+    assert acceptance.probability(FORCED) < 0.1
+    assert [acceptance.probability(n) for n in (3, 5, 8, 16)] == before

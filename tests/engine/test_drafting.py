@@ -9,11 +9,18 @@ import pytest
 from server.engine.draft import StepCosts
 from server.engine.drafter import Drafter
 from server.engine.model import Model
+from server.engine.token_tree import trees_of
 from server.ipc.messages import Finished
+from server.prompts.grammar import grammar_for
 from tests.engine.conftest import MakeEngine
 from tests.support.generator_player import EOG, FRANCE, STORY, Player
 
 NUMBERS = 'root ::= "[" [0-9]+ ("," [0-9]+){8} "]"'
+PERSON = {
+    "type": "object",
+    "properties": {"given_name": {"type": "string", "maxLength": 8}, "is_grown_up": {"type": "boolean"}},
+    "required": ["given_name", "is_grown_up"],
+}
 LIST = "one two three four five six seven eight nine ten "
 
 
@@ -84,6 +91,16 @@ def test_stop_texts_and_probabilities(make_engine: MakeEngine, spark_f16: Model)
 
 def test_a_grammar_holds(make_engine: MakeEngine, spark_f16: Model) -> None:
     both(make_engine, spark_f16, LIST * 4, n_predict=60, grammar=NUMBERS)
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.8, "seed": 3}])
+def test_what_a_schema_leaves_no_choice_about_is_guessed(
+    make_engine: MakeEngine, spark_f16: Model, options: dict[str, object]
+) -> None:
+    trees_of(spark_f16).settle()  # as long as the vocabulary is not read, nothing is guessed
+    grammar = grammar_for(PERSON)
+    end, _ = both(make_engine, spark_f16, STORY, n_predict=80, grammar=grammar, **options)
+    assert end.timings.n_accepted_tokens >= 3
 
 
 def test_many_at_once_answer_as_alone(make_engine: MakeEngine, spark_f16: Model) -> None:

@@ -18,6 +18,7 @@ from server.engine.failures import BadGrammar
 from server.engine.grammar import Grammar
 from server.engine.model import Model
 from server.engine.sampler import NEGLIGIBLE_MASS, Sampler
+from server.engine.token_tree import trees_of
 from server.prompts.grammar import grammar_for
 from server.types.generation import SamplingParams
 from tests.support.whole_chain import WholeChain
@@ -108,6 +109,26 @@ def test_the_search_finds_all_that_is_allowed(spark: Model, name: str, seed: int
             assert np.array_equal(found, np.flatnonzero(whole.mask()))
             grammar.accept(token)
             whole.accept(token)
+    grammar.close()
+    whole.close()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(name=st.sampled_from(list(GRAMMARS)), seed=st.integers(0, 2**31))
+def test_what_is_forced_is_all_that_can_come(spark: Model, name: str, seed: int) -> None:
+    gbnf = GRAMMARS[name]
+    grammar, whole = Grammar(spark, gbnf, (), Candidates(spark.n_vocab)), WholeGrammar(spark, gbnf)
+    trees_of(spark).settle()
+    for token in walk(spark, gbnf, seed, 25):
+        text = b"".join(spark.piece(int(forced)) for forced in grammar.forced(8))
+        pieces = [spark.piece(int(allowed)) for allowed in np.flatnonzero(whole.mask())]
+        ascii_pieces = [piece for piece in pieces if piece[:1] < b"\x80"]
+        if text:
+            assert all(piece and piece.startswith(text[: len(piece)]) for piece in ascii_pieces)
+        elif ascii_pieces == pieces:
+            assert len({piece[:1] for piece in pieces}) != 1 or b"" in pieces
+        grammar.accept(token)
+        whole.accept(token)
     grammar.close()
     whole.close()
 
