@@ -49,7 +49,7 @@ def main() -> None:
         with LlamaServer(given.llama_server, given.model, n_slots=given.slots, n_ctx=given.tokens) as server:
             return figures(server, given.tokens // 2)
 
-    rounds = rounds_of({"olla": olla, "llama-server": llama_server}, given.rounds)
+    rounds = rounds_of({"olla": olla, "llama-server": llama_server}, given.rounds, warms_up=False)
     print_table(f"{given.model.stem}, {given.slots} slots of {given.tokens} tokens", rounds)
 
 

@@ -367,18 +367,21 @@ def rounds_of(
     *,
     title: str = "",
     until_s: float = math.inf,
+    warms_up: bool = True,
 ) -> list[dict[str, Figures]]:
     """Measure each in turn, every other round in the opposite order, after one round that does not count.
 
+    `warms_up`: False where that round is of no use, since each measure starts afresh.
     `until_s`: time on `time.monotonic` that a round must be expected to end before, or it does not begin.
     """
     begun_s = time.monotonic()
-    for measure in measures.values():
-        measure()
+    if warms_up:
+        for measure in measures.values():
+            measure()
     rounds: list[dict[str, Figures]] = []
     for number in range(n_rounds):
         now_s = time.monotonic()
-        if now_s + (now_s - begun_s) / (number + 1) > until_s:
+        if now_s + (now_s - begun_s) / max(number + warms_up, 1) > until_s:
             print(f"  {title}: no time for round {number}", flush=True)
             break
         names = list(measures) if number % 2 == 0 else list(measures)[::-1]
