@@ -45,7 +45,9 @@ def soak(minutes: float) -> list[dict[str, Any]]:
         panes = itertools.cycle(b"2134516")
         while (now := time.monotonic()) < begun + minutes * 60:
             if now >= answer_at:
-                screen.write(b"\x1b1\x0e")  # alt+1, ctrl+n
+                screen.write(b"\x1b1")  # alt+1
+                screen.drain(0.5)
+                screen.write(b"\x0e")  # ctrl+n, which is a key of that pane
                 screen.drain(0.5)
                 screen.write(f"100x{ANSWER_S * 100:.0f} prose\r".encode())
                 answer_at = now + ANSWER_S + 4

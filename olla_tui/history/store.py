@@ -30,6 +30,8 @@ MAX_CHATS = 2000
 MAX_REMEMBERED = 50
 """Chats of which it is known what the file holds, so that only what changed is written."""
 MAX_VOTES = 10_000
+PAGE_CACHE_KIB = 256
+"""Of SQLite's own; the system's cache holds the file anyway."""
 
 T = TypeVar("T")
 
@@ -145,6 +147,7 @@ class HistoryStore:
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute("PRAGMA foreign_keys = ON")
                 connection.execute("PRAGMA busy_timeout = 5000")
+                connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")
                 connection.create_function("turn_text", 1, turn_text, deterministic=True)
                 migrate(connection)
                 self._indexed = search.has_fts5(connection)
