@@ -16,6 +16,7 @@ from server.engine import native
 from server.engine.batch import Batch
 from server.engine.embedding_batch import EmbeddingBatch
 from server.engine.failures import DecodeFailed, InvalidBatch, LoadRefused, NoMemory
+from server.engine.fresh_memory import unwritten
 from server.engine.logs import LogSink
 from server.engine.model import Model, load_failure
 
@@ -375,7 +376,8 @@ def _init_context(model: Model, params: ContextParams, log: LogSink) -> native.A
     native_params.pooling_type = params.pooling
     native_params.no_perf = True
     log.errors.clear()
-    address = native.init_from_model(model.address, native_params)
+    with unwritten():
+        address = native.init_from_model(model.address, native_params)
     if not address:
         failure = load_failure("the model's context", log)
         if isinstance(failure, LoadRefused) and params.kv_type not in _SHAREABLE:

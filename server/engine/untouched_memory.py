@@ -1,9 +1,10 @@
 """Memory that holds nothing but zeros goes back to the system (Linux).
 
-llama.cpp writes zeros over the whole KV cache when it makes a context, and from then on all of it is
-resident, however little of it is ever used. A page of zeros that the process gives up is one of zeros again
-when it is touched next, so nothing changes but the memory that is taken. Looked at are only mappings that
-came with the context, and only while nothing is decoded.
+A KV cache takes memory where it is used (`server.engine.fresh_memory`), but in huge pages: a few tokens of
+one slot bring in 2 MiB for each layer. And where llama.cpp has written zeros over all of it, all is resident,
+however little of it is ever used. A page of zeros that the process gives up is one of zeros again when it is
+touched next, so nothing changes but the memory that is taken. Looked at are only mappings that came with the
+context, and only while nothing is decoded.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Final, NoReturn
 
-from server.engine import native
+from server.engine import huge_pages, native
 from server.engine.devices import list_devices
 from server.engine.failures import EngineFailure
 from server.engine.inbox import Inbox
@@ -32,6 +32,7 @@ def run(input_fd: int, output_fd: int) -> NoReturn:
     log.install()
     native.backend_init()
     build = native.version().decode("utf-8", "replace")
+    huge_pages.are_used()
     gc.collect()  # what was imported stays; a load need not look through it
     gc.freeze()
     outbox.send(Hello(version=VERSION, pid=os.getpid(), llama_build=build, devices=list_devices()))
