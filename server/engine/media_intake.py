@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from server.engine.failures import EngineFailure, NoMemory
+from server.engine.failures import NoMemory
 from server.engine.media import Media, MediaCache
 from server.ipc.messages import Submit
 from server.types.generation import MediaFile
@@ -24,7 +24,7 @@ class MediaReady(msgspec.Struct, frozen=True, eq=False):
 
     submit: Submit
     media: tuple[Media, ...] = ()
-    error: EngineFailure | None = None
+    error: Exception | None = None
 
 
 class Encoder(Protocol):
@@ -97,11 +97,11 @@ class MediaIntake:
                 continue
             try:
                 ready = MediaReady(message, self._encoded(message))
-            except EngineFailure as error:
-                ready = MediaReady(message, error=error)
             except MemoryError:
                 no_room = NoMemory("there is not enough memory for a picture or sound")
                 ready = MediaReady(message, error=no_room)
+            except Exception as error:  # it costs this request; without the thread all later ones would wait
+                ready = MediaReady(message, error=error)
             self._done(ready)
 
     def _encoded(self, message: Submit) -> tuple[Media, ...]:
