@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 from typing import Any, Final
 
 import numpy as np
@@ -44,7 +45,7 @@ class Projector:
         params.print_timings = False
         params.warmup = False
         log.errors.clear()
-        address = native_media.init_from_file(path.encode(), model.address, params)
+        address = native_media.init_from_file(os.fsencode(path), model.address, params)
         if not address:
             reason = log.errors[-1] if log.errors else "it is no projector for this model"
             raise BadModel(f"the model's projector cannot be loaded: {reason}")

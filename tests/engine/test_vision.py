@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import math
+import os
 import queue
 from collections.abc import Iterator
 from pathlib import Path
@@ -327,8 +328,9 @@ def test_a_model_that_hears(tmp_path: Path, log: LogSink) -> None:
 
 
 def test_a_file_that_is_no_projector(seeing: Seeing, log: LogSink) -> None:
-    with pytest.raises(BadModel, match="projector cannot be loaded"):
-        open_engine(seeing.model, LoadParams(n_ctx=64), Inbox(-1), log, projector=str(seeing.files.text))
+    for path in (str(seeing.files.text), os.fsdecode(b"/no/such/\xff")):
+        with pytest.raises(BadModel, match="projector cannot be loaded"):
+            open_engine(seeing.model, LoadParams(n_ctx=64), Inbox(-1), log, projector=path)
 
 
 def test_a_picture_that_finds_no_room_fails_alone(
