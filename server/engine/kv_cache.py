@@ -251,7 +251,8 @@ class SlotCache:
         n = self._n_tokens[slot]
         self._tokens[slot, n_keep : n - n_discard] = self._tokens[slot, n_keep + n_discard : n].copy()
         self._n_tokens[slot] = n - n_discard
-        self._n_fixed[slot] = max(0, self._n_fixed[slot] - n_discard)
+        n_fixed = self._n_fixed[slot]
+        self._n_fixed[slot] = max(min(n_fixed, n_keep), n_fixed - n_discard)
         self._n_exact[slot] = min(self._n_exact[slot], n_keep)
         if self.cells is not None:
             self.cells.drop(slot, n_keep, n_discard)

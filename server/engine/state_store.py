@@ -82,7 +82,9 @@ class StateStore:
             return False
         begin = self._clock()
         is_restored = self._context.restore_state(slot, saved.data)
-        is_restored = is_restored and self._context.n_cached(slot) == len(saved.tokens)
+        if is_restored and self._context.n_cached(slot) != len(saved.tokens):
+            self._context.remove(slot, -1)
+            is_restored = False
         self._copying.measured(saved.data.nbytes, self._clock() - begin)
         self.host.touch(saved)
         if not is_restored and isinstance(stored.state, DiskState) and self.disk is not None:

@@ -135,6 +135,17 @@ def test_what_was_restored_whole_is_not_cut() -> None:
     assert cache.place(np.append(beginning[:99], [9, 9]).astype(np.int32), [0]) == Placement(0, 99)
 
 
+def test_what_is_left_of_a_restored_beginning_after_a_shift_is_not_cut() -> None:
+    cache = SlotCache(1, 1024, restores_whole=True)
+    beginning = np.arange(100, dtype=np.int32)
+    cache.take(Placement(0, 100, stored=Stored(beginning, 100, None)))
+    cache.append(0, np.arange(200, 300, dtype=np.int32))
+    cache.shift(0, 4, 150)
+    assert cache.tokens(0)[:6].tolist() == [0, 1, 2, 3, 254, 255]
+    assert cache.place(tokens(0, 1, 2, 9), [0]) == Placement(0, 0)
+    assert cache.place(tokens(0, 1, 2, 3, 9), [0]) == Placement(0, 4)
+
+
 def test_a_slot_is_exact_until_a_shift_and_again_once_that_is_gone() -> None:
     cache = filled(2, tokens(0, 1, 2, 3, 4, 5))
     assert cache.is_exact(0)

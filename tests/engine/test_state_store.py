@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from server.engine.host_cache import SavedState
-from server.engine.kv_cache import Placement
+from server.engine.kv_cache import Placement, Stored
 from server.engine.model import Model
 from server.engine.state_file import StateWriter, read_state
 from server.types.generation import StateCacheParams
@@ -268,6 +268,20 @@ def test_what_an_aborted_step_left_is_not_part_of_a_state(
     text, end = Player(other).run(prompt, n_predict=12)
     assert end.timings.n_cached_tokens == n
     assert text == cold(prompt)
+
+
+def test_a_state_of_other_tokens_than_it_says_leaves_an_empty_slot(
+    make_engine: MakeEngine, spark_f16: Model, cold: Callable[[str], str]
+) -> None:
+    engine = make_engine(spark_f16, n_slots=1, n_ctx=1024, state_cache=in_memory())
+    player, (store, _, context) = Player(engine), parts(engine)
+    prompt = conversation(TOPICS[0], 4)
+    player.run(prompt, n_predict=12)
+    saved = store.copy_out(0)
+    assert saved is not None
+    short = SavedState(saved.tokens[:-8], saved.data)
+    assert not store.restore(Stored(short.tokens, len(short.tokens), short), 0)
+    assert context.n_cached(0) == 0
 
 
 def _decode_and_abort(player: Player) -> Callable[..., object]:
