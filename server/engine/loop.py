@@ -130,12 +130,12 @@ class Loop:
     def _patience_s(self) -> float | None:
         """How long to wait for a message: not at all with work to do, else until something is to be saved.
 
-        Files that are being encoded announce themselves by a message.
+        Files that are being encoded announce themselves by a message. Who is to leave does not wait for them.
         """
         if not self._has_no_steps:
             return 0.0
         if not self._is_idle:
-            return None
+            return None if self._leave_at is None else max(0.0, self._leave_at - time.monotonic())
         if self._has_memory_to_look_at:
             return 0.0
         return None if self._saver is None else self._saver.wait_s()

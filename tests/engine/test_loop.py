@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from server.engine.inbox import Inbox
@@ -13,7 +14,7 @@ from server.engine.loading import Engine
 from server.engine.loop import Loop, Outbox
 from server.engine.model import Model
 from server.ipc.framing import FROM_ENGINE, decode, read_frame
-from server.ipc.messages import Bye, Failed, FromEngine, Shutdown, Submit, Tokenize, Tokens
+from server.ipc.messages import Bye, Failed, Finished, FromEngine, Shutdown, Submit, Tokenize, Tokens
 from server.types.generation import SamplingParams
 
 
@@ -31,6 +32,28 @@ def said_by(engine: Engine, inbox: Inbox) -> list[FromEngine]:
         answers.append(decode(frame, FROM_ENGINE))
     os.close(said)
     return answers
+
+
+class Encoding:
+    """An intake whose one request is never ready."""
+
+    is_busy = True
+
+    def forget_all(self) -> tuple[int, ...]:
+        self.is_busy = False
+        return (7,)
+
+
+@pytest.mark.timeout(60)
+def test_who_is_to_leave_does_not_wait_for_a_picture(
+    spark: Model, make_engine: Callable[..., Engine]
+) -> None:
+    inbox = Inbox(-1)
+    inbox._put(Shutdown(grace_s=0.01))
+    engine = msgspec.structs.replace(make_engine(spark), media=Encoding())
+    cancelled, bye = said_by(engine, inbox)
+    assert isinstance(cancelled, Finished) and (cancelled.request_id, cancelled.reason) == (7, "cancelled")
+    assert isinstance(bye, Bye)
 
 
 def test_a_fault_nobody_expected_costs_one_request(
