@@ -96,9 +96,11 @@ def _lines(process: subprocess.Popen[bytes]) -> Generator[bytes | None, None, No
     """Lines of its output until that ends; None whenever none came for a while."""
     assert process.stdout is not None
     fd = process.stdout.fileno()
+    output = select.poll()  # `select` takes no descriptor from 1024 on, of which a server may have many
+    output.register(fd, select.POLLIN)
     waiting = b""
     while True:
-        if not select.select([fd], [], [], TICK_S)[0]:
+        if not output.poll(1000 * TICK_S):
             yield None
             continue
         data = os.read(fd, _LINE_BYTES)

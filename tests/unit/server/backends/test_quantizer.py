@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -36,6 +39,28 @@ def test_every_type_that_is_offered(tmp_path: Path, name: str) -> None:
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0.0, 1.0)
     assert GgufMetadata(read_header(target)).file_type == name
+
+
+@pytest.fixture
+def many_open_files() -> Iterator[None]:
+    """All descriptors that `select` would take are in use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2048:
+        pytest.skip("the system allows too few open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, hard))
+    files: list[int] = []
+    try:
+        while not files or files[-1] < 1024:
+            files.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_server_with_many_open_files(tmp_path: Path, many_open_files: None) -> None:
+    assert list(quantize(HALF, tmp_path / "out", 1, command=says({"ok": True}))) == [0.0, 1.0]
 
 
 WITH_IMATRIX = {"IQ2_XXS": 19, "IQ2_XS": 20, "IQ2_S": 28, "IQ2_M": 29}
