@@ -143,8 +143,10 @@ class Backend(Protocol):
 
     async def rerank(
         self, query: str, documents: tuple[str, ...], *, truncate: bool
-    ) -> tuple[tuple[float, ...], tuple[int, ...]]:
-        """Scores of documents for a query, and token counts of the pairs. `truncate` cuts documents.
+    ) -> tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...]]:
+        """Scores of documents for a query, token counts of the pairs, and tokens that were cut off each.
+
+        `truncate` cuts documents instead of refusing them.
 
         Raises: ContextExceeded, InvalidRequest, Busy, EngineError.
         """

@@ -181,12 +181,13 @@ class FakeBackend:
 
     async def rerank(
         self, query: str, documents: tuple[str, ...], *, truncate: bool
-    ) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    ) -> tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...]]:
         """A document's score is the share of the query's words that it has."""
         info = self._loaded()
         words = query.lower().split()
         scores: list[float] = []
         counts: list[int] = []
+        dropped: list[int] = []
         async with self._slot():
             for document in documents:
                 n_tokens = len(_tokens_of((query, document)))
@@ -198,7 +199,8 @@ class FakeBackend:
                 found = document.lower().split()
                 scores.append(sum(word in found for word in words) / max(1, len(words)))
                 counts.append(min(n_tokens, info.n_ctx))
-        return tuple(scores), tuple(counts)
+                dropped.append(n_tokens - counts[-1])
+        return tuple(scores), tuple(counts), tuple(dropped)
 
     async def tokenize(
         self, texts: tuple[str, ...], *, add_special: bool = True

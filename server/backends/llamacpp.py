@@ -143,7 +143,7 @@ class LlamaCppBackend:
 
     async def rerank(
         self, query: str, documents: tuple[str, ...], *, truncate: bool
-    ) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    ) -> tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...]]:
         """Scores and token counts; see `Backend.rerank`."""
         reply = await self._answer(
             lambda request_id: Rerank(
@@ -151,7 +151,7 @@ class LlamaCppBackend:
             ),
             Scores,
         )
-        return reply.scores, reply.n_tokens
+        return reply.scores, reply.n_tokens, reply.n_dropped
 
     async def tokenize(
         self, texts: tuple[str, ...], *, add_special: bool = True

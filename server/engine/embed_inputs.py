@@ -41,11 +41,15 @@ class Source(msgspec.Struct, frozen=True, eq=False):
 
 
 class InputReader:
-    """Makes tokens of inputs for one model and context."""
+    """Makes tokens of inputs for one model and context.
+
+    Attributes:
+        n_ctx: tokens that an input may have.
+    """
 
     def __init__(self, model: Model, n_ctx: int) -> None:
         self._model = model
-        self._n_ctx = n_ctx
+        self.n_ctx = n_ctx
         special = model.tokenize("", add_special=True)
         self._n_prefix = 1 if len(special) > 1 or (len(special) == 1 and special[0] == model.bos) else 0
         self._n_suffix = len(special) - self._n_prefix
@@ -79,28 +83,33 @@ class InputReader:
             tokens = token_array(self._model, content)
         if not len(tokens):
             raise BadRequest("an input is empty")
-        if len(tokens) <= self._n_ctx:
+        if len(tokens) <= self.n_ctx:
             return tokens
         if not source.truncate:
-            raise ContextFull(TOO_LONG, n_prompt_tokens=len(tokens), n_ctx=self._n_ctx)
-        if self._n_ctx <= n_prefix + n_suffix:
-            raise ContextFull(TOO_LONG_CUT, n_prompt_tokens=len(tokens), n_ctx=self._n_ctx)
+            raise ContextFull(TOO_LONG, n_prompt_tokens=len(tokens), n_ctx=self.n_ctx)
+        if self.n_ctx <= n_prefix + n_suffix:
+            raise ContextFull(TOO_LONG_CUT, n_prompt_tokens=len(tokens), n_ctx=self.n_ctx)
         return self._cut(tokens, n_suffix)
+
+    def n_dropped(self, query: str, document: str) -> int:
+        """Tokens that are cut off a document, so that the pair fits the context."""
+        pair = Pair(self._pairs.head(query), query, document)
+        return max(0, len(self._pairs.join(pair)[0]) - self.n_ctx)
 
     def _pair(self, pair: Pair, *, truncate: bool) -> TokenArray:
         """The document is cut, never the query, and what stands behind the document stays."""
         tokens, n_tail = self._pairs.join(pair)
-        if len(tokens) <= self._n_ctx:
+        if len(tokens) <= self.n_ctx:
             return tokens
         if not truncate:
-            raise ContextFull(TOO_LONG, n_prompt_tokens=len(tokens), n_ctx=self._n_ctx)
-        if len(pair.head) + n_tail >= self._n_ctx:
-            raise ContextFull(QUERY_TOO_LONG, n_prompt_tokens=len(tokens), n_ctx=self._n_ctx)
+            raise ContextFull(TOO_LONG, n_prompt_tokens=len(tokens), n_ctx=self.n_ctx)
+        if len(pair.head) + n_tail >= self.n_ctx:
+            raise ContextFull(QUERY_TOO_LONG, n_prompt_tokens=len(tokens), n_ctx=self.n_ctx)
         return self._cut(tokens, n_tail)
 
     def _cut(self, tokens: TokenArray, n_kept_at_end: int) -> TokenArray:
         n_body = len(tokens) - n_kept_at_end
-        n_excess = len(tokens) - self._n_ctx
+        n_excess = len(tokens) - self.n_ctx
         return np.concatenate([tokens[: n_body - n_excess], tokens[n_body:]])
 
 

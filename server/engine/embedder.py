@@ -145,7 +145,7 @@ class Embedder:
             raise EngineBusy("too many inputs wait for the model already; try again later")
         request = _Request(message, n_bytes, [0.0] * len(sources), [0] * len(sources), len(sources))
         if not sources:
-            return [_answer(request)]
+            return [self._answer(request)]
         self._queue.add(message.request_id, sources)
         self._requests[message.request_id] = request
         self._n_queued_bytes += n_bytes
@@ -215,8 +215,25 @@ class Embedder:
             request.n_missing -= 1
             if request.n_missing == 0:
                 self._end(item.request_id)
-                answers.append(_answer(request))
+                answers.append(self._answer(request))
         return answers
+
+    def _answer(self, request: _Request) -> FromEngine:
+        message = request.message
+        n_tokens = tuple(request.n_tokens)
+        if isinstance(message, Rerank):
+            return Scores(
+                request_id=message.request_id,
+                scores=tuple(score for score in request.results if isinstance(score, float)),
+                n_tokens=n_tokens,
+                n_dropped=tuple(
+                    # Only a pair that fills the context can have been cut.
+                    self._reader.n_dropped(message.query, document) if n >= self._reader.n_ctx else 0
+                    for document, n in zip(message.documents, n_tokens, strict=True)
+                ),
+            )
+        vectors = tuple(vector for vector in request.results if isinstance(vector, bytes))
+        return Embeddings(request_id=message.request_id, vectors=vectors, n_tokens=n_tokens)
 
     def _failed(self, request_id: int, error: EngineFailure) -> FromEngine:
         """A request fails as a whole; its other inputs are dropped."""
@@ -226,16 +243,6 @@ class Embedder:
     def _end(self, request_id: int) -> None:
         self._queue.remove(request_id)
         self._n_queued_bytes -= self._requests.pop(request_id).n_bytes
-
-
-def _answer(request: _Request) -> FromEngine:
-    message = request.message
-    n_tokens = tuple(request.n_tokens)
-    if isinstance(message, Rerank):
-        scores = tuple(score for score in request.results if isinstance(score, float))
-        return Scores(request_id=message.request_id, scores=scores, n_tokens=n_tokens)
-    vectors = tuple(vector for vector in request.results if isinstance(vector, bytes))
-    return Embeddings(request_id=message.request_id, vectors=vectors, n_tokens=n_tokens)
 
 
 def _n_bytes(message: Embed | Rerank) -> int:

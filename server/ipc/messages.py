@@ -274,11 +274,15 @@ class Embeddings(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Scores of a `Rerank` in the order of its documents, with the token counts of the pairs."""
+    """Scores of a `Rerank` in the order of its documents, with the token counts of the pairs.
+
+    `n_dropped`: tokens that were cut off each document.
+    """
 
     request_id: int
     scores: tuple[float, ...]
     n_tokens: tuple[int, ...]
+    n_dropped: tuple[int, ...]
 
 
 class Bye(msgspec.Struct, frozen=True, tag=True):

@@ -153,11 +153,13 @@ class Inference:
             async with self._lease(model, request.keep_alive_s, tracked) as (lease, load_ns, started_ns):
                 tracked.prefills()
                 async with tracked.cancellable():
-                    ranking, n_tokens = await ranked(lease.backend, request)
-                tracked.n_prompt_tokens = n_tokens
+                    ranking = await ranked(lease.backend, request)
+                tracked.n_prompt_tokens = ranking.n_tokens
                 return RerankResult(
-                    ranking=ranking,
-                    n_prompt_tokens=n_tokens,
+                    ranking=ranking.ranked,
+                    n_prompt_tokens=ranking.n_tokens,
+                    n_dropped_tokens=ranking.n_dropped_tokens,
+                    n_ctx=lease.info.n_ctx,
                     total_duration_ns=time.perf_counter_ns() - started_ns,
                     load_duration_ns=load_ns,
                 )

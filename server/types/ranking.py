@@ -28,10 +28,15 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ranked(msgspec.Struct, frozen=True):
-    """A document's place in the request and its score as the model gives it: a higher one is better."""
+    """A document's place in the request and its score as the model gives it: a higher one is better.
+
+    Attributes:
+        n_dropped_tokens: what was cut off it, because it is too long.
+    """
 
     index: int
     score: float
+    n_dropped_tokens: int = 0
 
 
 class RerankResult(msgspec.Struct, frozen=True, kw_only=True):

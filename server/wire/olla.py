@@ -9,6 +9,7 @@ import msgspec
 
 from server.errors import OllaError
 from server.types.generation import Completed, EmbedResult
+from server.types.ranking import RerankResult
 from server.types.status import StatusSnapshot
 
 
@@ -59,8 +60,8 @@ def told(completed: Completed) -> Told | msgspec.UnsetType:
     return msgspec.UNSET if context is None else Told(context)
 
 
-def told_of_inputs(result: EmbedResult) -> Told | msgspec.UnsetType:
-    """As `told`, for inputs that are embedded."""
+def told_of_inputs(result: EmbedResult | RerankResult) -> Told | msgspec.UnsetType:
+    """As `told`, for inputs that are embedded or ranked."""
     if not result.n_dropped_tokens:
         return msgspec.UNSET
     return Told(ContextBody(result.n_ctx, result.n_prompt_tokens, 0, result.n_dropped_tokens))

@@ -15,6 +15,7 @@ from server.types.durations import parse_keep_alive
 from server.types.generation import Origin
 from server.types.ranking import Ranked, RerankRequest, RerankResult
 from server.wire.codec import GoObject, decode, encode
+from server.wire.olla import Told, told_of_inputs
 from server.wire.ollama.inference import keep_alive_value
 
 
@@ -37,12 +38,19 @@ class DocumentBody(msgspec.Struct, frozen=True):
     text: str
 
 
+class CutBody(msgspec.Struct, frozen=True):
+    """`olla` of a document that was too long: tokens that were cut off its end."""
+
+    dropped_tokens: int
+
+
 class RankedBody(msgspec.Struct, frozen=True, kw_only=True):
     """One document's place in the request and its score; a higher one is a better answer."""
 
     index: int
     relevance_score: float
     document: DocumentBody | msgspec.UnsetType = msgspec.UNSET
+    olla: CutBody | msgspec.UnsetType = msgspec.UNSET
 
 
 class PlainRankedBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +59,7 @@ class PlainRankedBody(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     score: float
     text: str | msgspec.UnsetType = msgspec.UNSET
+    olla: CutBody | msgspec.UnsetType = msgspec.UNSET
 
 
 class RerankUsage(msgspec.Struct, frozen=True):
@@ -70,6 +79,7 @@ class RerankReply(msgspec.Struct, frozen=True, kw_only=True):
     total_duration: int | msgspec.UnsetType = msgspec.UNSET
     load_duration: int | msgspec.UnsetType = msgspec.UNSET
     prompt_eval_count: int | msgspec.UnsetType = msgspec.UNSET
+    olla: Told | msgspec.UnsetType = msgspec.UNSET
 
 
 def rerank_from_body(body: bytes, origin: Origin) -> RerankCall:
@@ -128,6 +138,7 @@ def rerank_reply(call: RerankCall, result: RerankResult, *, is_native: bool) -> 
                 document=DocumentBody(call.request.documents[ranked.index])
                 if call.with_documents
                 else msgspec.UNSET,
+                olla=_cut(ranked),
             )
             for ranked in result.ranking
         ],
@@ -135,12 +146,17 @@ def rerank_reply(call: RerankCall, result: RerankResult, *, is_native: bool) -> 
         total_duration=result.total_duration_ns if is_native else msgspec.UNSET,
         load_duration=result.load_duration_ns if is_native else msgspec.UNSET,
         prompt_eval_count=result.n_prompt_tokens if is_native else msgspec.UNSET,
+        olla=told_of_inputs(result),
     )
 
 
 def _plain(ranked: Ranked, call: RerankCall) -> PlainRankedBody:
     text = call.request.documents[ranked.index] if call.with_documents else msgspec.UNSET
-    return PlainRankedBody(index=ranked.index, score=_short(ranked.score), text=text)
+    return PlainRankedBody(index=ranked.index, score=_short(ranked.score), text=text, olla=_cut(ranked))
+
+
+def _cut(ranked: Ranked) -> CutBody | msgspec.UnsetType:
+    return CutBody(ranked.n_dropped_tokens) if ranked.n_dropped_tokens else msgspec.UNSET
 
 
 def _short(score: float) -> float:
@@ -170,11 +186,18 @@ def rerank_result(reply: object) -> RerankResult:
     """Result of `/api/rerank`. Raises: InvalidRequest for JSON of another shape."""
     fields = GoObject(reply, "RerankResponse")
     ranking = [
-        Ranked(item.integer("index") or 0, item.number("relevance_score") or 0.0)
+        Ranked(
+            item.integer("index") or 0,
+            item.number("relevance_score") or 0.0,
+            item.child("olla", "olla.Cut").integer("dropped_tokens") or 0,
+        )
         for item in fields.children("results", "api.RerankResult")
     ]
+    context = fields.child("olla", "olla.Told").child("context", "olla.Context")
     return RerankResult(
         ranking=tuple(ranking),
+        n_dropped_tokens=context.integer("dropped_tokens") or 0,
+        n_ctx=context.integer("limit") or 0,
         n_prompt_tokens=fields.integer("prompt_eval_count") or 0,
         total_duration_ns=fields.integer("total_duration") or 0,
         load_duration_ns=fields.integer("load_duration") or 0,

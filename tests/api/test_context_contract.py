@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from tests.support.exchanges import make_models
+from tests.support.exchanges import make_model, make_models
 from tests.support.live_server import live_server
+from tests.support.whole_input_models import ranking_minilm
 
 LIMIT = 64
 WORDS = (24, 40, 44, 46, 48, 50, 54, 58, 80)
@@ -104,6 +105,7 @@ ROUTES: list[tuple[str, dict[str, Any]]] = [
     ("/v1/chat/completions", {"stream": True, "stream_options": {"include_usage": True}}),
     ("/v1/completions", {}),
     ("/v1/completions", {"stream": True, "stream_options": {"include_usage": True}}),
+    ("/v1/completions", {"echo": True, "logprobs": 1}),
     ("/v1/messages", {}),
     ("/v1/messages", {"stream": True}),
     ("/v1/responses", {}),
@@ -140,7 +142,8 @@ def test_around_the_limit(client: httpx.Client, path: str, variant: dict[str, An
             assert wide.n_used >= LIMIT
     assert "whole" in kinds
     assert len(kinds) > 1
-    if variant.get("truncate") is False or (path == "/v1/responses" and not variant):
+    never_cut = variant.get("truncate") is False or variant.get("echo")
+    if never_cut or (path == "/v1/responses" and not variant):
         assert "shortened" not in kinds
 
 
@@ -171,3 +174,49 @@ def test_embeddings_are_whole_cut_or_refused(client: httpx.Client) -> None:
             assert reply.status_code == 400
             assert reply.json()["error"] == "the input length exceeds the context length"
             assert reply.headers["olla-hint"].startswith(f"it has {n_tokens} tokens, and {limit} fit")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_token_ids_are_whole_or_told_as_cut(client: httpx.Client, model: str) -> None:
+    ids = client.post("/tokenize", json={"model": model, "content": "river " * 80}).json()["tokens"]
+    for n_tokens in (LIMIT - 2, LIMIT - 1, LIMIT, LIMIT + 1, LIMIT + 9):
+        body = {"model": f"{model}-tight", "prompt": ids[:n_tokens], "max_tokens": 1}
+        told = outcome(client.post("/v1/completions", json=body))
+        if n_tokens < LIMIT:
+            assert (told.status, told.n_used, told.context) == (200, n_tokens, None)
+        else:
+            assert told.context is not None and told.context["limit"] == LIMIT
+            assert told.context["used"] == told.n_used < LIMIT
+            assert told.n_used + told.context["dropped_tokens"] == n_tokens
+
+
+@pytest.mark.parametrize("path", ["/api/rerank", "/v1/rerank"])
+def test_documents_to_rank_are_whole_cut_or_refused(client: httpx.Client, path: str) -> None:
+    make_model(client, "ranker", ranking_minilm(), parameters={"num_ctx": LIMIT})
+
+    def rank(n_words: int, **fields: Any) -> httpx.Response:
+        documents = [" ".join(["river"] * n_words), "A lake."]
+        return client.post(path, json={"model": "ranker", "query": "water", "documents": documents, **fields})
+
+    n_beside = rank(1).json()["usage"]["prompt_tokens"] - 1
+    n_short = rank(1, documents=["A lake."]).json()["usage"]["prompt_tokens"]
+    for n_words in (LIMIT - 6, LIMIT - 5, LIMIT - 4, LIMIT - 3, LIMIT + 20):
+        n_long = n_beside + n_words - n_short
+        body = rank(n_words).json()
+        assert body["usage"]["prompt_tokens"] == min(n_long, LIMIT) + n_short
+        of_long = next(one for one in body["results"] if one["index"] == 0)
+        refused = rank(n_words, truncate=False)
+        if n_long <= LIMIT:
+            assert "olla" not in body and "olla" not in of_long
+            assert refused.status_code == 200
+            continue
+        n_over = n_long - LIMIT
+        assert of_long["olla"] == {"dropped_tokens": n_over}
+        assert body["olla"]["context"] == {
+            "limit": LIMIT,
+            "used": LIMIT + n_short,
+            "dropped_messages": 0,
+            "dropped_tokens": n_over,
+        }
+        assert refused.status_code == 400
+        assert refused.headers["olla-hint"].startswith(f"it has {n_long} tokens, and {LIMIT} fit")

@@ -195,12 +195,14 @@ async def test_documents_are_scored_in_their_order(backend: Backend) -> None:
     ranker = ModelPaths(model=str(ranking_minilm()))
     await backend.load(ranker, LoadParams(n_ctx=64, embedding=True), lambda fraction: None)
     documents = ("a fox ran", "why is the sky blue?", "a fox ran")
-    scores, n_tokens = await backend.rerank("a fox", documents, truncate=True)
+    scores, n_tokens, n_dropped = await backend.rerank("a fox", documents, truncate=True)
     assert len(scores) == len(n_tokens) == 3
+    assert n_dropped == (0, 0, 0)
     assert scores[0] == scores[2] != scores[1]
-    cut, counts = await backend.rerank("a fox", ("word " * 500,), truncate=True)
+    cut, counts, n_dropped = await backend.rerank("a fox", ("word " * 500,), truncate=True)
     assert len(cut) == 1
     assert counts[0] <= 64
+    assert n_dropped[0] > 400
     with pytest.raises(ContextExceeded):
         await backend.rerank("a fox", ("word " * 500,), truncate=False)
 

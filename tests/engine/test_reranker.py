@@ -129,7 +129,11 @@ def test_special_tokens_in_a_text_are_plain_text(ranker: Model) -> None:
 
 def test_a_long_document_is_cut_and_the_query_stays(make_engine: MakeEngine, ranker: Model) -> None:
     embedder = embedder_of(make_engine(ranker, embedding=True, n_ctx=32))
-    assert scores(embedder, "word " * 100).n_tokens == (32,)
+    whole = scores(embedder_of(make_engine(ranker, embedding=True, n_ctx=256)), "word " * 100)
+    both = scores(embedder, "word " * 100, "word")
+    assert both.n_tokens[0] == 32
+    assert both.n_dropped == (whole.n_tokens[0] - 32, 0)
+    assert whole.n_dropped == (0,)
     cut, same = scores(embedder, "word " * 100, "word " * 99).scores
     assert cut == pytest.approx(same, abs=1e-5)
     with pytest.raises(ContextFull, match=TOO_LONG):

@@ -44,15 +44,16 @@ def make_models(client: httpx.Client) -> None:
     """Upload and create the four models that the exchanges are about."""
     spark = {"template": (SPARK.parent / "spark.gotmpl").read_text(), "parameters": STOP}
     plain = {"template": (MODELS / "plain.gotmpl").read_text(), "parameters": STOP}
-    _make(client, "spark", SPARK, **spark)
-    _make(client, "plain", plain_model(), **plain)
-    _make(client, "native", MODELS / "spark-f16.gguf")
-    _make(client, "minilm", MODELS / "minilm.gguf")
+    make_model(client, "spark", SPARK, **spark)
+    make_model(client, "plain", plain_model(), **plain)
+    make_model(client, "native", MODELS / "spark-f16.gguf")
+    make_model(client, "minilm", MODELS / "minilm.gguf")
     # The recordings begin with this blob in the store.
     client.post(f"/api/blobs/{_digest(b'abc')}", content=b"abc").raise_for_status()
 
 
-def _make(client: httpx.Client, name: str, file: Path, **fields: Any) -> None:
+def make_model(client: httpx.Client, name: str, file: Path, **fields: Any) -> None:
+    """Upload a file and create a model of it."""
     data = file.read_bytes()
     digest = _digest(data)
     client.post(f"/api/blobs/{digest}", content=data).raise_for_status()

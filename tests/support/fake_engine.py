@@ -259,7 +259,10 @@ class FakeEngine:
             return
         scores = tuple(float(-n) for n in counts)
         n_tokens = tuple(min(n, self._n_ctx) for n in counts)
-        self._send(Scores(request_id=rerank.request_id, scores=scores, n_tokens=n_tokens))
+        n_dropped = tuple(max(0, n - self._n_ctx) for n in counts)
+        self._send(
+            Scores(request_id=rerank.request_id, scores=scores, n_tokens=n_tokens, n_dropped=n_dropped)
+        )
 
     def _abort(self, request_id: int) -> None:
         for group in (self._running, self._waiting):

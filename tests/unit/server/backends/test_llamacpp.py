@@ -112,7 +112,7 @@ async def test_other_calls_are_asked_again(make: Make, tmp_path: Path, message: 
         "Detokenize": await backend.detokenize((97, 98)),
     }
     assert answers["Embed"][1] == (2,)
-    assert answers["Rerank"] == ((-3.0, -2.0), (3, 2))
+    assert answers["Rerank"] == ((-3.0, -2.0), (3, 2), (0, 0))
     assert answers["Tokenize"] == ((256, 97, 98),)
     assert answers["Detokenize"] == "ab"
     assert (tmp_path / "crashed").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from server.errors import InvalidRequest
@@ -92,6 +93,20 @@ def test_the_reply_of_text_embeddings_inference() -> None:
         {"index": 0, "score": -1.25, "text": "a"},
     ]
     assert written(call(documents=..., texts=["a", "b"]))[1] == {"index": 0, "score": -1.25}
+
+
+def test_a_document_that_was_cut_is_told() -> None:
+    result = RerankResult(
+        ranking=(Ranked(1, 0.5, 7), Ranked(0, -1.25)), n_prompt_tokens=9, n_dropped_tokens=7, n_ctx=8
+    )
+    decoded = call()
+    reply = json.loads(encode(rerank_reply(decoded, result, is_native=True)))
+    assert [one.get("olla") for one in reply["results"]] == [{"dropped_tokens": 7}, None]
+    context = {"limit": 8, "used": 9, "dropped_messages": 0, "dropped_tokens": 7}
+    assert reply["olla"] == {"context": context}
+    assert msgspec.structs.replace(result, total_duration_ns=0) == rerank_result(reply)
+    plain = rerank_reply(call(documents=..., texts=["a", "b"]), result, is_native=False)
+    assert [one.get("olla") for one in json.loads(encode(plain))] == [{"dropped_tokens": 7}, None]
 
 
 def test_what_one_side_writes_the_other_reads() -> None:
