@@ -10,6 +10,7 @@ What counts is processor time of the thread, so that other programs disturb the 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import statistics
 import sys
@@ -17,8 +18,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as in a worker; read when libgomp is loaded
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from server.backends.process import worker_variables
+
+if any(os.environ.get(name) != value for name, value in worker_variables().items()):
+    # As in a worker: they are read when the process and its libraries are loaded.
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **worker_variables()})
 
 from server.engine import native
 from server.engine.generator import Generator
@@ -106,6 +112,9 @@ def main() -> None:
     paths = ModelPaths(model=args.model)
     model = load_model(paths, LoadParams(n_ctx=N_CTX, n_gpu_layers=0), log, lambda fraction: True)
     clock = DecodeClock()
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # as `server.engine.loop` does
     print("| slots | sampling | besides llama_decode, us | in all, us | share |")
     print("| --- | --- | --- | --- | --- |")
     for n_slots in args.slots:

@@ -7,6 +7,8 @@ process over is checked here, where it costs nothing: the room in the batch, the
 from __future__ import annotations
 
 import ctypes
+import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,8 @@ class Batch:
         self._rows = rows
         self._own_lists = rows.copy()
         rows[:] = self._seq.ctypes.data + 4 * np.arange(n_batch, dtype=np.uint64)
+        self._bytes = (self._token.data, self._pos.data, self._seq.data)
+        self._seq_ids: Sequence[int] | None = None  # of the rows that the arrays begin with
         self.n_tokens = 0
         self.n_outputs = 0
 
@@ -75,6 +79,7 @@ class Batch:
         if n > self._n_batch or n_outputs > self._n_outputs_max:
             raise InvalidBatch(f"{n} rows with {n_outputs} outputs do not fit a batch")
         end = other.n_tokens
+        self._seq_ids = None
         self._token[:n] = other._token[:end][rows]
         self._pos[:n] = other._pos[:end][rows]
         self._seq[:n] = other._seq[:end][rows]
@@ -108,6 +113,7 @@ class Batch:
         if n == 0:
             return
         check_tokens(tokens, self._n_vocab)
+        self._seq_ids = None
         self._token[start:end] = tokens
         self._pos[start:end] = np.arange(first_pos, first_pos + n, dtype=np.int32)
         self._seq[start:end] = seq_id
@@ -127,6 +133,7 @@ class Batch:
             raise InvalidBatch(f"{n} tokens of padding do not fit a batch with room for {self.room}")
         if not 0 <= seq_id < self._n_seq_max:
             raise InvalidBatch(f"sequence {seq_id} is not one of {self._n_seq_max}")
+        self._seq_ids = None
         self._token[start:end] = 0
         self._pos[start:end] = 0
         self._seq[start:end] = seq_id
@@ -134,7 +141,7 @@ class Batch:
         self.n_tokens = end
         self.n_outputs += n
 
-    def add_rows(self, seq_ids: list[int], tokens: list[int], positions: list[int]) -> None:
+    def add_rows(self, seq_ids: Sequence[int], tokens: Sequence[int], positions: Sequence[int]) -> None:
         """Add one token with an output for each of several sequences: the decode rows of a step.
 
         Raises: InvalidBatch, BadRequest.
@@ -147,16 +154,20 @@ class Batch:
             return
         if max(tokens) >= self._n_vocab or min(tokens) < 0:
             raise BadRequest("a token id is not in the model's vocabulary")
-        if max(seq_ids) >= self._n_seq_max or min(seq_ids) < 0 or min(positions) < 0:
-            raise InvalidBatch("a sequence or position is out of bounds")
-        if n == 1:  # much faster than slices of one
-            self._token[start], self._pos[start], self._seq[start] = tokens[0], positions[0], seq_ids[0]
-            self._output[start] = 1
-        else:
-            self._token[start:end] = tokens
-            self._pos[start:end] = positions
-            self._seq[start:end] = seq_ids
+        if min(positions) < 0:
+            raise InvalidBatch("a position is negative")
+        # `struct` is less code to have in the processor's caches than a numpy assignment, after a decode that
+        # has pushed all of it out.
+        pack_into = struct.Struct(f"{n}i").pack_into
+        token_bytes, pos_bytes, seq_bytes = self._bytes
+        pack_into(token_bytes, 4 * start, *tokens)
+        pack_into(pos_bytes, 4 * start, *positions)
+        if start or seq_ids is not self._seq_ids:
+            if max(seq_ids) >= self._n_seq_max or min(seq_ids) < 0:
+                raise InvalidBatch("a sequence is out of bounds")
+            pack_into(seq_bytes, 4 * start, *seq_ids)
             self._output[start:end] = 1
+            self._seq_ids = seq_ids if start == 0 and isinstance(seq_ids, tuple) else None
         self.n_tokens = end
         self.n_outputs += n
 

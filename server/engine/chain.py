@@ -65,6 +65,11 @@ class Chain:
             raise
 
     @property
+    def penalises(self) -> bool:
+        """Whether tokens that were chosen change logits."""
+        return self._penalties is not None
+
+    @property
     def moves_logits(self) -> bool:
         """Whether biases or penalties change logits."""
         return self._penalties is not None or len(self._bias_ids) > 0

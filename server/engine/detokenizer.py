@@ -68,6 +68,11 @@ class Detokenizer:
         self._held: list[_Held] = []
         self.stop_text = ""
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether something waits, or may have to: a token of ASCII characters would not leave at once."""
+        return bool(self._stops or self._text or self._held or self._open_bytes or self._n_shown)
+
     def resume(self, pieces: Iterable[bytes], n_shown: int = -1) -> None:
         """Go on where an earlier detokenizer stopped; the first call, if at all.
 
@@ -89,10 +94,7 @@ class Detokenizer:
 
     def feed(self, token: int, piece: bytes, logprob: TokenLogprob | None = None) -> Released:
         """Add a token with its bytes; returns what may be shown now."""
-        if (
-            not (self._stops or self._text or self._held or self._open_bytes or self._n_shown)
-            and piece.isascii()
-        ):
+        if piece.isascii() and not self.holds_back:
             # As nearly always: nothing waits, and nothing can keep the token.
             return Released((token,), piece.decode("ascii"), () if logprob is None else (logprob,))
         start = len(self._text)

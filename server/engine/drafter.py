@@ -83,6 +83,8 @@ class Drafter:
             return {}
         n_rows = len(generations)
         drafts: dict[int, Match] = {}
+        if not any(generation.params.n_draft for generation in generations):
+            return drafts
         for generation in generations:
             draft = self._draft(generation, n_rows, len(generations) - 1)
             if draft is not None:

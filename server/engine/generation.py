@@ -43,6 +43,7 @@ class Generation(msgspec.Struct, eq=False):
         scores: of the prompt's tokens behind the first, as far as they were decoded; `scored`: of all, until
             the server is told.
         is_first_added: the tokenizer put a token in front of the prompt.
+        n_plain: tokens that may follow without a look at what they end or make room for, see `look_ahead`.
         refused: for each token that the server has not been told of, whether it was drawn twice.
     """
 
@@ -70,6 +71,7 @@ class Generation(msgspec.Struct, eq=False):
     scores: list[TokenLogprob] = msgspec.field(default_factory=list)
     scored: PromptLogprobs | None = None
     is_first_added: bool = False
+    n_plain: int = 0
     refused: collections.deque[bool] = msgspec.field(default_factory=collections.deque)
 
     def timings(self) -> EngineTimings:
@@ -220,18 +222,57 @@ def choose_next(generation: Generation, model: Model, row: Row, known: Known) ->
         # Nothing was asked for beyond the prompt, or an earlier worker had come to the end.
         generation.end = "stop" if generation.text.stop_text else "length"
         return generation.text.finish()
-    raw = row
-    token = _known_token(generation, row, known)
-    if token is None:
-        if generation.never_set:
-            raw = row.copy() if generation.params.logprobs else row
-            row[generation.never] = -np.inf
-        token = best_id(row) if generation.sampler.is_greedy else generation.sampler.sample(row)
+    token = chosen(generation, row, known)
     generation.refused.append(generation.sampler.was_refused)
     generation.last_token = token
     generation.sampler.accept(token)
     generation.n_output += 1
-    return _show(generation, model, token, raw)
+    return _show(generation, model, token, row)
+
+
+def look_ahead(generation: Generation, n_free: int) -> None:
+    """Count the tokens that may follow as long as each is nothing but a text of its own.
+
+    That is so while nothing waits to be shown, and where only the number of tokens can end the request.
+    `n_free`: tokens that can still be decoded without a thought of the context's end.
+    """
+    text = generation.text
+    if generation.end is not None or text.holds_back or not generation.has_begun:
+        generation.n_plain = 0
+        return
+    remembers = generation.stop_tokens or generation.params.logprobs or generation.sampler.remembers
+    n_left = generation.n_output_max - generation.n_output - 1
+    generation.n_plain = 0 if remembers else min(n_left, n_free)
+
+
+def plain_delta(generation: Generation, model: Model, token: int) -> TokenDelta | None:
+    """Take a token while `n_plain` is positive: what the server is told of it.
+
+    None, and nothing has changed, for one that `choose_next` has to look at.
+    """
+    text = model.plain_text(token)
+    if text is None:
+        return None
+    generation.n_plain -= 1
+    generation.n_output += 1
+    generation.last_token = token
+    return TokenDelta(request_id=generation.sequence.request_id, tokens=(token,), text=text)
+
+
+def chosen(generation: Generation, row: Row, known: Known) -> int:
+    """The token that a row of logits leads to. The row is as before. Raises: BadGrammar, DecodeFailed."""
+    token = _known_token(generation, row, known)
+    if token is not None:
+        return token
+    sampler = generation.sampler
+    if not generation.never_set:
+        return best_id(row) if sampler.is_greedy else sampler.sample(row)
+    before = row[generation.never]
+    row[generation.never] = -np.inf
+    try:
+        return best_id(row) if sampler.is_greedy else sampler.sample(row)
+    finally:
+        row[generation.never] = before
 
 
 def _known_token(generation: Generation, row: Row, known: Known) -> int | None:
@@ -239,7 +280,7 @@ def _known_token(generation: Generation, row: Row, known: Known) -> int | None:
     if known is None:
         return None
     if isinstance(known, int):
-        return None if known in generation.never_set or row[known] != row[known] else known
+        return None if known in generation.never_set else known
     if generation.never_set and not generation.never_set.isdisjoint(known[0].tolist()):
         return None
     return generation.sampler.sample_of(known)

@@ -8,17 +8,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from server.engine.batch import TokenArray
-from server.engine.candidates import Candidates, Row
+from server.engine.candidates import Candidates
 from server.engine.cells import CellPool
 from server.engine.checkpoints import checkpoint_lengths
-from server.engine.context import Context, Decoded, Rows
-from server.engine.context_shift import shift_sizes
-from server.engine.detokenizer import Released, joined
+from server.engine.context import Context, Decoded
 from server.engine.draft import Match
 from server.engine.draft_model import DraftModel
 from server.engine.drafter import Drafter
 from server.engine.failures import BadRequest, DecodeFailed, EngineFailure, NoMemory
-from server.engine.generation import Generation, begin_generation, choose_next, n_shift_keep
+from server.engine.generation import Generation, begin_generation
 from server.engine.idle_saving import IdleSaver
 from server.engine.inbox import Inbox
 from server.engine.kv_cache import SlotCache
@@ -27,12 +25,13 @@ from server.engine.memory_policy import PoolPolicy
 from server.engine.model import Model
 from server.engine.pace import MIN_CHUNK_TOKENS, Pace
 from server.engine.prompt_scores import score
-from server.engine.sampler import Known, known_of_rows
+from server.engine.row_reader import RowReader
+from server.engine.sampler import known_of_rows
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import Phase, Plan, Sequence
 from server.engine.slot_memory import SlotMemory
 from server.engine.state_store import open_store
-from server.engine.step_rows import fill, media_batch, record_chunk
+from server.engine.step_rows import StepRows, media_batch, record_chunk
 from server.engine.threads import Threads
 from server.ipc.messages import Failed, Finished, FromEngine, Step, StepStats, Submit, TokenDelta
 from server.types.generation import StateCacheParams
@@ -97,13 +96,22 @@ class Generator:
         )
         self._candidates = Candidates(model.n_vocab)
         self._generations: dict[int, Generation] = {}
-        self._to_shift: dict[int, tuple[int, int]] = {}  # request -> (kept, discarded) when it begins anew
+        self._rows: StepRows | None = None  # of the last step
+        self._reader = RowReader(model, context, self._cache, self._memory, self._observed, n_ctx)
         self._n_prompt_tokens_max = context.n_batch
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is open."""
         return self._scheduler.is_idle
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the next step is as the last one, and nobody has to know of that one before."""
+        rows = self._rows
+        if rows is None or rows.reports_at_once or self._scheduler.n_queued:
+            return False
+        return self._scheduler.is_steady
 
     def submit(self, message: Submit, media: tuple[Media, ...] = ()) -> None:
         """Begin a request. `media`: what was made of its files. Raises: EngineFailure, and it has ended."""
@@ -140,40 +148,52 @@ class Generator:
         begin = time.perf_counter()
         self._admit()
         self._scheduler.make_room(self._reached)
-        n_prompt_tokens = self._pace.n_prompt_tokens(
-            someone_decodes=self._scheduler.someone_decodes,
-            n_batch=self._context.n_batch,
-            n_longest=self._scheduler.n_longest_prompt,
-        )
-        plan = self._scheduler.plan(min(n_prompt_tokens, self._n_prompt_tokens_max))
-        drafts = self._drafts(plan)
+        rows = self._next_rows()
+        plan = rows.plan
+        drafts = self._drafts(rows)
         deltas: list[TokenDelta] = []
         ended: list[FromEngine] = []
         try:
-            fill(self._context.batch, self._cache, plan, self._generations, drafts)
+            rows.fill(self._context.batch, self._cache, drafts)
             self._memory.free_cells(max(self._context.batch.n_tokens, plan.n_prompt_tokens))
-            outcome = self._decode(plan)
+            outcome = self._decode(rows)
             if outcome is not Decoded.DONE:
                 return self._not_done(plan, outcome, has_drafts=bool(drafts))
             self._n_prompt_tokens_max = self._context.n_batch
-            self._after_decode(plan, drafts, deltas, ended)
+            self._after_decode(rows, drafts, deltas, ended)
             self._shift_by_requeueing()
         except (EngineFailure, MemoryError) as error:
             ended += self._all_failed(error)
             return [Step(tuple(deltas), self._step_stats(0.0)), *ended]
         seconds = time.perf_counter() - begin
-        self._measured(plan, seconds - self._drafter.take_spent_s())
+        self._measured(rows, seconds - self._drafter.take_spent_s())
         return [Step(tuple(deltas), self._step_stats(seconds)), *ended]
 
     # The parts of a step.
 
-    def _measured(self, plan: Plan, seconds: float) -> None:
+    def _next_rows(self) -> StepRows:
+        """What the next step decodes; as a rule the same as the last one did."""
+        n_prompt_tokens = 0
+        if not self._scheduler.is_steady:
+            n_prompt_tokens = self._pace.n_prompt_tokens(
+                someone_decodes=self._scheduler.someone_decodes,
+                n_batch=self._context.n_batch,
+                n_longest=self._scheduler.n_longest_prompt,
+                many_wait=self._scheduler.many_wait,
+            )
+        plan = self._scheduler.plan(min(n_prompt_tokens, self._n_prompt_tokens_max))
+        if self._rows is None or self._rows.plan is not plan:
+            self._rows = StepRows(plan, self._generations)
+        return self._rows
+
+    def _measured(self, rows: StepRows, seconds: float) -> None:
         """A step took so long: for the size of prompt chunks, the length of drafts, and the threads."""
+        plan = rows.plan
         if plan.scored is not None:
             return  # it has more to compute than other prompts
         self._pace.measured(plan.n_prompt_tokens, seconds, someone_decodes=bool(plan.decoding))
         n_rows = self._context.batch.n_tokens
-        if plan.is_alone:
+        if rows.is_alone:
             return
         if not plan.chunks:
             self._drafter.measured(n_rows, seconds)
@@ -183,7 +203,9 @@ class Generator:
             self._threads.measured("prompt", cost_s, is_steady=False)
 
     def _admit(self) -> None:
-        if self._context.keeps_windows and self._scheduler.n_queued:
+        if not self._scheduler.n_queued:
+            return
+        if self._context.keeps_windows:
             for slot in range(self._cache.n_slots):
                 self._cache.set_fixed(slot, self._context.n_fixed(slot))
         for sequence in self._scheduler.admit(self._memory.carry_out):
@@ -199,33 +221,35 @@ class Generator:
         if sequence.phase is Phase.PREFILL:
             return sequence.tokens
         tokens = self._cache.tokens(sequence.slot)
-        if sequence.request_id in self._to_shift:
-            n_keep, n_discard = self._to_shift.pop(sequence.request_id)
+        if sequence.request_id in self._reader.to_shift:
+            n_keep, n_discard = self._reader.to_shift.pop(sequence.request_id)
             tokens = np.concatenate([tokens[:n_keep], tokens[n_keep + n_discard :]])
         return np.append(tokens, np.int32(generation.last_token))
 
     def _shift_by_requeueing(self) -> None:
         """Requests that could not shift, since others share their cells, decode what is left once more."""
-        for request_id in tuple(self._to_shift):
+        for request_id in tuple(self._reader.to_shift):
             generation = self._generations.get(request_id)
             if generation is None:
-                del self._to_shift[request_id]
+                del self._reader.to_shift[request_id]
             else:
                 self._scheduler.requeue(generation.sequence, self._reached(generation.sequence))
 
-    def _drafts(self, plan: Plan) -> dict[int, Match]:
+    def _drafts(self, rows: StepRows) -> dict[int, Match]:
         """Drafts by request id. None beside prompts, which keep the processor busy enough."""
-        if plan.chunks or not self._cache.can_trim:
+        if rows.plan.chunks or not self._cache.can_trim:
             return {}
-        return self._drafter.drafts([self._generations[sequence.request_id] for sequence in plan.decoding])
+        return self._drafter.drafts(rows.decoding)
 
-    def _decode(self, plan: Plan) -> Decoded:
-        self._context.use_threads(self._threads.n_max if plan.is_alone else self._threads.n_threads)
+    def _observed(self, generation: Generation, draft: Match, n_accepted: int) -> None:
+        self._drafter.observed(generation, draft, n_accepted)
+
+    def _decode(self, rows: StepRows) -> Decoded:
+        self._context.use_threads(self._threads.n_max if rows.is_alone else self._threads.n_threads)
         self._context.reset_abort()
-        request_ids = [sequence.request_id for sequence in plan.sequences()]
-        self._inbox.step_begins(request_ids, self._context.abort_step)
+        self._inbox.step_begins(rows.request_ids, self._context.abort_step)
         try:
-            media = plan.media
+            media = rows.plan.media
             if media is None or media.placed is None:
                 return self._context.decode()
             batch = media_batch(self._cache, media, media.placed)
@@ -234,42 +258,43 @@ class Generator:
             self._inbox.step_ends()
 
     def _after_decode(
-        self, plan: Plan, drafts: Mapping[int, Match], deltas: list[TokenDelta], ended: list[FromEngine]
+        self,
+        step: StepRows,
+        drafts: Mapping[int, Match],
+        deltas: list[TokenDelta],
+        ended: list[FromEngine],
     ) -> None:
         """Record what is in memory now, choose the next tokens, and end who has come to an end."""
         n_scored = 0
-        if (scored := plan.scored) is not None:
+        if (scored := step.plan.scored) is not None:
             generation = self._generations[scored.sequence.request_id]
             n_scored = score(generation, self._model, scored, self._context.logits())
-        outputs = self._record(plan)
+        outputs = step.record_decoded(self._cache) or self._record(step)
         if not outputs:
             return
         rows = self._context.logits()[n_scored:]
         known = known_of_rows(rows, [generation.sampler for generation in outputs])
         first = 0
         for generation in outputs:
-            draft = drafts.get(generation.sequence.request_id)
+            draft = drafts.get(generation.sequence.request_id) if drafts else None
             end = first + 1 + (len(draft.tokens) if draft else 0)
             try:
-                released = self._advance(generation, rows[first], known[first])
-                if draft is not None:
-                    more = slice(first + 1, end)
-                    released = self._verify(generation, rows[more], known[more], draft, released)
+                delta = self._reader.next_delta(generation, rows[first:end], known[first:end], draft)
             except EngineFailure as error:
                 ended.append(self._fail(generation, error))
                 continue
             finally:
                 first = end
-            if released.tokens or released.text or released.logprobs or generation.scored is not None:
-                deltas.append(generation.delta(released))
+            if delta is not None:
+                deltas.append(delta)
             if generation.end is not None:
                 ended.append(self._finish(generation))
 
-    def _record(self, plan: Plan) -> list[Generation]:
+    def _record(self, step: StepRows) -> list[Generation]:
         """Record what the step put in memory; returns the requests that have a row of logits, in order."""
         outputs: list[Generation] = []
-        for sequence, chunk in plan.rows():
-            generation = self._generations[sequence.request_id]
+        for generation, chunk in step.entries:
+            sequence = generation.sequence
             if chunk is None:
                 self._cache.append(sequence.slot, generation.last_token)
             else:
@@ -280,49 +305,6 @@ class Generator:
             if chunk is None or chunk.is_last:
                 outputs.append(generation)
         return outputs
-
-    def _advance(self, generation: Generation, row: Row, known: Known) -> Released:
-        """Choose a token from a row and see whether it can be decoded; returns what may be shown."""
-        released = choose_next(generation, self._model, row, known)
-        if generation.end is None and not self._make_room(generation):
-            generation.end = "length"
-        if generation.end == "length":
-            return joined(released, generation.text.finish())
-        return released
-
-    def _verify(
-        self, generation: Generation, rows: Rows, known: list[Known], draft: Match, released: Released
-    ) -> Released:
-        """Go on through the rows of a draft as long as what was chosen is what was guessed.
-
-        `released`: what the row before the draft gave; returned with what the draft adds. Each token is
-        chosen from its own row as it would be without a draft, so nothing but the time changes.
-        """
-        slot = generation.sequence.slot
-        n_accepted = 0
-        try:
-            for token, row, known_of_row in zip(draft.tokens.tolist(), rows, known, strict=True):
-                if generation.end is not None or generation.last_token != token:
-                    break
-                self._cache.append(slot, token)
-                n_accepted += 1
-                released = joined(released, self._advance(generation, row, known_of_row))
-        finally:
-            if n_accepted < len(draft.tokens):
-                self._context.remove(slot, self._cache.position(slot, self._cache.length(slot)))
-        self._drafter.observed(generation, draft, n_accepted)
-        return released
-
-    def _make_room(self, generation: Generation) -> bool:
-        """Make sure that the chosen token can be decoded; False when the context is full for good."""
-        slot = generation.sequence.slot
-        n = self._cache.length(slot)
-        if generation.params.context_shift and self._context.can_shift and n + 1 >= self._n_ctx:
-            n_keep = n_shift_keep(generation.params, self._model, generation.n_prompt)
-            n_keep, n_discard = shift_sizes(n, n_ctx=self._n_ctx, n_keep=n_keep)
-            if n_discard > 0 and not self._memory.shift(slot, n_keep, n_discard):
-                self._to_shift[generation.sequence.request_id] = (n_keep, n_discard)
-        return self._cache.length(slot) < self._n_ctx
 
     # Ends.
 

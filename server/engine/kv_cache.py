@@ -128,6 +128,12 @@ class SlotCache:
         """The position behind the first `n_tokens` tokens of a slot, of which it must have so many."""
         return n_tokens if self._positions is None else int(self._positions[slot, n_tokens])
 
+    def next_positions(self, slots: Collection[int]) -> list[int]:
+        """The position behind all tokens of each of some slots."""
+        if self._positions is None:
+            return [self._n_tokens[slot] for slot in slots]
+        return [int(self._positions[slot, self._n_tokens[slot]]) for slot in slots]
+
     def position_after(self, placement: Placement) -> int:
         """The position behind what a placement keeps, before it is carried out."""
         if placement.stored is not None:

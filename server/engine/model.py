@@ -79,6 +79,7 @@ class Model:
         self.eos = native.vocab_eos(self.vocab)
         self._pieces: dict[tuple[int, bool], bytes] = {}
         self._is_eog: dict[int, bool] = {}
+        self._plain_texts: dict[int, str | None] = {}
         self._ends: TokenArray | None = None
         self._buffer = ctypes.create_string_buffer(256)
         self.bos_text = self._text(self.bos)
@@ -130,6 +131,15 @@ class Model:
                 n = native.token_to_piece(self.vocab, token, self._buffer, -n, 0, special)
             piece = self._pieces[key] = self._buffer.raw[: max(n, 0)]
         return piece
+
+    def plain_text(self, token: int) -> str | None:
+        """The text of a token of ASCII characters alone; None for others, and for control tokens."""
+        if token in self._plain_texts:
+            return self._plain_texts[token]
+        piece = self.piece(token)
+        is_plain = piece.isascii() and not (self.is_eog(token) or self.is_control(token))
+        text = self._plain_texts[token] = piece.decode("ascii") if is_plain else None
+        return text
 
     def detokenize(self, tokens: TokenArray) -> str:
         """The text of tokens, special tokens rendered.

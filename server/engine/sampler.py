@@ -67,6 +67,7 @@ class Sampler:
         is_greedy: `best_id` of the row is the answer, so all such rows can be done at once.
         n_likeliest: the answer is one of so many likeliest tokens of the row, so all such rows can be looked
             through at once; 0 where more counts than these.
+        remembers: what was chosen counts for what is chosen next.
         was_refused: the last token was drawn twice, because the grammar refused what was drawn first.
     """
 
@@ -85,6 +86,7 @@ class Sampler:
                 raise
         moves = self._chain.moves_logits
         self.was_refused = False
+        self.remembers = self._grammar is not None or self._chain.penalises
         self.is_greedy = self._by is _By.BEST and not moves and self._grammar is None
         is_top_k = self._by is _By.TOP_K and not moves and self._grammar is None
         self.n_likeliest = params.top_k if is_top_k and params.top_k <= MAX_TOP else 0
@@ -240,11 +242,18 @@ def known_of_rows(rows: Row, samplers: Sequence[Sampler]) -> list[Known]:
     `rows`: [n, n_vocab] float32. There may be more rows than samplers, where some have several.
     """
     if all(sampler.is_greedy for sampler in samplers):
-        return list(rows.argmax(1).tolist())
+        return _best_of_rows(rows)
     k = samplers[0].n_likeliest
     if k and all(sampler.n_likeliest == k for sampler in samplers):
         return list(likeliest_of_rows(rows, k))
     return [None] * len(rows)
+
+
+def _best_of_rows(rows: Row) -> list[Known]:
+    """The first of the largest logits of each row; None where one is not a number: that is the largest."""
+    logit = rows.item
+    best = enumerate(rows.argmax(1).tolist())
+    return [token if logit(row, token) == logit(row, token) else None for row, token in best]
 
 
 def _bound_of(params: SamplingParams, chain: Chain) -> _By:

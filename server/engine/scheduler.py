@@ -17,7 +17,7 @@ import msgspec
 from server.engine.batch import TokenArray
 from server.engine.kv_cache import Placement, SlotCache, common_prefix
 from server.engine.memory_policy import PoolPolicy
-from server.engine.sequence import Chunk, Phase, Plan, Sequence
+from server.engine.sequence import Chunk, Phase, Plan, Sequence, media_chunk
 from server.engine.shared_start import is_worth_a_pool
 from server.engine.slot_choice import choose
 from server.engine.tiles import MIN_DEPTH, TILE_ROWS, n_beside, n_in_step, n_to_keep
@@ -75,6 +75,7 @@ class Scheduler:
         self._running: list[Sequence] = []
         self._turn = 0
         self._was_media = False
+        self._steady: Plan | None = None  # as long as the same sequences decode and nobody else has a slot
 
     @property
     def n_queued(self) -> int:
@@ -102,9 +103,20 @@ class Scheduler:
         return not self._queued and not self._running
 
     @property
+    def is_steady(self) -> bool:
+        """Whether the next plan is the last one, whatever time there is for prompts."""
+        return self._steady is not None
+
+    @property
     def someone_decodes(self) -> bool:
         """Whether a sequence is past its prompt."""
         return any(sequence.phase is Phase.DECODE for sequence in self._running)
+
+    @property
+    def many_wait(self) -> bool:
+        """Whether more than half as many sequences with a slot wait for their first token as decode."""
+        n_waiting = sum(sequence.phase is Phase.PREFILL for sequence in self._running)
+        return 2 * n_waiting > len(self._running) - n_waiting
 
     @property
     def n_longest_prompt(self) -> int:
@@ -125,6 +137,8 @@ class Scheduler:
         `carry_out` does to the memory what a placement says and returns the tokens that it really kept.
         """
         admitted: list[Sequence] = []
+        if not self._queued:
+            return admitted
         n_tries = MAX_TRIES
         for sequence in sorted(self._queued, key=self._admission_order):
             if not self._free or n_tries == 0:
@@ -147,6 +161,7 @@ class Scheduler:
 
     def _start(self, sequence: Sequence, placement: Placement, carry_out: Callable[[Placement], int]) -> None:
         slot = placement.slot
+        self._steady = None
         self._free.remove(slot)
         self._queued.remove(sequence)
         self._running.append(sequence)
@@ -188,7 +203,6 @@ class Scheduler:
 
     def requeue(self, sequence: Sequence, tokens: TokenArray) -> None:
         """A running sequence goes back to the queue and will begin with `tokens`; its slot keeps its own."""
-        self._running.remove(sequence)
         self._let_go_of_slot(sequence)
         sequence.tokens = tokens
         sequence.phase = Phase.QUEUED
@@ -201,8 +215,10 @@ class Scheduler:
 
         Each sequence that is decoded apart and all others together take turns, and so do those who decode
         and pictures and sounds. A picture that has to be decoded at once may have more than
-        `n_prompt_tokens` tokens.
+        `n_prompt_tokens` tokens. The same object comes back as long as the same sequences decode.
         """
+        if self._steady is not None:
+            return self._steady
         apart = [sequence for sequence in self._running if sequence.is_apart]
         if apart:
             self._turn = (self._turn + 1) % (len(apart) + (len(apart) < len(self._running)))
@@ -215,7 +231,7 @@ class Scheduler:
         waiting = sorted((sequence for sequence in together if sequence.phase is Phase.PREFILL), key=_urgency)
         if waiting and waiting[0].next_span is not None and not (decoding and self._was_media):
             self._was_media = True
-            return Plan((), (_media_chunk(waiting[0], room),))
+            return Plan((), (media_chunk(waiting[0], room),))
         self._was_media = False
         for index, sequence in enumerate(waiting):
             # Going first once makes up for being passed over once, so a long prompt that many short ones
@@ -225,7 +241,10 @@ class Scheduler:
             if n > 0:
                 chunks.append(Chunk(sequence, n, n == sequence.n_remaining))
                 room -= n - (self._n_tile - TILE_ROWS)
-        return Plan(tuple(decoding), tuple(chunks))
+        plan = Plan(tuple(decoding), tuple(chunks))
+        if len(decoding) == len(self._running):
+            self._steady = plan
+        return plan
 
     @property
     def _n_tile(self) -> int:
@@ -260,7 +279,7 @@ class Scheduler:
         if sequence.phase is Phase.DECODE:
             return Plan((sequence,), ())
         if sequence.next_span is not None:
-            return Plan((), (_media_chunk(sequence, self._n_batch),))
+            return Plan((), (media_chunk(sequence, self._n_batch),))
         n = min(sequence.n_until_stop, ALONE_CHUNK_TOKENS, self._n_batch)
         if sequence.is_scored:  # as many rows as have room for logits, in whole tiles
             n = min(n, self._n_outputs_max // TILE_ROWS * TILE_ROWS or self._n_outputs_max)
@@ -282,11 +301,12 @@ class Scheduler:
         if sequence.phase is Phase.QUEUED:
             self._queued.remove(sequence)
         else:
-            self._running.remove(sequence)
             self._let_go_of_slot(sequence)
         sequence.phase = Phase.ENDED
 
     def _let_go_of_slot(self, sequence: Sequence) -> None:
+        self._steady = None
+        self._running.remove(sequence)
         if self._pool is not None:
             self._pool.end(sequence.slot)
         self._free.append(sequence.slot)
@@ -364,17 +384,6 @@ class Scheduler:
                 if n_shared - max(placement.n_keep, other.n_prefilled) >= MIN_HELD_TOKENS:
                     return True
         return False
-
-
-def _media_chunk(sequence: Sequence, room: int) -> Chunk:
-    """The next part of the picture or sound that a sequence has come to, at least one token."""
-    placed = sequence.next_span
-    if placed is None:
-        raise ValueError("the sequence has come to no picture or sound")
-    n = placed.end - sequence.n_prefilled
-    if placed.span.is_causal:
-        n = min(n, max(room, 1))
-    return Chunk(sequence, n, n == sequence.n_remaining, placed)
 
 
 def _is_deep(sequence: Sequence, n: int) -> bool:

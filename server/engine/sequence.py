@@ -148,3 +148,17 @@ class Plan(msgspec.Struct, frozen=True):
         yield from self.decoding
         for chunk in self.chunks:
             yield chunk.sequence
+
+
+def media_chunk(sequence: Sequence, room: int) -> Chunk:
+    """The next part of the picture or sound that a sequence has come to, at least one token.
+
+    Raises: ValueError when it has come to none.
+    """
+    placed = sequence.next_span
+    if placed is None:
+        raise ValueError("the sequence has come to no picture or sound")
+    n = placed.end - sequence.n_prefilled
+    if placed.span.is_causal:
+        n = min(n, max(room, 1))
+    return Chunk(sequence, n, n == sequence.n_remaining, placed)

@@ -15,38 +15,59 @@ from server.engine.media import Placed
 from server.engine.sequence import Chunk, Plan
 
 
-def fill(
-    batch: Batch,
-    cache: SlotCache,
-    plan: Plan,
-    generations: Mapping[int, Generation],
-    drafts: Mapping[int, Match],
-) -> None:
-    """Fill a batch with what a plan says, in the order of its rows.
+class StepRows:
+    """Who has rows in a step, in the order of its batch. The same object serves all steps of one plan.
 
-    `generations` and `drafts` by request id. Raises: InvalidBatch, BadRequest.
+    Attributes:
+        entries: each request, with its part of a prompt, or None where it decodes.
+        slots: of the entries.
+        request_ids: of the entries.
+        decoding: the requests that decode.
+        is_alone: a step of one request that is decoded alone.
+        reports_at_once: one of the requests has to be reported each token before the next is decoded.
     """
-    batch.clear()
-    if plan.media is not None:
-        return
-    rows = plan.rows()
-    if not drafts and not plan.chunks:
-        slots = [sequence.slot for sequence, _ in rows]
-        tokens = [generations[sequence.request_id].last_token for sequence, _ in rows]
-        batch.add_rows(slots, tokens, [cache.position(slot, cache.length(slot)) for slot in slots])
-        return
-    for sequence, chunk in rows:
-        slot = sequence.slot
-        if chunk is None:
-            draft = drafts.get(sequence.request_id)
-            last = generations[sequence.request_id].last_token
-            run = np.array([last, *(draft.tokens if draft else ())], np.int32)
-            batch.add(slot, run, cache.position(slot, cache.length(slot)), output="all")
-        else:
-            start = sequence.n_prefilled
-            part = sequence.tokens[start : start + chunk.n_tokens]
-            output = "all" if sequence.is_scored else "last" if chunk.is_last else "none"
-            batch.add(slot, part, cache.position(slot, start), output=output)
+
+    def __init__(self, plan: Plan, generations: Mapping[int, Generation]) -> None:
+        """`generations` by request id."""
+        self.plan = plan
+        rows = plan.rows()
+        self.entries = [(generations[sequence.request_id], chunk) for sequence, chunk in rows]
+        self.slots = tuple(sequence.slot for sequence, _ in rows)
+        self.request_ids = frozenset(sequence.request_id for sequence, _ in rows)
+        self.decoding = [generations[sequence.request_id] for sequence in plan.decoding]
+        self.is_alone = plan.is_alone
+        self._all = [generation for generation, _ in self.entries]
+        self.reports_at_once = any(generation.params.reports_at_once for generation in self._all)
+
+    def fill(self, batch: Batch, cache: SlotCache, drafts: Mapping[int, Match]) -> None:
+        """Fill a batch. `drafts` by request id. Raises: InvalidBatch, BadRequest."""
+        batch.clear()
+        if self.plan.media is not None:
+            return
+        if not drafts and not self.plan.chunks:
+            tokens = [generation.last_token for generation in self._all]
+            batch.add_rows(self.slots, tokens, cache.next_positions(self.slots))
+            return
+        for generation, chunk in self.entries:
+            sequence = generation.sequence
+            slot = sequence.slot
+            if chunk is None:
+                draft = drafts.get(sequence.request_id)
+                run = np.array([generation.last_token, *(draft.tokens if draft else ())], np.int32)
+                batch.add(slot, run, cache.position(slot, cache.length(slot)), output="all")
+            else:
+                start = sequence.n_prefilled
+                part = sequence.tokens[start : start + chunk.n_tokens]
+                output = "all" if sequence.is_scored else "last" if chunk.is_last else "none"
+                batch.add(slot, part, cache.position(slot, start), output=output)
+
+    def record_decoded(self, cache: SlotCache) -> list[Generation] | None:
+        """Record a step without parts of prompts; returns its requests in order. None for other steps."""
+        if self.plan.chunks:
+            return None
+        for slot, generation in zip(self.slots, self._all, strict=True):
+            cache.append(slot, generation.last_token)
+        return self._all
 
 
 def media_batch(cache: SlotCache, chunk: Chunk, placed: Placed) -> EmbeddingBatch:

@@ -52,6 +52,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         ignore_eos: never end with a token that ends an answer; such tokens are not chosen.
         deterministic: the same tokens each time, whatever else is decoded meanwhile; without a seed, 0 is it.
         n_draft: most tokens to guess ahead in a step; -1: as many as pay, 0: none.
+        reports_at_once: report each token before the next one is decoded, for who may stop at any of them;
+            otherwise tokens that follow within milliseconds are reported together.
     """
 
     seed: int = -1
@@ -81,6 +83,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     ignore_eos: bool = False
     deterministic: bool = False
     n_draft: int = -1
+    reports_at_once: bool = False
 
 
 class StateCacheParams(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,8 +11,8 @@ import pytest
 from server.engine.detokenizer import Released
 from server.engine.failures import BadGrammar, BadRequest, DecodeFailed
 from server.engine.generation import Generation
-from server.engine.generator import Generator
 from server.engine.model import Model
+from server.engine.row_reader import RowReader
 from server.ipc.messages import Failed, Finished
 from tests.engine.conftest import MakeEngine
 from tests.support.generator_player import FRANCE, STORY, Player
@@ -128,15 +128,15 @@ def test_an_end_that_came_before_a_fault_of_the_step_is_still_told(
 ) -> None:
     player = Player(make_engine(spark))
     first, second = player.submit(FRANCE, n_predict=1), player.submit(FRANCE, n_predict=1)
-    advance = Generator._advance
+    advance = RowReader._advance
 
-    def fail_at_the_second(self: Generator, generation: Generation, *rest: Any) -> Released:
+    def fail_at_the_second(self: RowReader, generation: Generation, *rest: Any) -> Released:
         if generation.sequence.request_id == second:
             raise MemoryError
         return advance(self, generation, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Generator, "_advance", fail_at_the_second)
+        patch.setattr(RowReader, "_advance", fail_at_the_second)
         while len(player.ends) < 2:
             player.step()
     assert isinstance(player.ends[first], Finished)

@@ -22,6 +22,8 @@ def test_a_step_has_tokens_and_fits_the_batch(
     pace = Pace(speed)
     pace.measured(0, decode_s, someone_decodes=True)
     n = pace.n_prompt_tokens(someone_decodes=someone, n_batch=n_batch, n_longest=n_longest)
+    more = pace.n_prompt_tokens(someone_decodes=someone, n_batch=n_batch, n_longest=n_longest, many_wait=True)
+    assert n <= more <= n_batch
     assert 1 <= n <= n_batch
     assert n == n_batch or n % (TILE_ROWS if someone else MIN_CHUNK_TOKENS) == 0
 
@@ -40,6 +42,15 @@ def test_short_prompts_take_less_than_a_step_of_those_who_decode() -> None:
     assert short == 128
     assert pace.n_prompt_tokens(someone_decodes=True, n_batch=4096, n_longest=MAX_SHORT_TOKENS + 1) == 3840
     assert pace.n_prompt_tokens(someone_decodes=False, n_batch=4096, n_longest=MAX_SHORT_TOKENS) == 4096
+
+
+def test_where_many_wait_for_a_first_token_short_prompts_may_take_longer() -> None:
+    pace = Pace(2_000.0)
+    for _ in range(30):
+        pace.measured(0, 0.02, someone_decodes=True)
+    few = pace.n_prompt_tokens(someone_decodes=True, n_batch=2048, n_longest=32)
+    many = pace.n_prompt_tokens(someone_decodes=True, n_batch=2048, n_longest=32, many_wait=True)
+    assert (few, many) == (TILE_ROWS, 4 * TILE_ROWS)
 
 
 def test_the_speed_converges_to_what_is_measured() -> None:

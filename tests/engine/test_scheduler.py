@@ -65,6 +65,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert plan.n_prompt_tokens + len(plan.decoding) <= N_BATCH
         if self.scheduler.running:
             assert plan.decoding or plan.chunks
+        decoding = {one.request_id for one in self.scheduler.running if one.phase is Phase.DECODE}
+        if not plan.is_alone:
+            apart = {one.request_id for one in self.scheduler.running if one.is_alone}
+            assert {one.request_id for one in plan.decoding} == decoding - apart
+        n_waiting = sum(one.phase is Phase.PREFILL for one in self.scheduler.running)
+        assert not (self.scheduler.is_steady and n_waiting)
+        assert self.scheduler.many_wait == (2 * n_waiting > len(decoding))
         assert len({sequence.request_id for sequence in plan.sequences()}) == len(list(plan.sequences()))
         slots = [sequence.slot for sequence, _ in plan.rows()]
         assert slots == sorted(sequence.slot for sequence in plan.sequences())
