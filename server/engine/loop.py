@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import time
 import traceback
 from typing import Final
@@ -12,9 +11,9 @@ from server.engine.failures import BadRequest, EngineFailure
 from server.engine.inbox import Inbox
 from server.engine.loading import Engine
 from server.engine.media_intake import MediaReady, has_files
+from server.engine.outbox import Outbox
 from server.engine.prompt import token_array
 from server.engine.untouched_memory import UntouchedMemory
-from server.ipc.framing import BrokenFrame, encode, write_bytes
 from server.ipc.messages import (
     Abort,
     Bye,
@@ -35,21 +34,6 @@ from server.ipc.messages import (
 
 _STEPS_PER_COLLECTION: Final = 2_000
 """Garbage is collected when the worker is idle, and only after this many steps."""
-
-
-class Outbox:
-    """Frames to the server."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def send(self, *messages: FromEngine) -> None:
-        """Write messages at once. When nobody reads, the server is gone and so is the worker's purpose."""
-        data = b"".join(_encoded(message) for message in messages)
-        try:
-            write_bytes(self._fd, data)
-        except OSError:
-            os._exit(0)
 
 
 class Loop:
@@ -81,7 +65,9 @@ class Loop:
                 self._use_idle_time()
             elif not self._has_no_steps:
                 self._n_steps += 1
-                self._outbox.send(*self._step())
+                if not self._is_steady:
+                    self._outbox.send()
+                self._outbox.send_soon(*self._step())
         if self._media is not None:
             self._outbox.send(*(_cancelled(request_id) for request_id in self._media.forget_all()))
         if self._worker is not None:
@@ -99,6 +85,11 @@ class Loop:
     def _has_no_steps(self) -> bool:
         """Whether there is nothing to decode, though files may be on their way."""
         return self._worker is None or self._worker.is_idle
+
+    @property
+    def _is_steady(self) -> bool:
+        """Whether the next step takes about as long as the last one, so that text may wait for it."""
+        return self._engine.generator is not None and self._engine.generator.is_steady
 
     def _should_leave(self) -> bool:
         return self._leave_at is not None and (self._is_idle or time.monotonic() >= self._leave_at)
@@ -215,14 +206,3 @@ def _failure(error: Exception) -> EngineFailure:
         return error
     traceback.print_exception(error)
     return EngineFailure(f"the request could not begin: {type(error).__name__}: {error}")
-
-
-def _encoded(message: FromEngine) -> bytes:
-    """A frame; an answer that is too long for one becomes a failure of its request."""
-    try:
-        return encode(message)
-    except BrokenFrame as error:
-        request_id = getattr(message, "request_id", None)
-        if request_id is None:
-            raise
-        return encode(EngineFailure(error.message).as_message(request_id))

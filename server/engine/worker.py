@@ -13,8 +13,9 @@ from server.engine.failures import EngineFailure
 from server.engine.inbox import Inbox
 from server.engine.loading import Engine, open_engine
 from server.engine.logs import LogSink
-from server.engine.loop import Loop, Outbox
+from server.engine.loop import Loop
 from server.engine.model import load_model
+from server.engine.outbox import Outbox
 from server.engine.untouched_memory import UntouchedMemory, added, own_mappings
 from server.ipc.messages import VERSION, Bye, Hello, Load, LoadFailed, LoadProgress
 

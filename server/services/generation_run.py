@@ -162,7 +162,7 @@ class GenerationRun:
 
     async def _free_then_constrained(self) -> AsyncGenerator[Chunk, None]:
         sampling = self._model.sampling
-        free = msgspec.structs.replace(sampling, grammar="")
+        free = msgspec.structs.replace(sampling, grammar="", reports_at_once=True)
         begun_ns = time.perf_counter_ns()
         reader = _FreeReader(self._parser(), may_call=not self._model.must_call)
         async with aclosing(self._deltas(GenerationJob(prompt=self._prompt.pieces, sampling=free))) as deltas:

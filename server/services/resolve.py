@@ -282,9 +282,10 @@ def _sampling(
     """
     base = sampling_params(options)
     if isinstance(request, GenerateRequest):
-        zero_is_none, prompt_logprobs = request.zero_is_none, request.prompt_logprobs
+        zero_is_none, prompt_logprobs, has_budget = request.zero_is_none, request.prompt_logprobs, False
     else:
         zero_is_none, prompt_logprobs = template.kind != "go", False
+        has_budget = request.think_budget is not None
     return msgspec.structs.replace(
         base,
         n_predict=base.n_predict if base.n_predict or zero_is_none else -1,
@@ -294,6 +295,7 @@ def _sampling(
         logprobs=request.logprobs,
         n_top_logprobs=request.n_top_logprobs if request.logprobs else 0,
         prompt_logprobs=prompt_logprobs,
+        reports_at_once=has_budget,
         logit_bias=tuple(request.logit_bias.items()),
     )
 

@@ -11,8 +11,9 @@ import pytest
 
 from server.engine.inbox import Inbox
 from server.engine.loading import Engine
-from server.engine.loop import Loop, Outbox
+from server.engine.loop import Loop
 from server.engine.model import Model
+from server.engine.outbox import Outbox
 from server.ipc.framing import FROM_ENGINE, decode, read_frame
 from server.ipc.messages import Bye, Failed, Finished, FromEngine, Shutdown, Submit, Tokenize, Tokens
 from server.types.generation import SamplingParams

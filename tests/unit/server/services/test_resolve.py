@@ -63,6 +63,14 @@ async def test_a_required_call_outranks_a_format(tmp_path: Path) -> None:
     assert model.must_call
 
 
+async def test_thoughts_within_a_budget_are_counted_token_by_token(tmp_path: Path) -> None:
+    resolve = resolver(tmp_path, "<tool_call>")
+    stored = await resolve.find("m")
+    for budget, at_once in ((None, False), (12, True)):
+        model = await resolve.resolve_chat(request(think_budget=budget), stored)
+        assert (model.think_budget, model.sampling.reports_at_once) == (budget, at_once)
+
+
 async def test_a_form_of_calls_that_cannot_be_required(tmp_path: Path) -> None:
     resolve = resolver(tmp_path, "<|tool_call>call:f<tool_call|>")
     stored = await resolve.find("m")
