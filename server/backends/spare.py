@@ -7,22 +7,31 @@ from collections.abc import Callable, Sequence
 
 from server.backends.process import DEFAULT_COMMAND, WorkerProcess
 
+FIRST_AFTER_S = 1.0
+"""How long after the start of a server the first worker is started: until then a screen begins that wants the
+processors, and nobody has typed a question yet."""
+
 READY_AFTER_S = 0.25
 """How long after a load the next worker is started, unless the first answer has ended before: until then it
 needs the processors."""
 
 
 class SpareWorker:
-    """Hands out workers that have said Hello; keeps at most one ready, until `close`.
+    """Hands out workers that have said Hello; keeps at most one ready, from `begin` until `close`.
 
     Whoever takes one says with `restock` when its model is loaded: until then the load needs the processors.
     """
 
     def __init__(
-        self, command: Sequence[str] = DEFAULT_COMMAND, *, ready_after_s: float = READY_AFTER_S
+        self,
+        command: Sequence[str] = DEFAULT_COMMAND,
+        *,
+        ready_after_s: float = READY_AFTER_S,
+        first_after_s: float = FIRST_AFTER_S,
     ) -> None:
         self._command = tuple(command)
         self._ready_after_s = ready_after_s
+        self._first_after_s = first_after_s
         self._task: asyncio.Task[WorkerProcess] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -35,6 +44,10 @@ class SpareWorker:
             return 0
         worker = task.result()
         return 0 if worker.has_exited else worker.pid
+
+    def begin(self) -> None:
+        """Start the first spare worker in a while, unless a load is faster."""
+        self._prepare_in(self._first_after_s)
 
     def prepare(self) -> None:
         """Start a spare worker now, unless one is ready or on its way."""
@@ -53,9 +66,7 @@ class SpareWorker:
 
     def restock(self) -> None:
         """Start the next spare worker in a moment."""
-        self._cancel_timer()
-        if not self._closed:
-            self._timer = asyncio.get_running_loop().call_later(self._ready_after_s, self.prepare)
+        self._prepare_in(self._ready_after_s)
 
     async def close(self) -> None:
         """End the spare worker, if there is one."""
@@ -84,6 +95,11 @@ class SpareWorker:
                 return worker
             await worker.reap()
         return None
+
+    def _prepare_in(self, seconds: float) -> None:
+        self._cancel_timer()
+        if not self._closed:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.prepare)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -121,7 +121,10 @@ class ServerServices:
         return self._transfers
 
     async def start(self) -> None:
-        """Make a store that does not exist yet, with the bundled models in it, and say what was set wrong."""
+        """Make a store that does not exist yet, with the bundled models in it, and say what was set wrong.
+
+        A worker for the first load is there a little later.
+        """
         for warning in self.settings.warnings:
             self._log.warning(warning)
         self._history.start()
@@ -129,6 +132,7 @@ class ServerServices:
         if await asyncio.to_thread(self._store.is_new):
             for bundled in await self._models.bundled():
                 await self._models.install_bundled(bundled.name)
+        self._spare.begin()
 
     async def aclose(self) -> None:
         """End every request and every worker."""

@@ -44,6 +44,34 @@ async def test_close_ends_the_spare() -> None:
     assert spare.pid == 0
 
 
+async def test_one_is_there_soon_after_the_start() -> None:
+    spare = SpareWorker(command(), first_after_s=0.0)
+    assert spare.pid == 0
+    spare.begin()
+    await until(lambda: spare.pid > 0)
+    await spare.close()
+
+
+async def test_a_load_need_not_wait_for_the_first_and_there_is_no_second() -> None:
+    spare = SpareWorker(command(), first_after_s=3600.0)
+    spare.begin()
+    worker = await spare.take(ignore)
+    assert spare._timer is None
+    assert spare.pid == 0
+    worker.kill()
+    await worker.reap()
+    await spare.close()
+
+
+async def test_a_server_that_ends_at_once_leaves_none() -> None:
+    spare = SpareWorker(command(), first_after_s=3600.0)
+    spare.begin()
+    await spare.close()
+    assert spare._timer is None
+    spare.begin()
+    assert spare._timer is None
+
+
 async def test_spare_that_died_is_replaced() -> None:
     spare = SpareWorker(command())
     spare.prepare()
