@@ -9,10 +9,9 @@ import pytest
 
 from server.engine.logs import LogSink
 from server.engine.model import Model, _is_repacked
-from server.ipc.messages import Finished, Step, Submit
-from server.types.generation import SamplingParams
 from tests.engine.conftest import MakeEngine
 from tests.support.engine_worker import SPARK
+from tests.support.generator_player import greedy_answers
 from tests.support.mamba import load, weights, write_mamba
 from tests.support.tiny_gguf import gguf_bytes
 
@@ -39,23 +38,9 @@ def answer(
     make_engine: MakeEngine, model: Model, *prompts: tuple[int, ...], n_predict: int = 12
 ) -> tuple[list[tuple[int, ...]], list[int]]:
     """Greedy answers to prompts one after the other, and how many tokens each found in memory."""
-    generator = make_engine(model, n_slots=1, n_ctx=256).generator
-    assert generator is not None
-    sampling = SamplingParams(temperature=0.0, n_predict=n_predict, logit_bias=((0, -1e6),))
-    answers: list[tuple[int, ...]] = []
-    cached: list[int] = []
-    for request_id, prompt in enumerate(prompts):
-        generator.submit(Submit(request_id=request_id, prompt=(prompt,), sampling=sampling))
-        tokens: list[int] = []
-        while not generator.is_idle:
-            for message in generator.step():
-                if isinstance(message, Step):
-                    tokens += [token for delta in message.deltas for token in delta.tokens]
-                else:
-                    assert isinstance(message, Finished), message
-                    cached.append(message.timings.n_cached_tokens)
-        answers.append(tuple(tokens))
-    return answers, cached
+    engine = make_engine(model, n_slots=1, n_ctx=256)
+    answers = greedy_answers(engine, *prompts, n_predict=n_predict)
+    return [tokens for tokens, _ in answers], [n_cached for _, n_cached in answers]
 
 
 def test_an_adapter_changes_the_answer_and_an_empty_one_does_not(

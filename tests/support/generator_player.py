@@ -72,3 +72,15 @@ class Player:
 
     def tokens(self, request_id: int) -> tuple[int, ...]:
         return tuple(token for delta in self.deltas.get(request_id, ()) for token in delta.tokens)
+
+
+def greedy_answers(
+    engine: Engine, *prompts: tuple[int, ...], n_predict: int = 8
+) -> list[tuple[tuple[int, ...], int]]:
+    """Answers of a tiny model, whose end is token 0, to prompts in turn, with the tokens that each found."""
+    player = Player(engine)
+    found: list[tuple[tuple[int, ...], int]] = []
+    for number, prompt in enumerate(prompts, 1):
+        _, end = player.run(prompt, n_predict=n_predict, logit_bias=((0, -1e6),))
+        found.append((player.tokens(number), end.timings.n_cached_tokens))
+    return found
