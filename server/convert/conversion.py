@@ -32,9 +32,6 @@ _PIECE_BYTES = 1 << 24
 # Matrices that llama.cpp's kernels want as they are.
 _ALWAYS_F32 = frozenset({"position_embd.weight", "token_types.weight"})
 
-Transform = Callable[[Array, str], Array]
-"""New elements from those read and their type."""
-
 
 class Output(NamedTuple):
     """A tensor of the result, and how it is made."""

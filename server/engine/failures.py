@@ -6,6 +6,8 @@ raises one of these before the call.
 
 from __future__ import annotations
 
+import traceback
+
 from server.errors import EngineError
 from server.ipc.messages import Failed, FailureKind
 
@@ -85,3 +87,9 @@ class InvalidBatch(EngineFailure):
 
 class DecodeFailed(EngineFailure):
     """llama_decode gave up; the state of the cache is unknown."""
+
+
+def unexpected(what: str, error: Exception) -> EngineFailure:
+    """The failure of one request by a fault that nobody foresaw; all that is known of it goes to the log."""
+    traceback.print_exception(error)
+    return EngineFailure(f"{what}: {type(error).__name__}: {error}")

@@ -15,7 +15,7 @@ from server.engine.context_shift import fitted
 from server.engine.detokenizer import Detokenizer, Released
 from server.engine.draft import Acceptance
 from server.engine.draft_choice import Trust
-from server.engine.failures import ContextFull, EngineFailure
+from server.engine.failures import ContextFull, EngineFailure, unexpected
 from server.engine.logprobs import token_logprob
 from server.engine.media import Media, text_only
 from server.engine.model import Model
@@ -214,8 +214,17 @@ def choose_next(generation: Generation, model: Model, row: Row, known: Known) ->
 
     Sets `generation.end` when the token, a stop text or the bound on the output ends the request.
 
-    Raises: BadGrammar, DecodeFailed.
+    Raises: BadGrammar, DecodeFailed, EngineFailure for a fault that nobody foresaw: it costs this request.
     """
+    try:
+        return _choose_next(generation, model, row, known)
+    except (EngineFailure, MemoryError):
+        raise
+    except Exception as error:
+        raise unexpected("no next token could be chosen", error) from error
+
+
+def _choose_next(generation: Generation, model: Model, row: Row, known: Known) -> Released:
     if generation.first_token_ns == 0:
         generation.first_token_ns = time.monotonic_ns()
     if generation.text.stop_text or generation.n_output >= generation.n_output_max:

@@ -374,9 +374,4 @@ class Generator:
             n_kv_tokens=self._cache.n_held([sequence.slot for sequence in running]),
             host_cache_bytes=self._states.host.n_bytes,
             step_ms=seconds * 1e3,
-            prefilling=tuple(
-                (sequence.request_id, sequence.n_prefilled, len(sequence.tokens))
-                for sequence in running
-                if sequence.phase is Phase.PREFILL
-            ),
         )

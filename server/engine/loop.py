@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gc
 import time
-import traceback
 from typing import Final
 
-from server.engine.failures import BadRequest, EngineFailure
+from server.engine.failures import BadRequest, EngineFailure, unexpected
 from server.engine.inbox import Inbox
 from server.engine.loading import Engine
 from server.engine.media_intake import MediaReady, has_files
@@ -201,8 +200,23 @@ def _cancelled(request_id: int) -> Finished:
 
 
 def _failure(error: Exception) -> EngineFailure:
-    """Why a request could not begin; what nobody expected goes to the log with all that is known of it."""
+    """Why a request could not begin."""
     if isinstance(error, EngineFailure):
         return error
+<<<<<<< ours
     traceback.print_exception(error)
     return EngineFailure(f"the request could not begin: {type(error).__name__}: {error}")
+=======
+    return unexpected("the request could not begin", error)
+
+
+def _encoded(message: FromEngine) -> bytes:
+    """A frame; an answer that is too long for one becomes a failure of its request."""
+    try:
+        return encode(message)
+    except BrokenFrame as error:
+        request_id = getattr(message, "request_id", None)
+        if request_id is None:
+            raise
+        return encode(EngineFailure(error.message).as_message(request_id))
+>>>>>>> theirs

@@ -19,10 +19,9 @@ _c: Final = importlib.import_module(_BINDING)
 
 Address = native.Address
 
-CHUNK_TEXT, CHUNK_IMAGE, CHUNK_AUDIO = 0, 1, 2
-"""mtmd_input_chunk_type."""
+CHUNK_TEXT: Final = 0
+"""The first mtmd_input_chunk_type."""
 
-InputText: Any = _c.mtmd_input_text
 InputPart: Any = _c.mtmd_input_part
 DecoderPos: Any = _c.mtmd_decoder_pos
 

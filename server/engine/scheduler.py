@@ -83,11 +83,6 @@ class Scheduler:
         return len(self._queued)
 
     @property
-    def n_free_slots(self) -> int:
-        """Slots without a sequence."""
-        return len(self._free)
-
-    @property
     def free_slots(self) -> tuple[int, ...]:
         """Slots without a sequence."""
         return tuple(self._free)

@@ -196,7 +196,6 @@ class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The worker after a step.
 
     Attributes:
-        prefilling: (request id, prompt tokens decoded, prompt tokens) of requests in prefill.
         host_cache_bytes: states of conversations that are kept in memory beside the slots.
     """
 
@@ -204,7 +203,6 @@ class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     n_queued: int = 0
     n_kv_tokens: int = 0
     step_ms: float = 0.0
-    prefilling: tuple[tuple[int, int, int], ...] = ()
     host_cache_bytes: int = 0
 
 

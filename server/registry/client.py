@@ -77,12 +77,6 @@ class RegistryClient:
             require(response)
             return response.read(limit_bytes)
 
-    def blob_bytes(self, digest: str) -> int | None:
-        """Length of a blob; None when the registry does not tell. Raises: as `manifest`."""
-        with self.call("HEAD", parse_url(self.address.blob(digest))) as response:
-            require(response)
-            return response.length()
-
     def open_blob(self, digest: str, start: int, end: int, total_bytes: int) -> BlobBody:
         """Some of a blob, or from its beginning on where the server sends no ranges.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import cache
 
 from server.backends.circuit import CrashCircuits
@@ -167,6 +166,3 @@ class ServerServices:
 def build_services(settings: Settings, ring: LogRing | None = None) -> ServerServices:
     """The services for these settings; `start` must be awaited on their loop before the first request."""
     return ServerServices(settings, ring or LogRing())
-
-
-ServicesFactory = Callable[[], ServerServices]

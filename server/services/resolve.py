@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -22,8 +23,11 @@ from server.types.generation import ChatRequest, EmbedRequest, GenerateRequest, 
 from server.types.messages import Tool
 from server.types.models import Capability
 from server.types.names import ModelName, split_source
-from server.types.options import OPTIONS, OptionValue, parse_options, sampling_params
+from server.types.options import OPTIONS, OptionValue, parse_options, sampling_params, unknown_options
+from server.types.quoting import go_quote
 from server.types.ranking import RerankRequest
+
+_log = logging.getLogger("olla")
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -33,6 +37,9 @@ CLOUD_DISABLED = "ollama cloud is disabled: remote model is unavailable"
 
 MAX_KNOWN = 256
 LOAD_OPTIONS = tuple(spec.name for spec in OPTIONS if spec.load_time)
+
+_MAX_NAMES, _MAX_NAME_CHARS = 5, 40
+"""So many options that do not exist are named in a line of the log, cut to so many characters."""
 
 _TargetKey = tuple[ModelName, str, tuple[tuple[str, OptionValue], ...], bool, bool]
 
@@ -166,7 +173,7 @@ class Resolver:
         capabilities: tuple[Capability, ...],
     ) -> ResolvedModel:
         """A model for whole inputs, which have one result each."""
-        options = parse_options({**stored.params, **request_options})
+        options = _options(stored, request_options)
         target = await self._plan(stored, options, embedding=True, vision=False)
         return ResolvedModel(
             stored=stored,
@@ -230,7 +237,7 @@ class Resolver:
         wants_context: bool = False,
         tools: tuple[Tool, ...] = (),
     ) -> ResolvedModel:
-        options = parse_options({**stored.params, **_present(request.options)})
+        options = _options(stored, _present(request.options))
         target = await self._plan(stored, options, embedding=False, vision="vision" in capabilities)
         return ResolvedModel(
             stored=stored,
@@ -298,6 +305,14 @@ def _sampling(
         reports_at_once=has_budget,
         logit_bias=tuple(request.logit_bias.items()),
     )
+
+
+def _options(stored: StoredModel, asked: dict[str, Any]) -> dict[str, OptionValue]:
+    """The model's options and over them those of a request. Raises: InvalidOption."""
+    if unknown := unknown_options(asked):
+        names = ", ".join(go_quote(name[:_MAX_NAME_CHARS]) for name in unknown[:_MAX_NAMES])
+        _log.warning("a request for %s has options that do not exist: %s", stored.name.display(), names)
+    return parse_options({**stored.params, **asked})
 
 
 def _grammar(request: ChatRequest | GenerateRequest, template: PromptTemplate, parser_name: str) -> str:

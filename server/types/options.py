@@ -162,7 +162,7 @@ def parse_options(raw: Mapping[str, Any]) -> dict[str, OptionValue]:
 
 
 def unknown_options(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names that no option has; Ollama ignores them, and so do we, but the log says so."""
+    """Names that no option has. They are ignored, as Ollama does it, and it is for the log to say so."""
     return tuple(name for name in raw if name not in OPTION_BY_NAME)
 
 

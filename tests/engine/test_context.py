@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from server.engine.context import Context, Decoded, Rows
 from server.engine.model import Model
@@ -11,9 +12,9 @@ from tests.engine.conftest import MakeEngine
 N_KEPT, N_DROPPED = 4, 90
 
 
-def _decode(context: Context, tokens: list[int], first_pos: int) -> Decoded:
+def _decode(context: Context, tokens: list[int], first_pos: int, seq_id: int = 0) -> Decoded:
     context.batch.clear()
-    context.batch.add(0, np.array(tokens, np.int32), first_pos, output="last")
+    context.batch.add(seq_id, np.array(tokens, np.int32), first_pos, output="last")
     return context.decode()
 
 
@@ -46,3 +47,17 @@ def test_an_abort_ends_a_step_without_shifts(make_engine: MakeEngine, spark_f16:
     context.abort_step()
     assert _decode(context, [7], context.n_cached(0)) is Decoded.ABORTED
     context.reset_abort()
+
+
+@pytest.mark.parametrize("cells", [{}, {"n_pool_cells": 400}], ids=["streams", "pool"])
+def test_a_copy_takes_the_place_of_what_was_there(
+    make_engine: MakeEngine, spark_f16: Model, cells: dict[str, int]
+) -> None:
+    context = make_engine(spark_f16, n_ctx=256, n_slots=2, **cells).context
+    for seq_id, first in enumerate((10, 300)):
+        assert _decode(context, list(range(first, first + 100)), 0, seq_id) is Decoded.DONE
+    context.copy_sequence(0, 1)
+    assert _decode(context, [7], 100, 0) is Decoded.DONE
+    wanted = context.logits().copy()
+    assert _decode(context, [7], 100, 1) is Decoded.DONE
+    np.testing.assert_allclose(context.logits(), wanted, atol=1e-3)

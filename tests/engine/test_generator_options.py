@@ -12,8 +12,13 @@ from server.engine.detokenizer import Released
 from server.engine.failures import BadGrammar, BadRequest, DecodeFailed
 from server.engine.generation import Generation
 from server.engine.model import Model
+<<<<<<< ours
 from server.engine.row_reader import RowReader
 from server.ipc.messages import Failed, Finished
+=======
+from server.engine.sampler import Sampler
+from server.ipc.messages import Abort, Failed, Finished
+>>>>>>> theirs
 from tests.engine.conftest import MakeEngine
 from tests.support.generator_player import FRANCE, STORY, Player
 
@@ -32,6 +37,28 @@ def test_equal_seeds_give_equal_texts(make_engine: MakeEngine, spark_f16: Model)
     assert len(texts) == 1
     other = Player(make_engine(spark_f16, n_slots=1)).run(STORY, **{**options, "seed": 6})[0]
     assert {other} != texts
+
+
+def test_a_request_frees_its_sampler(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Sampler] = []
+    close = Sampler.close
+
+    def noted(sampler: Sampler) -> None:
+        closed.append(sampler)
+        close(sampler)
+
+    monkeypatch.setattr(Sampler, "close", noted)
+    player.run(FRANCE, n_predict=1)
+    player.generator.abort(player.submit(FRANCE))
+    assert len(set(closed)) == len(closed) == 2
+
+
+def test_an_abort_that_was_carried_out_is_forgotten(player: Player) -> None:
+    inbox = player.generator._inbox
+    for request_id in (player.submit(FRANCE), 99):
+        inbox._put(Abort(request_id))  # as the thread does that reads what the server sends
+        player.generator.abort(request_id)
+    assert not inbox._aborted
 
 
 def test_a_grammar_shapes_the_answer(player: Player) -> None:
@@ -106,6 +133,7 @@ def test_a_failed_step_fails_its_requests_and_the_engine_goes_on(
 ) -> None:
     engine = make_engine(spark, n_slots=2)
     player = Player(engine)
+    before = Player(engine).run(STORY, n_predict=8)[0]
     ids = [player.submit(FRANCE) for _ in range(3)]
 
     def fail() -> None:
@@ -121,6 +149,28 @@ def test_a_failed_step_fails_its_requests_and_the_engine_goes_on(
         player.step()
     assert isinstance(player.ends[ids[2]], Finished)
     assert player.run(FRANCE)[0] == "The capital of France is Paris."
+    text, end = player.run(STORY, n_predict=8)
+    assert (text, end.timings.n_cached_tokens < 8) == (before, True), "what was in memory is gone"
+
+
+def test_a_fault_nobody_expected_costs_one_request(
+    player: Player, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    expected, _ = player.run(STORY, n_predict=12)
+    broken = player.submit(FRANCE, n_predict=12, temperature=1.0)
+    other = player.submit(STORY, n_predict=12)
+    sampler = player.generator._generations[broken].sampler
+
+    def break_down(_: object) -> int:
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(sampler, "sample", break_down)
+    while len(player.ends) < 3:
+        player.step()
+    failed = player.ends[broken]
+    assert isinstance(failed, Failed) and "ZeroDivisionError: of all things" in failed.message
+    assert player.text(other) == expected
+    assert "Traceback" in capfd.readouterr().err
 
 
 def test_an_end_that_came_before_a_fault_of_the_step_is_still_told(
@@ -145,16 +195,10 @@ def test_an_end_that_came_before_a_fault_of_the_step_is_still_told(
     assert failed.kind == "out_of_memory"
 
 
-def test_each_step_tells_how_far_prompts_are(make_engine: MakeEngine, spark: Model) -> None:
+def test_each_step_tells_what_its_requests_have_in_memory(make_engine: MakeEngine, spark: Model) -> None:
     player = Player(make_engine(spark, n_slots=1, n_batch=64))
     player.submit((7,) * 200, n_predict=1)
     while not player.ends:
         player.step()
-    progress = [step.stats.prefilling for step in player.steps]
-    assert progress == [((1, 64, 200),), ((1, 128, 200),), ((1, 192, 200),), ()]
-    assert [step.stats.n_kv_tokens for step in player.steps] == [
-        64,
-        128,
-        192,
-        0,
-    ]  # what is kept is not in use
+    n_in_use = [step.stats.n_kv_tokens for step in player.steps]
+    assert n_in_use == [64, 128, 192, 0], "what is kept is not in use"

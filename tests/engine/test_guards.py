@@ -56,6 +56,13 @@ def test_more_outputs_than_were_reserved(context: Context) -> None:
         context.batch.add_rows([0, 1, 0], [1, 1, 1], [0, 0, 1])
 
 
+def test_a_position_before_the_first(context: Context) -> None:
+    with pytest.raises(InvalidBatch, match="negative"):
+        context.batch.add(0, ids(1), -1, output="last")
+    with pytest.raises(InvalidBatch, match="out of bounds"):
+        context.batch.add_rows([0, 1], [1, 1], [0, -1])
+
+
 def test_a_token_that_the_vocabulary_does_not_have(context: Context, spark: Model) -> None:
     for bad in (-1, spark.n_vocab, 2**31 - 1):
         with pytest.raises(BadRequest, match="vocabulary"):

@@ -99,7 +99,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def slots_are_conserved(self) -> None:
         slots = [sequence.slot for sequence in self.scheduler.running]
         assert len(set(slots)) == len(slots)
-        assert len(slots) + self.scheduler.n_free_slots == N_SLOTS
+        assert len(slots) + len(self.scheduler.free_slots) == N_SLOTS
 
     @invariant()
     def no_sequence_is_lost(self) -> None:

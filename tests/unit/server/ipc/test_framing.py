@@ -23,7 +23,7 @@ FROM_ENGINE = [
     Hello(version=1, pid=2, llama_build="x"),
     Step(
         (TokenDelta(request_id=1, tokens=(1, 2), text="hi"),),
-        StepStats(n_busy_slots=1, prefilling=((1, 2, 3),)),
+        StepStats(n_busy_slots=1, n_kv_tokens=3),
     ),
     Text(request_id=3, text="\n"),
     Bye(),

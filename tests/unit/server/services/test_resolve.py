@@ -78,6 +78,19 @@ async def test_a_form_of_calls_that_cannot_be_required(tmp_path: Path) -> None:
         await resolve.resolve_chat(request(tools=(TOOL,), tool_choice="required"), stored)
 
 
+async def test_options_that_do_not_exist_are_told_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolve = resolver(tmp_path, "<tool_call>")
+    stored = await resolve.find("m")
+    await resolve.resolve_chat(request(options={"top_k": 3, "num_ctxx": 4096, "x\n" * 80: 1}), stored)
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith('a request for m:latest has options that do not exist: "num_ctxx", "x\\nx')
+    assert len(line) < 180
+    await resolve.resolve_chat(request(options={"top_k": 3}), stored)
+    assert len(caplog.records) == 1
+
+
 async def test_what_a_model_can_and_how_it_is_loaded_is_worked_out_once(tmp_path: Path) -> None:
     resolve = resolver(tmp_path, "<tool_call>")
     stored = await resolve.find("m")
