@@ -203,20 +203,4 @@ def _failure(error: Exception) -> EngineFailure:
     """Why a request could not begin."""
     if isinstance(error, EngineFailure):
         return error
-<<<<<<< ours
-    traceback.print_exception(error)
-    return EngineFailure(f"the request could not begin: {type(error).__name__}: {error}")
-=======
     return unexpected("the request could not begin", error)
-
-
-def _encoded(message: FromEngine) -> bytes:
-    """A frame; an answer that is too long for one becomes a failure of its request."""
-    try:
-        return encode(message)
-    except BrokenFrame as error:
-        request_id = getattr(message, "request_id", None)
-        if request_id is None:
-            raise
-        return encode(EngineFailure(error.message).as_message(request_id))
->>>>>>> theirs

@@ -12,13 +12,9 @@ from server.engine.detokenizer import Released
 from server.engine.failures import BadGrammar, BadRequest, DecodeFailed
 from server.engine.generation import Generation
 from server.engine.model import Model
-<<<<<<< ours
 from server.engine.row_reader import RowReader
-from server.ipc.messages import Failed, Finished
-=======
 from server.engine.sampler import Sampler
 from server.ipc.messages import Abort, Failed, Finished
->>>>>>> theirs
 from tests.engine.conftest import MakeEngine
 from tests.support.generator_player import FRANCE, STORY, Player
 
