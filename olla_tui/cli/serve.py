@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -36,5 +37,7 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
     def started() -> None:
         shown = f"[{host}]" if ":" in host else host
         print(f"Listening on {shown}:{port} (version {OLLA_VERSION})", file=sys.stderr, flush=True)
+        # What the imports have made stays. To look through it takes as long as a step, for every stream.
+        gc.freeze()
 
     await serve(build_services(settings), sock, settings, started=started, stop=stop)
