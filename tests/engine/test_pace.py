@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,13 +45,16 @@ def test_short_prompts_take_less_than_a_step_of_those_who_decode() -> None:
     assert pace.n_prompt_tokens(someone_decodes=False, n_batch=4096, n_longest=MAX_SHORT_TOKENS) == 4096
 
 
-def test_where_many_wait_for_a_first_token_short_prompts_may_take_longer() -> None:
+@pytest.mark.parametrize(("decode_s", "few", "many"), [(0.02, 1, 1), (0.08, 1, 4)])
+def test_where_many_wait_for_a_first_token_and_steps_are_long_short_prompts_take_longer(
+    decode_s: float, few: int, many: int
+) -> None:
     pace = Pace(2_000.0)
     for _ in range(30):
-        pace.measured(0, 0.02, someone_decodes=True)
-    few = pace.n_prompt_tokens(someone_decodes=True, n_batch=2048, n_longest=32)
-    many = pace.n_prompt_tokens(someone_decodes=True, n_batch=2048, n_longest=32, many_wait=True)
-    assert (few, many) == (TILE_ROWS, 4 * TILE_ROWS)
+        pace.measured(0, decode_s, someone_decodes=True)
+    for many_wait, n_tiles in ((False, few), (True, many)):
+        n = pace.n_prompt_tokens(someone_decodes=True, n_batch=2048, n_longest=32, many_wait=many_wait)
+        assert n == n_tiles * TILE_ROWS
 
 
 def test_the_speed_converges_to_what_is_measured() -> None:
