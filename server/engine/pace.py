@@ -32,8 +32,8 @@ _SHORT_SHARE: Final = 0.5
 
 _LONG_STEP_S: Final = 0.05
 """Where steps of decode rows alone take as long, many who wait for a first token wait long for it, so that
-prompts get as much of a step as long ones do: 32 at once with 60M have theirs after three quarters of the time.
-In shorter steps, as spark's with 200 streams, the longest one in a hundred gaps would be twice as long."""
+prompts get as much of a step as long ones do: 32 at once have theirs after 3/4 of the time, with 60M. In
+shorter steps, as spark's with 200 streams, the longest one in a hundred gaps would be twice as long."""
 
 _CPU_FLOPS_PER_THREAD: Final = 2e10
 """A cautious guess, used until the first prompt was measured."""
