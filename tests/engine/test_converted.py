@@ -20,6 +20,7 @@ from tests.support.engine_worker import SPARK_F16
 from tests.support.generator_player import FRANCE, Player
 from tests.support.hugging_face import N_HEAD, N_HEAD_KV, Checkpoint
 from tests.support.minilm_checkpoint import write_minilm
+from tests.support.nomic_checkpoint import NomicCheckpoint
 from tests.support.spark_checkpoint import tensors_of, write_spark
 
 PROMPT = (72, 101, 108, 108, 111, 250, 3, 17)
@@ -132,3 +133,15 @@ def test_vectors_of_an_embedding_model_there_and_back(
         wanted = np.array(REFERENCE[text]["vector"], np.float32)
         assert float(vector(data) @ wanted) > 0.999, text
     assert answer.n_tokens == tuple(REFERENCE[text]["tokens"] for text in TEXTS)
+
+
+def test_vectors_of_nomics_architecture_are_the_references(
+    tmp_path: Path, make_engine: MakeEngine, log: LogSink
+) -> None:
+    checkpoint = NomicCheckpoint()
+    target = tmp_path / "model.gguf"
+    list(convert(checkpoint.write(tmp_path / "hf"), target))
+    inputs = ((2, 9, 3), (2, *range(5, 45), 3))
+    answer = run(embedder_of(make_engine(loaded(target, log), embedding=True)), *inputs)
+    for tokens, data in zip(inputs, answer.vectors, strict=True):
+        assert float(vector(data) @ checkpoint.vector(tokens)) > 0.9999

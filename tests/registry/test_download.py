@@ -13,7 +13,7 @@ from server.registry.download import BlobDownload, Policy, is_passing
 from server.registry.parts import Intervals
 from server.registry.rate import RateLimit
 from tests.registry.conftest import REPOSITORY
-from tests.support.fault_proxy import FAULTS, served_faults
+from tests.support.fault_proxy import served_faults
 from tests.support.registry import TestRegistry
 
 NewClient = Callable[..., RegistryClient]
@@ -186,52 +186,3 @@ def test_a_download_that_is_stopped_ends_and_goes_on_later(
 def test_which_refusals_may_pass() -> None:
     assert all(map(is_passing, (0, 408, 429, 500, 503)))
     assert not any(map(is_passing, (200, 206, 310, 400, 401, 403, 404, 416)))
-
-
-@pytest.mark.parametrize("seed", range(200))
-def test_whatever_the_network_does_the_bytes_are_right_and_progress_never_goes_back(
-    registry: TestRegistry, new_client: NewClient, seed: int
-) -> None:
-    """And no byte comes more than twice but for errors."""
-    rng = random.Random(seed)
-    data = rng.randbytes(rng.randrange(1, 60_000))
-    digest = registry.add_blob(REPOSITORY, data)
-    kinds = tuple(kind for kind in FAULTS if kind != "gzip")
-    sink = MemorySink(digest, len(data))
-    shown = [0]
-    with served_faults(registry.host, seed, rng.choice([0.1, 0.3, 0.6]), kinds) as proxy:
-        for _ in range(40):
-            client = new_client(proxy.host, stall_s=0.05)
-            download = BlobDownload(client, sink, sink.saved, policy=QUICK)
-            watching = Watcher(download, shown)
-            try:
-                download.run()
-                break
-            except (RegistryError, RegistryUnreachable):
-                continue
-            finally:
-                watching.end()
-                client.connections.close()
-    assert bytes(sink.data) == data
-    assert shown == sorted(shown)
-    assert n_fetched(sink) <= 2 * len(data)
-
-
-class Watcher:
-    """Notes how far a download says it is, as often as it can."""
-
-    def __init__(self, download: BlobDownload, shown: list[int]) -> None:
-        self._download = download
-        self._shown = shown
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def _watch(self) -> None:
-        while not self._is_over.wait(0.001):
-            if (completed := self._download.completed_bytes) != self._shown[-1]:
-                self._shown.append(completed)
-
-    def end(self) -> None:
-        self._is_over.set()
-        self._thread.join()

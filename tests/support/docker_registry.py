@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import socket
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,18 @@ def docker_registry(folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def add_blob(host: str, repository: str, data: bytes) -> str:
+    """Put a blob into a registry; returns its digest. Raises: OSError."""
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    begin = urllib.request.Request(f"http://{host}/v2/{repository}/blobs/uploads/", b"", method="POST")
+    with urllib.request.urlopen(begin) as reply:
+        place = reply.headers["Location"]
+    headers = {"Content-Type": "application/octet-stream"}
+    send = urllib.request.Request(f"{place}&digest={digest}", data, headers, method="PUT")
+    urllib.request.urlopen(send).close()
+    return digest
 
 
 def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
