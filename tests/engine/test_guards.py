@@ -59,7 +59,7 @@ def test_more_outputs_than_were_reserved(context: Context) -> None:
 def test_a_position_before_the_first(context: Context) -> None:
     with pytest.raises(InvalidBatch, match="negative"):
         context.batch.add(0, ids(1), -1, output="last")
-    with pytest.raises(InvalidBatch, match="out of bounds"):
+    with pytest.raises(InvalidBatch, match="negative"):
         context.batch.add_rows([0, 1], [1, 1], [0, -1])
 
 
