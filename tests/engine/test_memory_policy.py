@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from server.engine.batch import TokenArray
 from server.engine.cells import CellPool
-from server.engine.kv_cache import Placement, SlotCache
+from server.engine.kv_cache import Placement, SlotCache, Stored
 from server.engine.memory_policy import PoolPolicy
 from server.engine.scheduler import MAX_PASSED_OVER, MAX_TRIES, Scheduler
 from server.engine.sequence import Phase, Sequence
@@ -230,3 +231,53 @@ def test_a_long_queue_costs_a_step_no_more_than_some_looks() -> None:
     n_looks = 0
     assert scheduler.admit(lambda placement: placement.n_keep) == []
     assert 0 < n_looks <= MAX_TRIES
+
+
+def test_who_is_decoded_alone_has_the_pool_to_itself() -> None:
+    cells = CellPool(N_CELLS, N_SLOTS, N_CTX)
+    cache = SlotCache(N_SLOTS, N_CTX, cells=cells)
+    scheduler = Scheduler(N_SLOTS, N_BATCH, cache, pool=PoolPolicy(cells, N_CTX, answer_tokens=4))
+    first, alone, last = (Sequence(index, np.full(5, index, np.int32)) for index in range(3))
+    alone.is_alone = True
+
+    def admitted() -> list[Sequence]:
+        return scheduler.admit(lambda placement: placement.n_keep)
+
+    scheduler.add(first)
+    assert admitted() == [first]
+    scheduler.add(alone)
+    assert admitted() == []
+    scheduler.end(first)
+    assert admitted() == [alone]
+    scheduler.add(last)
+    assert admitted() == []
+    scheduler.end(alone)
+    assert admitted() == [last]
+
+
+def test_a_saved_state_needs_room_for_all_that_it_holds() -> None:
+    cells = CellPool(N_CELLS, N_SLOTS, N_CTX)
+    cache = SlotCache(N_SLOTS, N_CTX, cells=cells)
+    stored = Stored(np.arange(40, dtype=np.int32), 10, None)
+    is_saved = False
+
+    def improve(tokens: TokenArray, placement: Placement, free: Collection[int]) -> Placement:
+        return cache.place_stored(stored, free) if is_saved else placement
+
+    scheduler = Scheduler(N_SLOTS, N_BATCH, cache, improve, PoolPolicy(cells, N_CTX, answer_tokens=4))
+    scheduler.add(Sequence(0, np.full(26, 7, np.int32)))
+    scheduler.admit(lambda placement: placement.n_keep)
+    is_saved = True
+    short = Sequence(1, np.append(stored.tokens[:10], [9, 9]).astype(np.int32))
+    scheduler.add(short)
+    assert scheduler.admit(lambda placement: placement.n_keep) == [], "30 are promised and the state has 40"
+    scheduler.end(scheduler.running[0])
+    assert scheduler.admit(lambda placement: placement.n_keep) == [short]
+
+
+def test_the_last_cells_are_shared_out() -> None:
+    pool = PoolPolicy(CellPool(N_CELLS, N_SLOTS, N_CTX), N_CTX, answer_tokens=40)
+    for slot in (0, 1):
+        pool.begin(slot, 20)
+    assert pool.grow(0, {0: 1, 1: 1})
+    assert pool.limits == {0: 32, 1: 20}
