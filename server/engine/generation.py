@@ -221,7 +221,7 @@ def choose_next(generation: Generation, model: Model, row: Row, known: Known) ->
     except (EngineFailure, MemoryError):
         raise
     except Exception as error:
-        raise unexpected("no next token could be chosen", error) from error
+        raise unexpected("the next token could not be shown", error) from error
 
 
 def _choose_next(generation: Generation, model: Model, row: Row, known: Known) -> Released:
@@ -269,7 +269,16 @@ def plain_delta(generation: Generation, model: Model, token: int) -> TokenDelta 
 
 
 def chosen(generation: Generation, row: Row, known: Known) -> int:
-    """The token that a row of logits leads to. The row is as before. Raises: BadGrammar, DecodeFailed."""
+    """The token that a row of logits leads to. The row is as before. Raises: as `choose_next`."""
+    try:
+        return _chosen(generation, row, known)
+    except (EngineFailure, MemoryError):
+        raise
+    except Exception as error:
+        raise unexpected("no next token could be chosen", error) from error
+
+
+def _chosen(generation: Generation, row: Row, known: Known) -> int:
     token = _known_token(generation, row, known)
     if token is not None:
         return token

@@ -16,7 +16,7 @@ from server.engine.row_reader import RowReader
 from server.engine.sampler import Sampler
 from server.ipc.messages import Abort, Failed, Finished
 from tests.engine.conftest import MakeEngine
-from tests.support.generator_player import FRANCE, STORY, Player
+from tests.support.generator_player import EOG, FRANCE, STORY, Player
 
 
 @pytest.fixture
@@ -149,12 +149,15 @@ def test_a_failed_step_fails_its_requests_and_the_engine_goes_on(
     assert (text, end.timings.n_cached_tokens < 8) == (before, True), "what was in memory is gone"
 
 
+@pytest.mark.parametrize("n_steps", [0, 4])
 def test_a_fault_nobody_expected_costs_one_request(
-    player: Player, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    player: Player, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], n_steps: int
 ) -> None:
     expected, _ = player.run(STORY, n_predict=12)
-    broken = player.submit(FRANCE, n_predict=12, temperature=1.0)
+    broken = player.submit(FRANCE, n_predict=12, temperature=1.0, logit_bias=EOG)
     other = player.submit(STORY, n_predict=12)
+    for _ in range(n_steps):
+        player.step()
     sampler = player.generator._generations[broken].sampler
 
     def break_down(_: object) -> int:
