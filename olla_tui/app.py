@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
-from rich.console import COLOR_SYSTEMS
 from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual.binding import Binding, BindingType
 
 from olla_tui.actions import DEFAULT_KEYS, PLACES
 from olla_tui.alerts import alert, title
-from olla_tui.bridge import Bridge, LinkRate
+from olla_tui.bridge import Bridge
 from olla_tui.clip import copy_text
 from olla_tui.history.store import HistoryStore
+from olla_tui.link import LinkRate
 from olla_tui.messages import Noticed, StateChanged, TextSaved
 from olla_tui.palette import OllaCommands
 from olla_tui.panes.chat_desk import ChatDesk, random_id
@@ -100,7 +100,8 @@ class OllaApp(ThemedApp[QuitChoice]):
         self._starting: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
         self.bridge = Bridge(None, self.state, clock=clock, link=link)
-        self._spares_link: bool | None = None
+        self._link = link
+        self._spares_link: tuple[bool, bool] | None = None
         self._spare_link()
         self.desk = ChatDesk(self.bridge, history, new_id=new_id)
         self.life = ScreenLife(self.bridge, self.desk, settings.bookmark_file)
@@ -210,15 +211,18 @@ class OllaApp(ThemedApp[QuitChoice]):
             self._write_to_terminal(title("olla"))
 
     def _spare_link(self) -> None:
-        """Ask and paint as often as the link allows, in no more colours than it should carry."""
-        low = self.state.low_bandwidth
-        if low == self._spares_link:
+        """Ask and paint as often as the link allows, and send only what changes unless that is not wanted."""
+        low, only_changes = self.state.low_bandwidth, self.state.wants_low_bandwidth is not False
+        if (low, only_changes) == self._spares_link:
             return
-        self._spares_link = low
+        self._spares_link = low, only_changes
         self.bridge.set_pace(*self.settings.pace(low_bandwidth=low))
-        if self.settings.depth == "truecolor":
-            # 256 colours take half the bytes of true colour. What is drawn from now on has them.
-            self.console._color_system = COLOR_SYSTEMS["256" if low else "truecolor"]
+        if self._link is not None:
+            self._link.spare(only_changes)
+
+    def on_resize(self) -> None:
+        if self._link is not None:
+            self._link.forget()
 
     def on_noticed(self, event: Noticed) -> None:
         self.notice(event.text, event.severity, event.hint)

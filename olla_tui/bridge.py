@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Protocol
 
+from olla_tui.link import LinkRate
 from olla_tui.state import pulls
 from olla_tui.state.conversation import Conversation
 from olla_tui.state.drafts import Draft
@@ -52,18 +53,6 @@ class Listener(Protocol):
 
 QUIET_BYTES_PER_S = 1000.0
 """Below this a link counts as quiet."""
-
-
-class LinkRate(Protocol):
-    """Tells how much goes to the terminal."""
-
-    def bytes_per_s(self) -> float:
-        """Bytes a second over the last seconds."""
-        ...
-
-    def is_slow(self) -> bool:
-        """Whether the terminal takes what it is sent too slowly."""
-        ...
 
 
 class Bridge:

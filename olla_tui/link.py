@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Protocol
 
 WINDOW_S = 5.0
 """Over which waiting is added up."""
@@ -14,6 +15,26 @@ NOTICEABLE_S = 0.01
 STAYS_S = 60.0
 """For which a link counts as slow after its last wait; twice as long each time that it was slow again."""
 MAX_STAYS_S = 960.0
+
+
+class LinkRate(Protocol):
+    """What goes to the terminal: how much, and whether it is kept low."""
+
+    def bytes_per_s(self) -> float:
+        """Bytes a second over the last seconds."""
+        ...
+
+    def is_slow(self) -> bool:
+        """Whether the terminal takes what it is sent too slowly."""
+        ...
+
+    def spare(self, on: bool) -> None:
+        """Send only the cells that change from now on, or all that is drawn."""
+        ...
+
+    def forget(self) -> None:
+        """The terminal may show anything."""
+        ...
 
 
 class LinkWatch:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from olla_tui.cell_diff import CellDiff
 from olla_tui.link import LinkWatch
 
 RATE_WINDOW_S = 2.0
@@ -36,9 +37,19 @@ class TerminalOutput(io.TextIOBase):
     encoding = "utf-8"
     errors = "replace"
 
-    def __init__(self, fd: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, fd: int, clock: Callable[[], float] = time.monotonic, *, is_screen: bool = True
+    ) -> None:
+        """Write to a descriptor.
+
+        Args:
+            is_screen: it shows cells, and is no pipe to another program.
+        """
         super().__init__()
         self._fd = fd
+        self._is_screen = is_screen
+        self._diff: CellDiff | None = None
+        self._size = (0, 0)
         self._clock = clock
         self._written: deque[tuple[float, int]] = deque()
         self._gone = False
@@ -48,7 +59,7 @@ class TerminalOutput(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write all of the text; blocks while the terminal takes no more."""
-        data = memoryview(text.encode("utf-8", "replace"))
+        data = memoryview(self._spared(text).encode("utf-8", "replace"))
         self._count(len(data))
         self._blocked_since = begun_s = self._clock()
         try:
@@ -63,6 +74,30 @@ class TerminalOutput(io.TextIOBase):
         ended_s = self._clock()
         self._watch.waited(ended_s - begun_s, ended_s)
         return len(text)
+
+    def spare(self, on: bool) -> None:
+        """Send only the cells that change from now on, or all that is drawn."""
+        if on != (self._diff is not None):
+            self._diff = CellDiff() if on and self._is_screen else None
+
+    def forget(self) -> None:
+        """The terminal may show anything: its size has changed, or something else was written to it."""
+        if self._diff is not None:
+            self._diff = CellDiff()
+
+    def _spared(self, text: str) -> str:
+        diff = self._diff
+        if diff is None:
+            return text
+        try:
+            size = os.get_terminal_size(self._fd)
+        except OSError:  # it is gone, or no terminal
+            return text
+        if size != self._size:
+            self._size = size
+            self.forget()
+            diff = self._diff or diff
+        return diff.feed(text, *size)
 
     def flush(self) -> None:
         """Nothing is held back."""
@@ -135,7 +170,7 @@ class TerminalGuard:
             stream.flush()
         log_fd = open_log(self._log_path)
         self._saved = (os.dup(1), os.dup(2))
-        self.output = TerminalOutput(os.dup(1 if self.web or os.isatty(1) else 2))
+        self.output = TerminalOutput(os.dup(1 if self.web or os.isatty(1) else 2), is_screen=not self.web)
         os.dup2(log_fd, 1)
         os.dup2(log_fd, 2)
         os.close(log_fd)

@@ -7,6 +7,7 @@ import pty
 import select
 import stat
 import sys
+import termios
 import threading
 import tty
 from collections.abc import Iterator
@@ -91,6 +92,43 @@ def test_output_is_counted_over_a_window() -> None:
     assert output.bytes_per_s() == 0
     assert output.n_bytes == 1000
     assert os.read(reading, 2000) == b"x" * 1000
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_spared_terminal_gets_what_changes_and_all_of_it_when_its_size_does() -> None:
+    ours, terminal = pty.openpty()
+    frame = "\x1b[1;1H\x1b[1mone\x1b[0m\x1b[1;1H"
+    with open(ours, "rb", buffering=0) as reader:
+        output = TerminalOutput(terminal)
+
+        def sent() -> int:
+            before = output.n_bytes
+            output.write(frame)
+            n_bytes = output.n_bytes - before
+            assert len(reader.read(n_bytes) if n_bytes else b"") == n_bytes
+            return n_bytes
+
+        whole = sent()
+        output.spare(True)
+        termios.tcsetwinsize(terminal, (24, 80))
+        assert sent() > 0 and sent() == 0
+        termios.tcsetwinsize(terminal, (30, 90))
+        assert sent() > 0 and sent() == 0
+        output.forget()
+        assert sent() > 0 and sent() == 0
+        output.spare(False)
+        assert sent() == sent() == whole
+    os.close(terminal)
+
+
+def test_a_pipe_to_another_program_is_not_spared() -> None:
+    reading, writing = os.pipe()
+    output = TerminalOutput(writing, is_screen=False)
+    output.spare(True)
+    for _ in range(2):
+        output.write("\x1b[1;1Hx")
+        assert os.read(reading, 100) == b"\x1b[1;1Hx"
     os.close(reading)
     os.close(writing)
 
