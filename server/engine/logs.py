@@ -27,6 +27,12 @@ _N_KEPT_ERRORS: Final = 8
 _LAYER: Final = re.compile(rb"layer\s+(\d+) assigned to device (\S+),")
 _BUFFER_SIZE: Final = re.compile(r"(\S+)\s+(model|KV|RS|compute) buffer size\s*=\s*([0-9.]+) MiB")
 
+_ABORTED: Final = re.compile(
+    r"compute_async failed with error 1$|compute status: 1$|failed to decode, ret = 2$"
+    r"|removing memory module entries"
+)
+"""What llama.cpp says of a step that is aborted for a request that is cancelled; GGML_STATUS_ABORTED is 1."""
+
 
 class LogSink:
     """Receives llama.cpp's log.
@@ -94,6 +100,8 @@ class LogSink:
             return
         text = line.decode("utf-8", "replace")
         if self._level >= _WARN:
+            if _ABORTED.search(text):
+                return
             if self._level >= _ERROR:
                 self.errors = [*self.errors[1 - _N_KEPT_ERRORS :], text]
             self.write("error" if self._level >= _ERROR else "warn", text)

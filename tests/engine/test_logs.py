@@ -36,6 +36,21 @@ def test_warnings_and_errors_are_written_and_the_rest_is_not(pipe: tuple[LogSink
     assert sink.errors == ["d"]
 
 
+def test_a_step_that_was_aborted_is_no_error(pipe: tuple[LogSink, int]) -> None:
+    sink, read_fd = pipe
+    for level, text in (
+        (ERROR, b"graph_compute: ggml_backend_sched_graph_compute_async failed with error %d\n"),
+        (ERROR, b"process_ubatch: failed to compute graph, compute status: %d\n"),
+        (WARN, b"decode: removing memory module entries for seq_id = 0, pos = [%d, +inf)\n"),
+    ):
+        sink._receive(level, text % 1, None)
+    sink._receive(ERROR, b"llama_decode: failed to decode, ret = 2\n", None)
+    assert lines(read_fd) == [] and sink.errors == []
+    sink._receive(ERROR, b"process_ubatch: failed to compute graph, compute status: -1\n", None)
+    sink._receive(ERROR, b"llama_decode: failed to decode, ret = -3\n", None)
+    assert len(lines(read_fd)) == len(sink.errors) == 2
+
+
 def test_a_line_may_come_in_pieces(pipe: tuple[LogSink, int]) -> None:
     sink, read_fd = pipe
     sink._receive(ERROR, b"half ", None)
