@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,14 @@ class CgroupMemory(msgspec.Struct, frozen=True, kw_only=True):
 
     limit_bytes: int
     used_bytes: int
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Memory that a process takes now; None when there is no such process, or the system is not Linux."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * mmap.PAGESIZE
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def within_cgroup(ram: Ram, cgroup: CgroupMemory | None) -> Ram:

@@ -16,6 +16,7 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         n_bytes: memory that it holds, or that its load was promised.
+        unused_bytes: of these, what it has not touched so far, so that it still shows in what is free.
         is_busy: requests use it or wait for its load.
         is_loading: not ready yet, so its memory does not show in what is free.
         is_leaving: it takes no new requests and ends with its last; its memory comes back.
@@ -25,6 +26,7 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     n_bytes: int
+    unused_bytes: int = 0
     is_busy: bool = False
     is_loading: bool = False
     is_leaving: bool = False
@@ -75,12 +77,13 @@ def plan_load(
     A model that finds nobody else is always loaded: what does not fit then is for the engine to say.
 
     Args:
-        free_bytes: as measured; models that load do not show in it yet.
+        free_bytes: as measured; models that load do not show in it yet, and others in part.
         may_drain: a busy model, too, may be told to end with its present requests.
     """
     staying = [resident for resident in residents if not resident.is_leaving]
     leaving = [resident for resident in residents if resident.is_leaving]
-    room = _Room(needed_bytes, max_loaded, free_bytes - sum(r.n_bytes for r in residents if r.is_loading))
+    promised_bytes = sum(r.n_bytes if r.is_loading else r.unused_bytes for r in residents)
+    room = _Room(needed_bytes, max_loaded, free_bytes - promised_bytes)
     if room.suffices(residents, freed_bytes=0):
         return LoadNow()
     freed_bytes = sum(r.n_bytes for r in leaving)
@@ -97,7 +100,7 @@ class _Room(msgspec.Struct, frozen=True):
     """What one load asks for.
 
     Attributes:
-        free_bytes: free now, less what loads under way were promised.
+        free_bytes: free now, less what was promised and is not used so far.
     """
 
     needed_bytes: int

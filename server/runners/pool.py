@@ -60,6 +60,7 @@ class RunnerPool:
         default_keep_alive_s: float,
         load_timeout_s: float,
         free_bytes: Callable[[], int],
+        resident_bytes: Callable[[int], int | None] = lambda pid: None,
         n_gpus: Callable[[], int] = lambda: 0,
         on_unload: Callable[[str], None] = lambda name: None,
         wall_clock: Callable[[], float] = time.time,
@@ -70,6 +71,7 @@ class RunnerPool:
         max_queue: requests that may wait, beside those whose model is being loaded for them.
         load_timeout_s: longest time without progress during a load; 0 or inf: any.
         free_bytes: memory for models that is free now.
+        resident_bytes: memory that a worker takes now, by its process id; None where nobody knows.
         on_unload: told the name when somebody asks to unload a model, be it loaded or not.
         """
         self._new_backend = new_backend
@@ -78,6 +80,7 @@ class RunnerPool:
         self._default_keep_alive_s = default_keep_alive_s
         self._load_timeout_s = load_timeout_s
         self._free_bytes = free_bytes
+        self._resident_bytes = resident_bytes
         self._n_gpus = n_gpus
         self._on_unload = on_unload
         self._wall_clock = wall_clock
@@ -269,7 +272,7 @@ class RunnerPool:
             return Evict((own.name,))
         return plan_load(
             target.needed_bytes,
-            [entry.for_policy() for entry in self._entries.values()],
+            [entry.for_policy(self._resident_bytes) for entry in self._entries.values()],
             max_loaded=self._max_loaded or max_loaded_models(self._n_gpus()),
             free_bytes=self._free_bytes() if self._entries else 0,
             may_drain=may_drain,

@@ -79,11 +79,20 @@ class Entry:
             self._timer.cancel()
         self._timer = self.expires_at_s = None
 
-    def for_policy(self) -> Resident:
-        """The entry as the policy sees it."""
+    def unused_bytes(self, resident_bytes: Callable[[int], int | None]) -> int:
+        """Of its memory what its worker has not touched; that of a GPU is all taken at the load."""
+        info = self._info
+        if info is None or info.vram_bytes:
+            return 0
+        taken_bytes = resident_bytes(self.runner.backend.stats().pid)
+        return 0 if taken_bytes is None else max(0, self.n_bytes - taken_bytes)
+
+    def for_policy(self, resident_bytes: Callable[[int], int | None]) -> Resident:
+        """The entry as the policy sees it. `resident_bytes`: memory of a process id, None when unknown."""
         return Resident(
             name=self.name,
             n_bytes=self.n_bytes,
+            unused_bytes=self.unused_bytes(resident_bytes),
             is_busy=self.n_pins > 0,
             is_loading=self.runner.is_loading,
             is_leaving=self.is_retiring or not self.runner.can_serve,

@@ -11,7 +11,7 @@ from server.backends.spare import SpareWorker
 from server.errors import StoreError
 from server.hardware.devices import DeviceSampler
 from server.hardware.memory import free_memory, total_memory
-from server.hardware.ram import total_ram
+from server.hardware.ram import resident_bytes, total_ram
 from server.log import Level, LogRing, install
 from server.runners.pool import RunnerPool
 from server.services.history import HistoryKeeper
@@ -60,6 +60,7 @@ class ServerServices:
             default_keep_alive_s=settings.keep_alive_s,
             load_timeout_s=settings.load_timeout_s,
             free_bytes=free_memory,
+            resident_bytes=resident_bytes,
             n_gpus=self._devices.n_gpus,
             on_unload=self._circuits.forget,
         )

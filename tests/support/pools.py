@@ -39,6 +39,7 @@ class Bench:
         made: all backends, in the order of their making.
         scripts: name to the script of its next backends; `script` for all others.
         free_bytes: what the pool is told is free.
+        resident_bytes: what it is told that each worker takes now.
         unloads: names that the pool was asked to unload.
     """
 
@@ -56,6 +57,7 @@ class Bench:
         self.script = FakeScript(load_duration_s=load_duration_s, weights_bytes=10)
         self.scripts: dict[str, FakeScript] = {}
         self.free_bytes = 1_000_000
+        self.resident_bytes: int | None = None
         self.unloads: list[str] = []
         self._loop = asyncio.get_running_loop()
         self._started_s = self._loop.time()
@@ -66,6 +68,7 @@ class Bench:
             default_keep_alive_s=keep_alive_s,
             load_timeout_s=load_timeout_s,
             free_bytes=lambda: self.free_bytes,
+            resident_bytes=lambda pid: self.resident_bytes,
             n_gpus=n_gpus,
             on_unload=self.unloads.append,
             wall_clock=lambda: UNIX_TIME_AT_START + self.now_s,

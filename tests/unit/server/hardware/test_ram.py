@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from server.hardware.ram import (
     processor_utilization,
     ram_now,
     read_cgroup,
+    resident_bytes,
     within_cgroup,
 )
 
@@ -92,3 +95,9 @@ def test_this_machine() -> None:
     ram = ram_now()
     assert 0 < ram.available_bytes <= ram.total_bytes
     assert 0.0 <= processor_utilization()() <= 1.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_memory_of_a_process_is_known_as_long_as_it_is_there() -> None:
+    assert (resident_bytes(os.getpid()) or 0) > 1 << 20
+    assert resident_bytes(-1) is None

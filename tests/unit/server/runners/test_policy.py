@@ -16,10 +16,12 @@ def residents(draw: st.DrawFn) -> tuple[Resident, ...]:
     for number in range(draw(st.integers(0, 6))):
         is_loading = draw(st.booleans())
         is_leaving = draw(st.booleans())
+        n_bytes = draw(BYTES)
         made.append(
             Resident(
                 name=f"m{number}",
-                n_bytes=draw(BYTES),
+                n_bytes=n_bytes,
+                unused_bytes=0 if is_loading else draw(st.integers(0, n_bytes)),
                 is_busy=draw(st.booleans()) or (is_loading and not is_leaving),
                 is_loading=is_loading,
                 is_leaving=is_leaving,
@@ -31,7 +33,7 @@ def residents(draw: st.DrawFn) -> tuple[Resident, ...]:
 
 
 def promised(models: tuple[Resident, ...]) -> int:
-    return sum(r.n_bytes for r in models if r.is_loading)
+    return sum(r.n_bytes if r.is_loading else r.unused_bytes for r in models)
 
 
 def without(models: tuple[Resident, ...], names: tuple[str, ...]) -> tuple[Resident, ...]:
@@ -40,7 +42,8 @@ def without(models: tuple[Resident, ...], names: tuple[str, ...]) -> tuple[Resid
 
 def free_after(free: int, models: tuple[Resident, ...], names: tuple[str, ...]) -> int:
     """What is free once these models, and those that leave already, are gone."""
-    return free + sum(r.n_bytes for r in models if (r.name in names or r.is_leaving) and not r.is_loading)
+    gone = [r for r in models if (r.name in names or r.is_leaving) and not r.is_loading]
+    return free + sum(r.n_bytes - r.unused_bytes for r in gone)
 
 
 @given(residents(), BYTES, LIMITS, BYTES)
@@ -135,6 +138,12 @@ def test_memory_promised_to_a_load_is_not_free() -> None:
     loading = Resident(name="loading", n_bytes=60, is_busy=True, is_loading=True)
     assert plan_load(30, (loading,), max_loaded=5, free_bytes=100) == LoadNow()
     assert isinstance(plan_load(50, (loading,), max_loaded=5, free_bytes=100), Await)
+
+
+def test_memory_that_is_not_used_yet_is_not_free() -> None:
+    half = Resident(name="a", n_bytes=50, unused_bytes=25)
+    assert plan_load(60, (half,), max_loaded=3, free_bytes=80) == Evict(("a",))
+    assert plan_load(55, (half,), max_loaded=3, free_bytes=80) == LoadNow()
 
 
 def test_unload_under_way_is_waited_for_instead_of_evicting_more() -> None:

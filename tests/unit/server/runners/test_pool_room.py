@@ -54,6 +54,19 @@ async def test_memory_makes_room_too() -> None:
 
 
 @in_virtual_time
+async def test_memory_that_models_have_not_touched_so_far_is_theirs() -> None:
+    bench = Bench(max_loaded=10)
+    await bench.use("a")
+    await bench.use("b")
+    bench.free_bytes, bench.resident_bytes = 100, 30  # of 110 for each
+    request = start(bench.use("c", needed_bytes=20))
+    await asyncio.sleep(0)
+    assert {model.name: model.state for model in bench.pool.running()} == {"a": "stopping", "b": "ready"}
+    await request
+    assert bench.names == ["b", "c"]
+
+
+@in_virtual_time
 async def test_loads_side_by_side_only_with_memory_for_both() -> None:
     bench = Bench(max_loaded=10)
     bench.free_bytes = 100
