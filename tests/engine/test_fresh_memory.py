@@ -146,7 +146,6 @@ def test_slots_that_nobody_uses_take_no_memory(make_engine: MakeEngine, spark: M
 
     before = resident()
     engine = make_engine(spark, n_ctx=2048, n_slots=64)
-    assert engine.loaded.kv_bytes == 64 * 2048 * 3072
-    assert resident() - before < engine.loaded.kv_bytes / 4
+    assert resident() - before < 64 * 2048 * 3072 / 4  # bytes of a KV cache of float16
     text, _ = Player(engine).run(STORY, n_predict=20)
     assert text == Player(make_engine(spark, n_slots=1)).run(STORY, n_predict=20)[0]
