@@ -179,7 +179,7 @@ class Generator:
                 someone_decodes=self._scheduler.someone_decodes,
                 n_batch=self._context.n_batch,
                 n_longest=self._scheduler.n_longest_prompt,
-                many_wait=self._scheduler.many_wait,
+                n_pressing=self._scheduler.n_pressing,
             )
         plan = self._scheduler.plan(min(n_prompt_tokens, self._n_prompt_tokens_max))
         if self._rows is None or self._rows.plan is not plan:

@@ -30,10 +30,10 @@ of a step than `_SHORT_SHARE`: where many come and go, every stream would be hel
 _SHORT_SHARE: Final = 0.5
 """Of the time that a step of decode rows alone takes."""
 
-_LONG_STEP_S: Final = 0.05
-"""Where steps of decode rows alone take as long, many who wait for a first token wait long for it, so that
-prompts get as much of a step as long ones do: 32 at once have theirs after 3/4 of the time, with 60M. In
-shorter steps, as spark's with 200 streams, the longest one in a hundred gaps would be twice as long."""
+_LONG_WAIT_S: Final = 0.25
+"""Where the prompts of many who wait take as long, short ones get as much of a step as long ones do: of 32 at
+once with 60M the median first token comes after three quarters of the time. Where they take less, as with 200
+streams of spark, nobody waits long, and the longest one in a hundred gaps would be twice as long."""
 
 _CPU_FLOPS_PER_THREAD: Final = 2e10
 """A cautious guess, used until the first prompt was measured."""
@@ -63,16 +63,17 @@ class Pace:
         someone_decodes: bool,
         n_batch: int,
         n_longest: int = MAX_SHORT_TOKENS + 1,
-        many_wait: bool = False,
+        n_pressing: int = 0,
     ) -> int:
         """Prompt tokens for the next step, at most `n_batch`.
 
-        `n_longest`: tokens that the longest prompt has left. `many_wait`: so many requests wait for
-        their first token, beside those who decode, that longer steps are in the interest of most.
+        `n_longest`: tokens that the longest prompt has left. `n_pressing`: tokens of all prompts,
+        where so many requests wait for their first token, beside those who decode, that longer steps can be
+        in the interest of most; else 0.
         """
         unit = SHARED_CHUNK_TOKENS if someone_decodes else MIN_CHUNK_TOKENS
         seconds = SHARED_STEP_S if someone_decodes else LONE_STEP_S
-        is_hurried = many_wait and self._decode_s >= _LONG_STEP_S
+        is_hurried = n_pressing >= _LONG_WAIT_S * self.tokens_per_s
         is_short = n_longest <= MAX_SHORT_TOKENS and not is_hurried
         if someone_decodes and is_short and self._decode_s > 0.0:
             seconds = min(seconds, _SHORT_SHARE * self._decode_s)

@@ -108,10 +108,10 @@ class Scheduler:
         return any(sequence.phase is Phase.DECODE for sequence in self._running)
 
     @property
-    def many_wait(self) -> bool:
-        """Whether more than half as many sequences with a slot wait for their first token as decode."""
-        n_waiting = sum(sequence.phase is Phase.PREFILL for sequence in self._running)
-        return 2 * n_waiting > len(self._running) - n_waiting
+    def n_pressing(self) -> int:
+        """Tokens that all prompts with a slot have left, if more than half as many wait as decode; else 0."""
+        waiting = [sequence.n_remaining for sequence in self._running if sequence.phase is Phase.PREFILL]
+        return sum(waiting) if 3 * len(waiting) > len(self._running) else 0
 
     @property
     def n_longest_prompt(self) -> int:

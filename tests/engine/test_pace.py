@@ -23,7 +23,9 @@ def test_a_step_has_tokens_and_fits_the_batch(
     pace = Pace(speed)
     pace.measured(0, decode_s, someone_decodes=True)
     n = pace.n_prompt_tokens(someone_decodes=someone, n_batch=n_batch, n_longest=n_longest)
-    more = pace.n_prompt_tokens(someone_decodes=someone, n_batch=n_batch, n_longest=n_longest, many_wait=True)
+    more = pace.n_prompt_tokens(
+        someone_decodes=someone, n_batch=n_batch, n_longest=n_longest, n_pressing=n_longest
+    )
     assert n <= more <= n_batch
     assert 1 <= n <= n_batch
     assert n == n_batch or n % (TILE_ROWS if someone else MIN_CHUNK_TOKENS) == 0
@@ -45,16 +47,15 @@ def test_short_prompts_take_less_than_a_step_of_those_who_decode() -> None:
     assert pace.n_prompt_tokens(someone_decodes=False, n_batch=4096, n_longest=MAX_SHORT_TOKENS) == 4096
 
 
-@pytest.mark.parametrize(("decode_s", "few", "many"), [(0.02, 1, 1), (0.08, 1, 4)])
-def test_where_many_wait_for_a_first_token_and_steps_are_long_short_prompts_take_longer(
-    decode_s: float, few: int, many: int
+@pytest.mark.parametrize(("n_pressing", "n_tiles"), [(0, 1), (300, 1), (1_000, 4)])
+def test_where_many_would_wait_long_for_a_first_token_short_prompts_take_longer(
+    n_pressing: int, n_tiles: int
 ) -> None:
     pace = Pace(2_000.0)
     for _ in range(30):
-        pace.measured(0, decode_s, someone_decodes=True)
-    for many_wait, n_tiles in ((False, few), (True, many)):
-        n = pace.n_prompt_tokens(someone_decodes=True, n_batch=2048, n_longest=32, many_wait=many_wait)
-        assert n == n_tiles * TILE_ROWS
+        pace.measured(0, 0.02, someone_decodes=True)
+    n = pace.n_prompt_tokens(someone_decodes=True, n_batch=2048, n_longest=32, n_pressing=n_pressing)
+    assert n == n_tiles * TILE_ROWS
 
 
 def test_the_speed_converges_to_what_is_measured() -> None:

@@ -69,9 +69,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         if not plan.is_alone:
             apart = {one.request_id for one in self.scheduler.running if one.is_alone}
             assert {one.request_id for one in plan.decoding} == decoding - apart
-        n_waiting = sum(one.phase is Phase.PREFILL for one in self.scheduler.running)
-        assert not (self.scheduler.is_steady and n_waiting)
-        assert self.scheduler.many_wait == (2 * n_waiting > len(decoding))
+        waiting = [one for one in self.scheduler.running if one.phase is Phase.PREFILL]
+        assert not (self.scheduler.is_steady and waiting)
+        n_left = sum(one.n_remaining for one in waiting)
+        assert self.scheduler.n_pressing == (n_left if 2 * len(waiting) > len(decoding) else 0)
         assert len({sequence.request_id for sequence in plan.sequences()}) == len(list(plan.sequences()))
         slots = [sequence.slot for sequence, _ in plan.rows()]
         assert slots == sorted(sequence.slot for sequence in plan.sequences())
