@@ -11,6 +11,9 @@ from server.types.messages import Message
 IMAGE_TOKENS = 768
 """What Ollama counts for an image of a model that sees."""
 
+_MOST_ADDED = 4
+"""Tokens that a tokenizer adds to a text at most: a blank in front, BOS, EOS, and one to spare."""
+
 
 class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     """A prompt and the messages that it was rendered from.
@@ -42,7 +45,7 @@ async def fit(
 
     System messages and the last message always stay, even when those alone do not fit. The answer is the one
     that dropping one message at a time would give, for templates whose prompts only get shorter with fewer
-    messages; it is found by halving, one call of `count_tokens` per try.
+    messages; it is found by halving, one call of `count_tokens` per try, and none for a prompt that must fit.
 
     Args:
         render: makes the prompt; what it raises is passed on.
@@ -56,6 +59,8 @@ async def fit(
         kept = _kept(messages, n_skipped)
         prompt = render(kept)
         n_images = sum(len(message.images) for message in kept)
+        if not (n_skipped or n_images) and is_surely_short(prompt, n_ctx):
+            return Fitted(prompt=prompt, messages=kept)
         (n_text_tokens,) = await count_tokens([prompt])
         return Fitted(
             prompt=prompt,
@@ -77,6 +82,11 @@ async def fit(
         else:
             too_many = middle
     return msgspec.structs.replace(best, n_dropped_tokens=max(0, whole.n_tokens - best.n_tokens))
+
+
+def is_surely_short(text: str, n_tokens: int) -> bool:
+    """Whether a text cannot have more tokens than that: each of its own stands for a byte at least."""
+    return len(text.encode("utf-8", "surrogatepass")) + _MOST_ADDED <= n_tokens
 
 
 def _kept(messages: tuple[Message, ...], n_skipped: int) -> tuple[Message, ...]:

@@ -11,7 +11,7 @@ from server.errors import ContextExceeded, InvalidTemplate
 from server.prompts.conversation import image_mark, split_at_images
 from server.prompts.history import strip_history_thinking
 from server.prompts.template import PromptTemplate, RenderInput, go_template
-from server.prompts.truncate import fit
+from server.prompts.truncate import fit, is_surely_short
 from server.runners.pool import Lease
 from server.services.resolve import ResolvedModel
 from server.types.generation import ChatRequest, GenerateRequest, MediaFile, Think
@@ -19,9 +19,6 @@ from server.types.messages import Message
 
 N_TOKENS_PER_IMAGE = 768
 """What an image counts for while history is dropped; Ollama's figure."""
-
-_MOST_ADDED = 4
-"""Tokens that a tokenizer adds to a text at most: a blank in front, BOS, EOS, and one to spare."""
 
 
 class PreparedPrompt(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,7 +213,7 @@ async def _cut(
 
     A text of fewer bytes than tokens fit cannot be too long. Raises: ContextExceeded.
     """
-    if not request.truncate or n_images or len(text.encode()) + _MOST_ADDED < n_ctx:
+    if not request.truncate or n_images or is_surely_short(text, n_ctx - 1):
         return (text,), 0
     (tokens,) = await backend.tokenize((text,))
     cut = _cut_tokens(tokens, model, n_ctx)

@@ -52,6 +52,17 @@ async def test_oldest_messages_go_system_and_last_stay(n_ctx: int, prompt: str, 
     assert result.n_tokens == len(prompt.split())
 
 
+@given(st.text(max_size=40), st.integers(0, 60))
+async def test_a_prompt_that_must_fit_is_not_counted(text: str, n_ctx: int) -> None:
+    """A token of its own stands for a byte at least."""
+    counter = Counter()
+    result = await fit((user(text),), render, counter, n_ctx, truncate=True)
+    assert (result.prompt, result.n_dropped, result.n_dropped_tokens) == (text, 0, 0)
+    assert counter.n_calls == (len(text.encode()) + 4 > n_ctx)
+    if not counter.n_calls:
+        assert len(text.encode()) < n_ctx
+
+
 async def test_without_truncation_nothing_is_counted_or_dropped() -> None:
     counter = Counter()
     result = await fit(CHAT, render, counter, 1, truncate=False)
