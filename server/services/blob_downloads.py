@@ -15,7 +15,7 @@ from server.services.threads import in_thread
 from server.storage.manifests import Layer
 from server.storage.ollama_partials import Adoption
 from server.storage.partials import PartialFile, open_partial
-from server.storage.pulled import add_blob, hold_blob
+from server.storage.pulled import add_blob, is_whole
 from server.storage.store import ModelStore
 
 _log = logging.getLogger("olla")
@@ -126,7 +126,7 @@ class BlobDownloads:
         while (partial := await asyncio.to_thread(self._open, layer, model)) is None:
             # Another process fetches it; when it ends, the blob is there or there is something to go on with.
             await asyncio.sleep(_BUSY_S)
-            if await asyncio.to_thread(hold_blob, self._store, layer.digest, layer.size_bytes):
+            if await asyncio.to_thread(is_whole, self._store, layer):
                 return None
         return partial
 

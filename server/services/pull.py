@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
@@ -16,7 +17,7 @@ from server.services.threads import in_thread
 from server.services.transfer import Transfer
 from server.storage.manifests import MAX_MANIFEST_BYTES, Layer
 from server.storage.partials import free_bytes, needed_bytes
-from server.storage.pulled import Pulled, hold_blob, remove_unused, write_manifest
+from server.storage.pulled import Pulled, hold_blobs, remove_unused, write_manifest
 from server.storage.store import ModelStore
 
 RESERVE_BYTES = 64 << 20
@@ -49,6 +50,7 @@ class Pull:
         self._limits = limits
         self._on_replaced = on_replaced
         self._noprune = noprune
+        self._holder = secrets.token_hex(8)
 
     async def run(self) -> None:
         """Do it. Raises: TransferFailed and its kinds, StoreError and its kinds."""
@@ -60,12 +62,16 @@ class Pull:
             holding = asyncio.create_task(self._hold(plan), name="hold")
             try:
                 await self._fetch(plan)
+                transfer.tell("verifying sha256 digest")
+                transfer.tell("writing manifest")
+                pulled = await asyncio.to_thread(
+                    write_manifest, self._store, transfer.name, plan.raw, self._holder
+                )
             finally:
                 holding.cancel()
                 await asyncio.gather(holding, return_exceptions=True)
-            transfer.tell("verifying sha256 digest")
-            transfer.tell("writing manifest")
-            pulled = await asyncio.to_thread(write_manifest, self._store, transfer.name, plan.raw)
+                digests = [layer.digest for layer in plan.layers]
+                await asyncio.to_thread(self._store.unpin, digests, self._holder)
             if pulled.replaced is not None:
                 await self._on_replaced(pulled.replaced.display())
             await self._remove_unused(pulled)
@@ -102,12 +108,8 @@ class Pull:
         self._transfer.tell_bytes("pulling", layer.digest, layer.size_bytes, completed_bytes)
 
     def _missing(self, plan: PullPlan) -> dict[str, Layer]:
-        """Blobs that are not in the store; the others are held from now on."""
-        return {
-            layer.digest: layer
-            for layer in plan.layers
-            if not hold_blob(self._store, layer.digest, layer.size_bytes)
-        }
+        """Blobs that are not in the store; all are held from now on, as soon as they are there."""
+        return hold_blobs(self._store, plan.layers, self._holder)
 
     def _check_room(self, missing: dict[str, Layer]) -> None:
         paths = self._store.paths

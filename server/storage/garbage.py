@@ -100,7 +100,8 @@ def find_garbage(
     is_busy = is_changing or any(partial.is_in_use for partial in own_partials)
     is_busy = is_busy or any(now_s - modified_at < ages.blob_s for modified_at in times)
     found = [_blob(paths, digest, seen, held, is_busy, now_s, ages) for digest, seen in blobs]
-    found += [_own_partial(paths, partial, now_s, ages) for partial in own_partials]
+    own = (_own_partial(paths, partial, now_s, ages) for partial in own_partials)
+    found += [candidate for candidate in own if candidate is not None]
     found += _partials(paths, strange, now_s, ages)
     temporaries, _ = _scan(paths.temporary)
     found += [_temporary(paths, seen, now_s, ages.blob_s) for seen in temporaries if _is_file(seen)]
@@ -215,8 +216,8 @@ def _partials(paths: StorePaths, strange: list[_Seen], now_s: float, ages: Ages)
     return found
 
 
-def _own_partial(paths: StorePaths, partial: PartialBlob, now_s: float, ages: Ages) -> Candidate:
-    """A download of olla's own."""
+def _own_partial(paths: StorePaths, partial: PartialBlob, now_s: float, ages: Ages) -> Candidate | None:
+    """A download of olla's own; None when it has come to its end meanwhile."""
     spared = ""
     if partial.is_in_use:
         spared = "being downloaded"
@@ -226,6 +227,8 @@ def _own_partial(paths: StorePaths, partial: PartialBlob, now_s: float, ages: Ag
     for path in partial.files:
         with suppress(FileNotFoundError):
             files.append(_Seen(path, path.lstat()))
+    if not files:
+        return None
     program = f"olla pull {partial.model}" if partial.model else "olla pull"
     what = f"{partial.completed_bytes} of {partial.total_bytes} bytes" if partial.total_bytes else ""
     reason = "unfinished download"

@@ -1,4 +1,4 @@
-"""Uploaded blobs that wait for their model."""
+"""Blobs that wait for their model: uploaded, or fetched by a pull."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ from server.storage.disk import make_folder
 _PIN_S = 3600.0
 _MAX_PINS = 4096
 _PREFIX = "sha256-"
+_N_DIGITS = 64
 
 
 class Pins:
-    """Digests that were uploaded in the last hour and of which no model was made yet.
+    """Digests that were uploaded, or that a pull needs, in the last hour and of which no model was made yet.
 
     A client uploads first and creates then; what it was told is there must not go with another model that is
-    deleted in between. Each pin is an empty file named after the digest, so that all processes that use the
-    store see it, and a server that is started again still does; its time is when the hour began.
+    deleted in between. A pull holds what it needs under a name of its own: another that needs the same may
+    end and its model be deleted before this one has its manifest. Each pin is an empty file named after the
+    digest, so that all processes that use the store see it, and a server that is started again still does;
+    its time is when the hour began.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
         self._clock = clock
 
-    def add(self, digest: str) -> None:
+    def add(self, digest: str, holder: str = "") -> None:
         """Hold a digest; past some thousand the oldest is let go. Raises: OSError."""
         make_folder(self._folder)
-        path = self._path(digest)
+        path = self._path(digest, holder)
         descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             now = self._clock()
@@ -42,10 +45,10 @@ class Pins:
             for name, _ in sorted(pins, key=lambda pin: pin[1])[: len(pins) - _MAX_PINS]:
                 self._remove(name)
 
-    def release(self, digests: Iterable[str]) -> None:
-        """Let digests go."""
+    def release(self, digests: Iterable[str], holder: str = "") -> None:
+        """Let digests go, as far as this holder is concerned."""
         for digest in digests:
-            self._remove(self._path(digest).name)
+            self._remove(self._path(digest, holder).name)
 
     def held(self, *, is_busy: bool = False) -> frozenset[str]:
         """Digests to spare now; with `is_busy`, while something is downloaded, however long ago that was."""
@@ -53,7 +56,7 @@ class Pins:
         held = set()
         for name, since in self._pins():
             if since >= oldest or is_busy:
-                held.add(name.replace(_PREFIX, "sha256:", 1))
+                held.add(f"sha256:{name[len(_PREFIX) :][:_N_DIGITS]}")
             else:
                 self._remove(name)
         return frozenset(held)
@@ -71,8 +74,8 @@ class Pins:
             return []
         return found
 
-    def _path(self, digest: str) -> Path:
-        return self._folder / digest.replace(":", "-")
+    def _path(self, digest: str, holder: str) -> Path:
+        return self._folder / f"{digest.replace(':', '-')}{holder and f'-{holder}'}"
 
     def _remove(self, name: str) -> None:
         with suppress(OSError):

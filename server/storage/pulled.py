@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 
 import msgspec
 
 from server.errors import StoreError
-from server.storage.blobs import touch
+from server.storage.blobs import is_blob, touch, touch_if_there
 from server.storage.disk import disk_errors, write_atomically
-from server.storage.manifests import Manifest, parse_manifest, read_manifest
+from server.storage.manifests import Layer, Manifest, parse_manifest, read_manifest
 from server.storage.partials import PartialFile
 from server.storage.references import find_references
 from server.storage.store import ModelStore
@@ -31,22 +32,36 @@ class Pulled(msgspec.Struct, frozen=True):
     unused: frozenset[str]
 
 
+def hold_blobs(store: ModelStore, layers: Iterable[Layer], holder: str) -> dict[str, Layer]:
+    """Spare what a pull needs for an hour, be it there or not; returns what is not there, by digest.
+
+    Raises: StoreError.
+    """
+    missing = {}
+    for layer in layers:
+        store.pin(layer.digest, holder)
+        if not is_whole(store, layer):
+            missing[layer.digest] = layer
+    return missing
+
+
+def is_whole(store: ModelStore, layer: Layer) -> bool:
+    """Whether a blob is in the store with the length that it should have; its time is set anew."""
+    path = store.paths.blob(layer.digest)
+    with suppress(FileNotFoundError):
+        return is_blob(path) and touch_if_there(path) and path.stat().st_size == layer.size_bytes
+    return False
+
+
 def add_blob(store: ModelStore, partial: PartialFile) -> None:
-    """Make a whole, verified download a blob, spared until its manifest comes. Raises: StoreError."""
-    store.pin(partial.digest)
+    """Make a whole, verified download a blob; those that pull it hold it. Raises: StoreError."""
     partial.make_blob(store.paths.blob(partial.digest))
 
 
-def hold_blob(store: ModelStore, digest: str, size_bytes: int) -> bool:
-    """Whether a blob of this length is in the store; it is spared from now on for an hour."""
-    if not store.hold_blob(digest):
-        return False
-    return store.blob_path(digest).stat().st_size == size_bytes
-
-
-def write_manifest(store: ModelStore, name: ModelName, raw: bytes) -> Pulled:
+def write_manifest(store: ModelStore, name: ModelName, raw: bytes, holder: str) -> Pulled:
     """Make a model of blobs that are there, byte for byte as its registry has it, at once and last.
 
+    They are held no longer. `holder`: as of `hold_blobs`.
     Raises: BlobNotFound when one has gone meanwhile, DiskFull, StoreError.
     """
     manifest = parse_manifest(raw)
@@ -60,7 +75,7 @@ def write_manifest(store: ModelStore, name: ModelName, raw: bytes) -> Pulled:
             touch(store.blob_path(digest))
         old = _manifest_or_none(store, stored)
         write_atomically(path, raw, store.paths.temporary)
-        store.unpin(manifest.digests)
+        store.unpin(manifest.digests, holder)
     is_other = old is not None and old.digest != manifest.digest
     return Pulled(stored if is_other else None, old.digests - manifest.digests if old else frozenset())
 

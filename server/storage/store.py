@@ -256,19 +256,22 @@ class ModelStore:
             writer.write(data)
             return writer.commit()
 
-    def pin(self, digest: str) -> None:
-        """Spare an uploaded blob until a model is made of it, for an hour at most. Raises: StoreError."""
+    def pin(self, digest: str, holder: str = "") -> None:
+        """Spare a blob until a model is made of it, for an hour at most; `holder`: a pull, "" for uploads.
+
+        The blob may come later. Raises: StoreError.
+        """
         with disk_errors(self.root):
-            self._pin(normal_digest(digest))
+            self._pin(normal_digest(digest), holder)
 
     def held(self) -> frozenset[str]:
         """Blobs that are spared though no model needs them yet; while a download runs, however long."""
         is_busy = any(partial.is_in_use for partial in list_partials(self.paths))
         return self._pins.held(is_busy=is_busy)
 
-    def unpin(self, digests: Iterable[str]) -> None:
-        """Spare these blobs no longer than any other. Raises: InvalidRequest for a digest of a wrong form."""
-        self._pins.release(map(normal_digest, digests))
+    def unpin(self, digests: Iterable[str], holder: str = "") -> None:
+        """Hold these blobs no longer. Raises: InvalidRequest for a digest of a wrong form."""
+        self._pins.release(map(normal_digest, digests), holder)
 
     def prune(self, now_s: float | None = None) -> int:
         """Remove blobs older than an hour that nothing needs, and what dead writers left; returns how many.
@@ -324,10 +327,10 @@ class ModelStore:
                 (kept if spared else items).append(item)
         return GarbageReport(items=tuple(items), kept=tuple(kept), is_dry_run=dry_run, note=note)
 
-    def _pin(self, digest: str) -> None:
+    def _pin(self, digest: str, holder: str = "") -> None:
         """Under the lock: one who removes blobs looks at the pins once and then removes."""
         with self._lock.held():
-            self._pins.add(digest)
+            self._pins.add(digest, holder)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from server.storage import garbage
 from server.storage.blobs import BlobWriter
 from server.storage.config import ModelConfig
+from server.storage.garbage import Ages, find_garbage
 from server.storage.manifests import Layer
-from server.storage.partials import open_partial
+from server.storage.partials import PartialBlob, open_partial
 from server.storage.store import ModelStore
 from server.types.names import ModelName
 from server.types.upkeep import GarbageItem
@@ -235,3 +237,21 @@ def test_cve_2025_44779_links_and_folders_are_not_followed_and_stay(
     assert link.is_symlink()
     assert folder.is_dir()
     assert outside.read_bytes() == b"precious"
+
+
+def test_a_download_that_ends_while_the_store_is_looked_at_is_none(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = store.paths.partials / f"sha256-{'a' * 64}"
+    partial = PartialBlob(
+        digest=f"sha256:{'a' * 64}",
+        model="m",
+        total_bytes=3,
+        completed_bytes=1,
+        modified_at=0.0,
+        is_in_use=False,
+        files=(gone,),
+    )
+    monkeypatch.setattr(garbage, "list_partials", lambda _: (partial,))
+    found = find_garbage(store.paths, frozenset(), frozenset(), 1e10, Ages())
+    assert {candidate.item.kind for candidate in found} == {"blob"}

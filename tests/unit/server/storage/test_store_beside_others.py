@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from server.errors import ModelNotFound
-from server.storage.manifests import Layer, read_manifest
+from server.storage.manifests import Layer, encode_manifest, read_manifest
 from server.storage.partials import open_partial
+from server.storage.pulled import hold_blobs, write_manifest
 from server.storage.store import ModelStore
 from tests.support.store_models import CONFIG, WEIGHTS, blobs, make, name
 from tests.support.stores import digest_of, put
@@ -104,6 +105,21 @@ def test_an_upload_survives_until_its_model_is_made(tmp_path: Path) -> None:
     store.write_model(name("b"), CONFIG, [make_of])
     assert store.find(name("b"))
     store.delete(name("b"))
+    assert blobs(store) == set()
+
+
+def test_what_two_pulls_need_stays_when_one_ends_and_its_model_goes(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    config, shared = put(store, b"{}"), put(store, b"shared")
+    layers = [Layer("config", config, 2), Layer("license", shared, 6)]
+    raw = encode_manifest(layers[0], layers[1:])
+    for holder in ("one", "two"):
+        assert hold_blobs(ModelStore(tmp_path), layers, holder) == {}
+    write_manifest(store, name("one"), raw, "one")
+    store.delete(name("one"))
+    assert store.has_blob(config) and store.has_blob(shared)
+    write_manifest(ModelStore(tmp_path), name("two"), raw, "two")
+    store.delete(name("two"))
     assert blobs(store) == set()
 
 

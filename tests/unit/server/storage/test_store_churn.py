@@ -22,7 +22,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from server.errors import ModelNotFound
 from server.storage.check import check_store
 from server.storage.manifests import Layer, encode_manifest
+from server.storage.partials import PartialFile, list_partials, open_partial
 from server.storage.paths import StorePaths
+from server.storage.pulled import add_blob, hold_blobs, remove_unused, write_manifest
 from server.storage.store import ModelStore
 from server.types.names import ModelName
 from tests.support.store_churn import CONFIG, LONG_AFTER_S, Churn, weights_of
@@ -34,7 +36,7 @@ SIDE = st.sampled_from([0, 1])
 
 
 class StoreModel(RuleBasedStateMachine):
-    """A store that two servers and an Ollama use, beside what must be in it.
+    """A store that two servers and an Ollama use, with uploads and pulls, beside what must be in it.
 
     Time passes by setting the times of files back, so that only references, pins and signs of work protect.
     """
@@ -46,9 +48,14 @@ class StoreModel(RuleBasedStateMachine):
         self.paths = self.stores[0].paths
         self.needs: dict[str, frozenset[str]] = {}
         self.in_flight: set[str] = set()
+        self.pulls: dict[str, PartialFile] = {}  # under way, by digest
+        self.held: dict[str, str] = {}  # what a pull of a name needs
+        self.there: set[str] = set()  # of that, what has come
         self.is_ollama_busy = False
 
     def teardown(self) -> None:
+        for pull in self.pulls.values():
+            pull.close()
         shutil.rmtree(self.root)
 
     def _learn(self, name: str) -> None:
@@ -65,6 +72,7 @@ class StoreModel(RuleBasedStateMachine):
                 store.pin(digest)
                 writer.commit(digest)
         self.in_flight.add(digest)
+        self._came(digest)
 
     @rule(name=NAMES, side=SIDE, data=DATA, system=st.sampled_from([b"", b"one", b"two"]))
     def create(self, name: str, side: int, data: bytes, system: bytes) -> None:
@@ -80,6 +88,58 @@ class StoreModel(RuleBasedStateMachine):
         self.in_flight.discard(digest)
         self._learn(name)
 
+    @rule(name=NAMES, data=DATA, side=SIDE)
+    def pull_begins(self, name: str, data: bytes, side: int) -> None:
+        """Or goes on with what is there, or waits for one that fetches the same."""
+        digest = digest_of(data)
+        if name in self.held:
+            return
+        missing = hold_blobs(self.stores[side], [Layer("model", digest, len(data))], name)
+        self.held[name] = digest
+        if not missing:
+            self.there.add(digest)
+        elif digest not in self.pulls:
+            opened = open_partial(self.paths, digest, len(data), name)
+            assert opened is not None
+            self.pulls[digest] = opened
+            opened.write_at(memoryview(data)[:100], 0)
+            opened.save(((0, 100),))
+
+    @rule(name=NAMES, side=SIDE)
+    def pull_breaks_off(self, name: str, side: int) -> None:
+        if (digest := self.held.pop(name, None)) is not None:
+            self.stores[side].unpin([digest], name)
+            self._let_go(digest)
+
+    @rule(data=DATA, side=SIDE)
+    def pull_has_its_blob(self, data: bytes, side: int) -> None:
+        """Its manifest comes later; until then nothing but what holds the blob says that it is needed."""
+        if (pull := self.pulls.pop(digest_of(data), None)) is not None:
+            pull.write_at(memoryview(data)[100:], 100)
+            add_blob(self.stores[side], pull)
+            pull.close()
+            self.there.add(pull.digest)
+
+    @rule(name=NAMES, side=SIDE)
+    def pull_ends(self, name: str, side: int) -> None:
+        store, digest = self.stores[side], self.held.get(name, "")
+        if digest not in self.there:
+            return
+        config = Layer("config", store.put_bytes(b"{}").digest, 2)
+        assert hold_blobs(store, [config], name) == {}
+        size = self.paths.blob(digest).stat().st_size
+        raw = encode_manifest(config, (Layer("model", digest, size),))
+        remove_unused(store, write_manifest(store, ModelName.parse(name), raw, name).unused)
+        del self.held[name]
+        self.needs[name] = frozenset({digest, config.digest})
+        self._let_go(digest)
+
+    def _let_go(self, digest: str) -> None:
+        if digest not in self.held.values():
+            self.there.discard(digest)
+            if (pull := self.pulls.pop(digest, None)) is not None:
+                pull.close()
+
     @rule(name=NAMES, data=DATA)
     def ollama_creates(self, name: str, data: bytes) -> None:
         """Blobs first, the manifest later, neither lock nor pin."""
@@ -88,6 +148,7 @@ class StoreModel(RuleBasedStateMachine):
             path = self.paths.blob(digest_of(blob))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(blob)
+            self._came(digest_of(blob))
         manifest = self.paths.manifest(ModelName.parse(name))
         manifest.parent.mkdir(parents=True, exist_ok=True)
         layers = (Layer("model", digest_of(data), len(data)),)
@@ -127,8 +188,10 @@ class StoreModel(RuleBasedStateMachine):
         report = self.stores[side].collect_garbage(age_s)
         assert [item.name for item in told.items] == [item.name for item in report.items]
         after = {path.name for path in self.paths.blobs.glob("*")}
-        assert before - after == {Path(item.name).name for item in report.items}
-        if not self.is_ollama_busy and self.paths.manifests.is_dir():
+        assert before - after == {
+            Path(item.name).name for item in report.items if item.name.startswith("blobs/")
+        }
+        if not (self.is_ollama_busy or self.pulls) and self.paths.manifests.is_dir():
             wanted = self._wanted()
             assert {f"sha256:{name[7:]}" for name in after} == wanted
 
@@ -142,15 +205,26 @@ class StoreModel(RuleBasedStateMachine):
     def everything_that_is_needed_is_there(self) -> None:
         for digest in self._wanted():
             assert self.paths.blob(digest).is_file()
+        listed = {pull.digest for pull in list_partials(self.paths) if pull.is_in_use}
+        assert listed == set(self.pulls)
         faults = [step.fault for step in check_store(self.paths) if step.fault is not None]
         assert [fault for fault in faults if fault.severity == "error"] == []
 
+    def _came(self, digest: str) -> None:
+        if digest in self.held.values():
+            self.there.add(digest)
+
     def _wanted(self) -> set[str]:
-        return set().union(self.in_flight, *self.needs.values())
+        return set().union(self.in_flight, self.there, *self.needs.values())
 
     def _let_time_pass(self) -> None:
-        """Two hours, for every blob; a download that runs is written to all the while."""
+        """Two hours for every blob, and a month for downloads, be they forgotten or only slow.
+
+        An Ollama's that runs is written to all the while.
+        """
         then = time.time() - 7200
+        for path in self.paths.partials.glob("sha256-*"):
+            os.utime(path, (then - LONG_AFTER_S, then - LONG_AFTER_S))
         for path in self.paths.blobs.glob("sha256-*"):
             if not path.name.endswith("-partial"):
                 os.utime(path, (then, then))
