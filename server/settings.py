@@ -80,6 +80,7 @@ class Settings(NamedTuple):
         go_template: whether a Modelfile's TEMPLATE renders chats; None: as the model says.
         kv_host_bytes: memory for conversations without a slot, per model; None: chosen by memory.
         kv_disk_bytes: space for saved conversations, all models together; 0: none are saved.
+        record_prompts: keep the latest prompts in memory, as rendered; whoever may call can read them.
         transfer_limit_bytes_per_s: of all pulls and pushes together; 0: none.
         key_file: by which registries know the user; None: there is no place for one.
         olla_dir: chats, logs and history of olla's own.
@@ -109,6 +110,7 @@ class Settings(NamedTuple):
     noprune: bool = False
     no_history: bool = False
     debug: int = 0
+    record_prompts: bool = False
     go_template: bool | None = None
     editor: str = "vi"
     cache_dir: Path | None = None
@@ -317,6 +319,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("noprune", "OLLAMA_NOPRUNE", parse_bool, "Keep blobs that no model refers to"),
     Setting("no_history", "OLLAMA_NOHISTORY", parse_bool, "Keep no history of lines typed"),
     Setting("debug", "OLLAMA_DEBUG", parse_debug, "How much is logged"),
+    Setting("record_prompts", "OLLA_RECORD_PROMPTS", parse_bool, "Keep the latest prompts for the screen"),
     Setting("go_template", "OLLAMA_GO_TEMPLATE", parse_bool, "Render chats by the Modelfile's TEMPLATE"),
     Setting("editor", "OLLAMA_EDITOR", str, "Editor for prompts"),
     Setting("olla_dir", "OLLA_HOME", parse_folder, "Chats, logs and history"),
@@ -355,6 +358,7 @@ CONFIG_TABLES: dict[str, tuple[str, ...]] = {
         "kv_host_bytes",
         "kv_disk_bytes",
         "transfer_limit_bytes_per_s",
+        "record_prompts",
     ),
     "tui": ("theme", "mouse", "low_bandwidth", "ascii_only", "alerts", "olla_dir"),
 }

@@ -37,7 +37,7 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.ranking import RerankRequest, RerankResult
-from server.types.status import LogLine, StatusSnapshot
+from server.types.status import LogLine, RecordedPrompt, StatusSnapshot
 from server.types.transfers import (
     PartialDownload,
     TransferKind,
@@ -289,6 +289,9 @@ class CrossLoopStatus(StatusService):
 
     async def cancel_request(self, request_id: int) -> None:
         await self._bridge.call(self._inner.cancel_request(request_id))
+
+    async def prompt(self, request_id: int) -> RecordedPrompt:
+        return await self._bridge.call(self._inner.prompt(request_id))
 
     async def logs(self, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
         return await self._bridge.call(self._inner.logs(after, limit))

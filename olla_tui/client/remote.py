@@ -50,7 +50,7 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.ranking import RerankRequest, RerankResult
-from server.types.status import LogLine, StatusSnapshot
+from server.types.status import LogLine, RecordedPrompt, StatusSnapshot
 from server.types.upkeep import CheckProgress, GarbageReport
 from server.wire.headers import VERSION_HEADER
 from server.wire.ollama.create import create_body, create_progress
@@ -270,6 +270,11 @@ class RemoteStatus(StatusService):
         if not await self._server.is_olla():
             raise RequestNotFound(f"no request {request_id}: this server is an Ollama and lists none")
         await self._api.json("POST", f"/olla/requests/{request_id}/cancel")
+
+    async def prompt(self, request_id: int) -> RecordedPrompt:
+        if not await self._server.is_olla():
+            raise RequestNotFound(f"no request {request_id}: this server is an Ollama and lists none")
+        return convert(await self._api.json("GET", f"/olla/requests/{request_id}/prompt"), RecordedPrompt)
 
     async def logs(self, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
         if not await self._server.is_olla():

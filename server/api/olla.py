@@ -26,7 +26,8 @@ def routes(services: Services) -> list[Route]:
         Route("GET", "/olla/status", Endpoint(services, no_body, _status)),
         Route("GET", "/olla/history", Endpoint(services, _decode_history, _history)),
         Route("GET", "/olla/logs", Endpoint(services, _decode_logs, _logs)),
-        Route("POST", "/olla/requests/{id}/cancel", Endpoint(services, _decode_cancel, _cancel)),
+        Route("POST", "/olla/requests/{id}/cancel", Endpoint(services, _decode_request_id, _cancel)),
+        Route("GET", "/olla/requests/{id}/prompt", Endpoint(services, _decode_request_id, _prompt)),
         Route("POST", "/olla/unload", Endpoint(services, _decode_unload, _unload)),
         Route("POST", "/olla/keep-alive", Endpoint(services, _decode_keep_alive, _keep_alive)),
         Route("GET", "/olla/footprints", Endpoint(services, no_body, _footprints)),
@@ -71,13 +72,17 @@ async def _logs(call: Call, wanted: tuple[int, int]) -> Reply:
     return Reply.of(await call.services.status.logs(after, limit))
 
 
-def _decode_cancel(call: Call) -> int:
+def _decode_request_id(call: Call) -> int:
     return _count("id", call.path["id"])
 
 
 async def _cancel(call: Call, request_id: int) -> Reply:
     await call.services.status.cancel_request(request_id)
     return Reply.of({})
+
+
+async def _prompt(call: Call, request_id: int) -> Reply:
+    return Reply.of(await call.services.status.prompt(request_id))
 
 
 def _decode_unload(call: Call) -> str:

@@ -46,7 +46,7 @@ class ServerServices:
         self.settings = settings
         self.ring = ring
         self._log = install(ring, settings.debug)
-        self._requests = RequestLog()
+        self._requests = RequestLog(record_prompts=settings.record_prompts)
         self._devices = DeviceSampler(disk=settings.models_dir)
         self._spare = SpareWorker()
         self._circuits = CrashCircuits()

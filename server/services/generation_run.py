@@ -67,7 +67,7 @@ class GenerationRun:
 
     async def events(self) -> AsyncGenerator[GenerationEvent, None]:
         """Chunks, then one `Completed`."""
-        self._tracked.prefills()
+        self._tracked.prefills(self._prompt.text)
         if self._begins_free():
             steps = self._free_then_constrained()
         else:
@@ -266,7 +266,9 @@ class GenerationRun:
                         raise Cancelled("the request was cancelled")
                     return
                 self._first_delta_ns = self._first_delta_ns or time.perf_counter_ns()
-                self._prompt_use = self._prompt_use or event.prompt
+                if self._prompt_use is None and event.prompt is not None:
+                    self._prompt_use = event.prompt
+                    self._tracked.n_prompt_tokens = event.prompt.n_tokens
                 self._tracked.decoded(event.n_tokens)
                 self._text += event.text
                 yield event

@@ -25,7 +25,7 @@ from server.types.models import (
 )
 from server.types.ranking import RerankRequest, RerankResult
 from server.types.responses import KeptResponse
-from server.types.status import LogLine, StatusSnapshot
+from server.types.status import LogLine, RecordedPrompt, StatusSnapshot
 from server.types.transfers import (
     PartialDownload,
     TransferKind,
@@ -152,6 +152,10 @@ class StatusService(Protocol):
 
     async def cancel_request(self, request_id: int) -> None:
         """End an open request; its caller gets `Cancelled`. Raises: RequestNotFound."""
+        ...
+
+    async def prompt(self, request_id: int) -> RecordedPrompt:
+        """The prompt of a request as the model got it. Raises: RequestNotFound when none is kept of it."""
         ...
 
     async def logs(self, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:

@@ -12,9 +12,12 @@ from typing import Any
 
 from server.errors import Cancelled, OllaError, RequestNotFound
 from server.types.generation import Origin
-from server.types.status import RequestSnapshot, RequestState
+from server.types.status import RecordedPrompt, RequestSnapshot, RequestState
 
 ENDED_KEPT = 200
+PROMPTS_KEPT = 50
+MAX_PROMPT_CHARS = 100_000
+"""Of a recorded prompt; what is more is left out in its middle."""
 
 _OPEN: frozenset[RequestState] = frozenset(("queued", "loading", "prefill", "decode"))
 
@@ -22,8 +25,16 @@ _OPEN: frozenset[RequestState] = frozenset(("queued", "loading", "prefill", "dec
 class OpenRequest:
     """One request as it goes on; changed by its pipeline alone, on the server's loop."""
 
-    def __init__(self, request_id: int, model: str, origin: Origin, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        request_id: int,
+        model: str,
+        origin: Origin,
+        clock: Callable[[], float],
+        record: Callable[[int, str], None] | None = None,
+    ) -> None:
         self.id = request_id
+        self._record = record
         self.model = model
         self.origin = origin
         self.state: RequestState = "queued"
@@ -46,8 +57,10 @@ class OpenRequest:
         self.state = "queued" if position else "loading"
         self.queue_position, self.wait_reason = position, reason
 
-    def prefills(self) -> None:
-        """Record that the model has the prompt."""
+    def prefills(self, prompt: str = "") -> None:
+        """Record that the model has the prompt, and the prompt itself where they are recorded."""
+        if prompt and self._record is not None:
+            self._record(self.id, prompt)
         self.state, self.queue_position, self.wait_reason = "prefill", 0, ""
 
     def decoded(self, n_tokens: int) -> None:
@@ -140,8 +153,10 @@ class _Wait(AbstractAsyncContextManager[None]):
 class RequestLog:
     """All open requests and the last `ENDED_KEPT` that ended."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, record_prompts: bool = False) -> None:
         self._clock = clock
+        self.records_prompts = record_prompts
+        self._prompts: deque[RecordedPrompt] = deque(maxlen=PROMPTS_KEPT)
         self._open: dict[int, OpenRequest] = {}
         self._ended: deque[RequestSnapshot] = deque(maxlen=ENDED_KEPT)
         self._last_id = 0
@@ -151,7 +166,8 @@ class RequestLog:
     async def track(self, model: str, origin: Origin) -> AsyncIterator[OpenRequest]:
         """Follow one request until the block ends; how the block ends is how the request ended."""
         self._last_id += 1
-        request = OpenRequest(self._last_id, model, origin, self._clock)
+        record = self._keep_prompt if self.records_prompts else None
+        request = OpenRequest(self._last_id, model, origin, self._clock, record)
         self._open[request.id] = request
         try:
             yield request
@@ -170,6 +186,22 @@ class RequestLog:
             self._ended.append(request.snapshot())
             self._n_ended += 1
             self._n_failed += request.state == "failed"
+
+    def _keep_prompt(self, request_id: int, text: str) -> None:
+        n_left_out = max(0, len(text) - MAX_PROMPT_CHARS)
+        if n_left_out:
+            text = text[: MAX_PROMPT_CHARS // 2] + text[-MAX_PROMPT_CHARS // 2 :]
+        self._prompts.append(RecordedPrompt(id=request_id, text=text, n_left_out=n_left_out))
+
+    def prompt(self, request_id: int) -> RecordedPrompt:
+        """The prompt of a request. Raises: RequestNotFound when none is kept of it."""
+        if not self.records_prompts:
+            hint = "OLLA_RECORD_PROMPTS=1 records the prompts of the requests to come."
+            raise RequestNotFound("this server records no prompts", hint=hint)
+        for kept in self._prompts:
+            if kept.id == request_id:
+                return kept
+        raise RequestNotFound(f"no prompt is kept of request {request_id}")
 
     def cancel(self, request_id: int) -> None:
         """End an open request. Raises: RequestNotFound."""

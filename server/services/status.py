@@ -14,7 +14,7 @@ from server.services.requests import RequestLog
 from server.types.history import StatusHistory
 from server.types.models import RunningModel
 from server.types.names import ModelName
-from server.types.status import LogLine, StatusSnapshot
+from server.types.status import LogLine, RecordedPrompt, StatusSnapshot
 from server.version import OLLA_VERSION
 
 
@@ -65,6 +65,7 @@ class Status:
             n_active=self._requests.n_active(),
             n_queued=self._requests.n_queued(),
             tokens_per_s=sum(model.tokens_per_s for model in running),
+            records_prompts=self._requests.records_prompts,
         )
 
     async def history(self, window_s: int) -> StatusHistory:
@@ -86,6 +87,10 @@ class Status:
     async def cancel_request(self, request_id: int) -> None:
         """See `StatusService.cancel_request`."""
         self._requests.cancel(request_id)
+
+    async def prompt(self, request_id: int) -> RecordedPrompt:
+        """See `StatusService.prompt`."""
+        return self._requests.prompt(request_id)
 
     async def logs(self, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
         """See `StatusService.logs`."""

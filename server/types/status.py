@@ -70,8 +70,26 @@ class RequestSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     energy_j: float = 0.0
 
 
+class RecordedPrompt(msgspec.Struct, frozen=True, kw_only=True):
+    """The prompt of a request as the model got it, where prompts are recorded.
+
+    Attributes:
+        id: of the request.
+        text: with the marks of its template; pictures are marks, too.
+        n_left_out: characters that are missing in its middle.
+    """
+
+    id: int
+    text: str
+    n_left_out: int = 0
+
+
 class StatusSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The server at one moment. `requests` are newest first and bounded."""
+    """The server at one moment. `requests` are newest first and bounded.
+
+    Attributes:
+        records_prompts: the prompts of the latest requests can be asked for.
+    """
 
     version: str
     started_at: float
@@ -84,6 +102,7 @@ class StatusSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     n_active: int = 0
     n_queued: int = 0
     tokens_per_s: float = 0.0
+    records_prompts: bool = False
 
 
 class LogLine(msgspec.Struct, frozen=True):

@@ -403,6 +403,9 @@ async def test_status_and_switches(door: Services, scripted: ScriptedServices) -
     await door.status.cancel_request(7)
     with pytest.raises(RequestNotFound):
         await door.status.cancel_request(8)
+    assert await door.status.prompt(7) == await scripted.status.prompt(7)
+    with pytest.raises(RequestNotFound):
+        await door.status.prompt(8)
     assert [line.number for line in await door.status.logs(4, 10)] == [5]
     assert await door.status.history(600) == await scripted.status.history(600)
     assert scripted.scripted_status.used == [

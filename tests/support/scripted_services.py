@@ -37,7 +37,7 @@ from server.types.models import (
 )
 from server.types.names import ModelName
 from server.types.ranking import RerankRequest, RerankResult
-from server.types.status import LogLine, StatusSnapshot
+from server.types.status import LogLine, RecordedPrompt, StatusSnapshot
 from server.types.transfers import (
     PartialDownload,
     TransferInfo,
@@ -231,6 +231,11 @@ class ScriptedStatus(StatusService):
         if request_id != 7:
             raise RequestNotFound(f"no open request {request_id}")
         self.used.append(("cancel", request_id))
+
+    async def prompt(self, request_id: int) -> RecordedPrompt:
+        if request_id != 7:
+            raise RequestNotFound(f"no prompt is kept of request {request_id}")
+        return RecordedPrompt(id=7, text="<user>Why?", n_left_out=3)
 
     async def logs(self, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
         self.used.append(("logs", after, limit))

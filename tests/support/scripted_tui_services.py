@@ -41,7 +41,7 @@ from server.types.models import (
     ShowRequest,
 )
 from server.types.ranking import RerankRequest, RerankResult
-from server.types.status import LogLine, StatusSnapshot
+from server.types.status import LogLine, RecordedPrompt, StatusSnapshot
 from server.types.transfers import (
     PartialDownload,
     TransferInfo,
@@ -194,6 +194,7 @@ class ScriptedStatus(StatusService):
             n_active=sum(request.state == "decode" for request in script.requests),
             n_queued=sum(request.state == "queued" for request in script.requests),
             tokens_per_s=sum(entry.tokens_per_s for entry in script.running),
+            records_prompts=bool(script.prompts),
         )
 
     async def history(self, window_s: int) -> StatusHistory:
@@ -220,6 +221,12 @@ class ScriptedStatus(StatusService):
             msgspec.structs.replace(request, state="cancelled") if request.id == request_id else request
             for request in self._script.requests
         ]
+
+    async def prompt(self, request_id: int) -> RecordedPrompt:
+        self._script.asked.append(f"prompt {request_id}")
+        if request_id not in self._script.prompts:
+            raise RequestNotFound(f"no prompt is kept of request {request_id}")
+        return RecordedPrompt(id=request_id, text=self._script.prompts[request_id])
 
     async def logs(self, after: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
         return tuple(line for line in self._script.logs if line.number > after)[-limit:]

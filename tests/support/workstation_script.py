@@ -376,6 +376,7 @@ class Script:
     logs: list[LogLine] = field(default_factory=lambda: list(LOG_LINES))
     answer: tuple[str, ...] = ("Hello", ", ", "world", ".")
     thinking: tuple[str, ...] = ()
+    prompts: dict[int, str] = field(default_factory=dict)
     hold: asyncio.Event | None = None
     failure: OllaError | None = None
     down: OllaError | None = None

@@ -6,6 +6,7 @@ from typing import Final
 
 from server.types.history import StatusHistory
 from server.types.models import BundledModel
+from server.types.status import RecordedPrompt
 from server.types.transfers import PartialDownload, TransferList
 from server.types.upkeep import CheckProgress, GarbageReport
 from server.wire.openapi.native import KEEP_ALIVE
@@ -32,6 +33,13 @@ OPERATIONS: Final = (
         summary="Lines of the log",
         reply=array(MAPPING),
         query={"after": {**INTEGER, "minimum": 0}, "limit": {**INTEGER, "minimum": 0}},
+    ),
+    Operation(
+        method="GET",
+        path="/olla/requests/{id}/prompt",
+        summary="The prompt of a request as the model got it, where prompts are recorded",
+        reply=RecordedPrompt,
+        statuses={404: "No prompt is kept of this request."},
     ),
     Operation(
         method="POST",

@@ -47,6 +47,13 @@ async def test_a_history_of_a_day_at_most(query: str, client: httpx.AsyncClient)
     assert (await client.get("/olla/history?window_s=86400")).json()["period_s"] == 2
 
 
+async def test_the_prompt_of_a_request(client: httpx.AsyncClient) -> None:
+    reply = await client.get("/olla/requests/7/prompt")
+    assert reply.json() == {"id": 7, "text": "<user>Why?", "n_left_out": 3}
+    assert (await client.get("/olla/requests/8/prompt")).status_code == 404
+    assert (await client.get("/olla/requests/x/prompt")).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("path", "body", "used"),
     [

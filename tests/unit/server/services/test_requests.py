@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from server.errors import Cancelled, EngineError, RequestNotFound
-from server.services.requests import ENDED_KEPT, RequestLog, is_open
+from server.services.requests import ENDED_KEPT, MAX_PROMPT_CHARS, PROMPTS_KEPT, RequestLog, is_open
 from server.types.generation import Origin
 
 ORIGIN = Origin("/api/chat", "127.0.0.1 test")
@@ -166,3 +166,33 @@ async def test_ended_requests_are_bounded_and_newest_first() -> None:
     ids = [snapshot.id for snapshot in log.snapshots()]
     assert len(ids) == ENDED_KEPT
     assert ids == sorted(ids, reverse=True)
+
+
+async def test_prompts_are_recorded_where_that_is_wanted_and_are_bounded() -> None:
+    log = RequestLog(record_prompts=True)
+    long = "a" * MAX_PROMPT_CHARS + "z" * 10
+    async with log.track("spark", ORIGIN) as request:
+        with pytest.raises(RequestNotFound, match="no prompt is kept of request 1"):
+            log.prompt(1)
+        request.prefills("<user>Why?")
+        assert log.prompt(request.id).text == "<user>Why?"
+    assert log.prompt(1).n_left_out == 0
+    async with log.track("spark", ORIGIN) as request:
+        request.prefills(long)
+    kept = log.prompt(2)
+    assert (len(kept.text), kept.n_left_out) == (MAX_PROMPT_CHARS, 10)
+    assert kept.text.startswith("aa") and kept.text.endswith("zzzzzzzzzz")
+    for _ in range(PROMPTS_KEPT - 1):
+        async with log.track("spark", ORIGIN) as request:
+            request.prefills("more")
+    assert log.prompt(2)
+    with pytest.raises(RequestNotFound):
+        log.prompt(1)
+
+
+async def test_without_recording_nothing_is_kept() -> None:
+    log = RequestLog()
+    async with log.track("spark", ORIGIN) as request:
+        request.prefills("<user>Why?")
+    with pytest.raises(RequestNotFound, match="records no prompts"):
+        log.prompt(1)
