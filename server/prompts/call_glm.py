@@ -15,6 +15,27 @@ from server.prompts.call_values import Parameters, typed_argument
 from server.types.messages import JsonObject
 
 
+def pairs_list_reader(parameters: Parameters, *, suffix: str) -> ReadBlock:
+    """A reader of blocks of several such calls, each between its own tags."""
+    opening, closing = re.escape(f"<tool_call{suffix}>"), re.escape(f"</tool_call{suffix}>")
+    one = re.compile(rf"\s*{opening}(.*?){closing}\s*", re.DOTALL)
+    read_one = pairs_reader(parameters, suffix=suffix)
+
+    def read(body: str) -> list[Call] | None:
+        calls: list[Call] = []
+        at = 0
+        while body[at:].strip():
+            block = one.match(body, at)
+            found = None if block is None else read_one(block.group(1))
+            if block is None or found is None:
+                return None
+            calls += found
+            at = block.end()
+        return calls
+
+    return read
+
+
 def pairs_reader(parameters: Parameters, *, suffix: str = "") -> ReadBlock:
     """A reader of blocks; `suffix` is part of the names of the elements."""
     key, value = re.escape(f"arg_key{suffix}"), re.escape(f"arg_value{suffix}")

@@ -102,6 +102,8 @@ ELEMENTS = CallSyntax(
     repeats=True,
     marked=Marked(('<function name="', '">'), ('<param name="', '">'), "</param>", "</function>"),
 )
+RECIPIENTS = headed_syntax("", ("", "\n"), "", "", between=">>>")
+"""The prompt ends with the first mark."""
 HARMONY = CallSyntax(
     head=("<|channel|>commentary to=functions.", " <|constrain|>json<|message|>"),
 )

@@ -15,7 +15,12 @@ Parameters = dict[str, JsonObject]
 def typed_argument(text: str, parameters: Parameters, tool: str, key: str) -> Any:
     """The value as the first type of its schema that it reads as; text when none."""
     properties = parameters.get(tool, {}).get("properties") or {}
-    types = _types_of(properties.get(key) if isinstance(properties, dict) else None)
+    return typed_value(text, properties.get(key) if isinstance(properties, dict) else None)
+
+
+def typed_value(text: str, schema: Any) -> Any:
+    """The value as the first type of a schema that it reads as; text when none."""
+    types = _types_of(schema)
     if text.strip().lower() == "null" and (not types or "null" in types):
         return None
     for type_, reads in _READERS:

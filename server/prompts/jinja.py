@@ -24,7 +24,9 @@ _THINKING = ("<think>", "</think>")
 _OTHER_THINKING = (
     ("<seed:think>", ("<seed:think>", "</seed:think>")),
     ("<mm:think>", ("<mm:think>", "</mm:think>")),
+    ("open_tag('think')", ("<|open|>think<|sep|>", "<|close|>think<|sep|>")),
     ("<think:opensource>", ("<think:opensource>", "</think:opensource>")),
+    ("'<think{}>'", ("<think:opensource>", "</think:opensource>")),  # names are made with the suffix
     ("[THINK]", ("[THINK]", "[/THINK]")),
     ("<|START_THINKING|>", ("<|START_THINKING|>", "<|END_THINKING|>")),
     ("<|channel>thought", ("<|channel>thought", "<channel|>")),

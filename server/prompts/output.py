@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from server.prompts import harmony
+from server.prompts import harmony, recipients
 from server.prompts.call_block import Call
+from server.prompts.call_xtml import Unframed, is_xtml
 from server.prompts.parsed import OutputParser, Parsed
 from server.prompts.template import PromptTemplate
 from server.prompts.thinking import ThinkingParser
@@ -26,10 +27,12 @@ class _Parser:
         thinking: ThinkingParser | None,
         calls: CallParser | None,
         *,
+        frame: Unframed | None = None,
         think_on: bool,
         new_call_id: Callable[[], str],
     ) -> None:
         self._thinking = thinking
+        self._frame = frame
         self._calls = calls
         self._think_on = think_on
         self._new_call_id = new_call_id
@@ -37,11 +40,15 @@ class _Parser:
 
     def feed(self, text: str) -> Parsed:
         thought, answer = self._thinking.feed(text) if self._thinking else ("", text)
+        if self._frame:
+            answer = self._frame.feed(answer)
         content, calls = self._calls.feed(answer) if self._calls else (answer, [])
         return self._parsed(thought, content, calls)
 
     def finish(self) -> Parsed:
         thought, answer = self._thinking.finish() if self._thinking else ("", "")
+        if self._frame:
+            answer = self._frame.feed(answer) + self._frame.finish()
         content, calls = self._calls.feed(answer) if self._calls else (answer, [])
         if self._calls:
             last_content, last_calls = self._calls.finish()
@@ -84,6 +91,9 @@ def output_parser(
         return harmony.HarmonyParser(
             prompt=prompt, think_on=think_on, has_tools=has_tools, new_call_id=new_call_id
         )
+    if recipients.has_recipients(template.source):
+        names = tuple(tool.name for tool in tools) if has_tools else ()
+        return recipients.RecipientParser(prompt=prompt, names=names, new_call_id=new_call_id)
     thinking: ThinkingParser | None = None
     calls: CallParser | None = None
     if parser_name != _PASS_THROUGH:
@@ -97,7 +107,8 @@ def output_parser(
             )
         if has_tools:
             calls = call_parser(template.source, template.tool_call_tag or "{", tools, parser_name)
-    return _Parser(thinking, calls, think_on=think_on, new_call_id=new_call_id)
+    frame = Unframed() if is_xtml(template.source) else None
+    return _Parser(thinking, calls, frame=frame, think_on=think_on, new_call_id=new_call_id)
 
 
 def parser_marks(template: PromptTemplate, parser_name: str, *, has_tools: bool) -> tuple[str, ...]:
@@ -105,8 +116,8 @@ def parser_marks(template: PromptTemplate, parser_name: str, *, has_tools: bool)
     if harmony.is_harmony(template.source, parser_name):
         return harmony.MARKS
     marks = template.thinking_tags or ()
-    # A tag can be a token and a word behind it.
-    marks = (*marks, *(token[0] for tag in marks if (token := _TOKEN_OF_TAG.match(tag)) and token[0] != tag))
+    # A tag can be tokens and a word.
+    marks = (*marks, *(token for tag in marks for token in _TOKEN_OF_TAG.findall(tag) if token != tag))
     if has_tools:
         marks = (*marks, *call_marks(template.source, template.tool_call_tag or "{", parser_name))
     return marks

@@ -9,15 +9,19 @@ from typing import NamedTuple, Protocol
 from server.prompts import call_syntax as forms
 from server.prompts.call_block import BlockCalls, Call
 from server.prompts.call_gemma import QUOTE, read_gemma
-from server.prompts.call_glm import pairs_reader
+from server.prompts.call_glm import pairs_list_reader, pairs_reader
 from server.prompts.call_invoke import invoke_reader
 from server.prompts.call_named import read_named
 from server.prompts.call_python import read_python
 from server.prompts.call_sections import DEEPSEEK, KIMI, SOLAR, Marks, sections_reader
 from server.prompts.call_text import TaggedCalls
+from server.prompts.call_tree import MARK, tree_reader
 from server.prompts.call_values import Parameters
 from server.prompts.call_xml import ENDS, read_functions
+from server.prompts.call_xtml import BLOCK as XTML_BLOCK
+from server.prompts.call_xtml import CALL_END, TOKENS, read_xtml
 from server.prompts.harmony import is_harmony
+from server.prompts.recipients import has_recipients
 from server.types.messages import Tool
 
 
@@ -64,6 +68,16 @@ def _invokes(
     )
 
 
+def _trees(_tag: str, _names: tuple[str, ...], parameters: Parameters) -> CallParser:
+    return BlockCalls(
+        f"{MARK}<tool_call>", f"{MARK}</tool_call>", tree_reader(parameters), ends=(f"{MARK}</invoke>",)
+    )
+
+
+def _xtml(_tag: str, _names: tuple[str, ...], _parameters: Parameters) -> CallParser:
+    return BlockCalls(*XTML_BLOCK, read_xtml, ends=(CALL_END,))
+
+
 def _elements(_tag: str, _names: tuple[str, ...], parameters: Parameters) -> CallParser:
     """Calls without a block around them: the element itself is the block."""
     read = invoke_reader(parameters, call="function", parameter="param")
@@ -77,6 +91,15 @@ def _pairs(suffix: str = "") -> Callable[[str, tuple[str, ...], Parameters], Cal
         f"</tool_call{suffix}>",
         pairs_reader(parameters, suffix=suffix),
         ends=(f"</arg_value{suffix}>",),
+    )
+
+
+def _pair_lists(_tag: str, _names: tuple[str, ...], parameters: Parameters) -> CallParser:
+    return BlockCalls(
+        "<tool_calls:opensource>",
+        "</tool_calls:opensource>",
+        pairs_list_reader(parameters, suffix=":opensource"),
+        ends=("</tool_call:opensource>",),
     )
 
 
@@ -124,6 +147,11 @@ _MINIMAX_BLOCK = ("<minimax:tool_call>", "</minimax:tool_call>")
 _DSML_BLOCK = (f"<{_DSML}function_calls>", f"</{_DSML}function_calls>")
 _DSML_V4_BLOCK = (f"<{_DSML}tool_calls>", f"</{_DSML}tool_calls>")
 _LFM2_SYNTAX = forms.CallSyntax("<|tool_call_start|>", "<|tool_call_end|>", is_list=True)
+_HUNYUAN_TEXTS = tuple(
+    f"<{end}{name}:opensource>"
+    for name in ("tool_calls", "tool_call", "tool_sep", "arg_key", "arg_value")
+    for end in ("", "/")
+)
 _LFM2_TEXTS = ("<|tool_call_start|>", "<|tool_call_end|>")
 
 FORMS: tuple[Form, ...] = (
@@ -146,6 +174,14 @@ FORMS: tuple[Form, ...] = (
         _pairs(":opensource"),
         forms.pairs_syntax(":opensource"),
     ),
+    # Hunyuan 3 makes the names of its tags with the suffix.
+    Form(
+        "hunyuan-3",
+        ("'<tool_calls{}>'", ":opensource"),
+        _pair_lists,
+        texts=_HUNYUAN_TEXTS,
+    ),
+    Form("minimax-m3", (MARK, "<tool_call>", "<invoke name="), _trees),
     Form(
         "minimax",
         ("<minimax:tool_call>", "<invoke"),
@@ -195,6 +231,7 @@ FORMS: tuple[Form, ...] = (
         ),
         (*_KIMI_BLOCK, *KIMI),
     ),
+    Form("kimi-k3", ("<|open|>", "open_tag('call'"), _xtml, texts=TOKENS),
     Form(
         "solar",
         ("<|tool_calls|>", "<|tool_call:begin|>"),
@@ -210,6 +247,7 @@ FORMS: tuple[Form, ...] = (
     Form("gemma", ("<|tool_call>", "<tool_call|>"), _gemma, texts=(QUOTE,)),
     Form("lfm2", ("<|tool_call_start|>",), _python, _LFM2_SYNTAX, _LFM2_TEXTS),
     Form("lfm2", ("List of tools: <|tool_list_start|>",), _python, _LFM2_SYNTAX, _LFM2_TEXTS),
+    Form("lfm2", ("List of tools: [",), _python, _LFM2_SYNTAX, _LFM2_TEXTS),
     Form("minicpm", ("<function name=", "<param name="), _elements, forms.ELEMENTS),
     Form(
         "cohere",
@@ -307,7 +345,7 @@ def call_parser(source: str, tag: str, tools: tuple[Tool, ...], parser_name: str
     """
     names = tuple(tool.name for tool in tools)
     parameters = {tool.name: tool.parameters for tool in tools}
-    form = _form(source, parser_name)
+    form = call_form(source, parser_name)
     return (form.make if form else _by_tag)(tag, names, parameters)
 
 
@@ -315,7 +353,9 @@ def call_syntax(source: str, tag: str, parser_name: str = "") -> forms.CallSynta
     """How the calls are written that `call_parser` reads; None for a form without a grammar."""
     if is_harmony(source, parser_name):
         return forms.HARMONY
-    form = _form(source, parser_name)
+    if has_recipients(source):
+        return forms.RECIPIENTS
+    form = call_form(source, parser_name)
     if form is not None:
         return form.syntax
     if tag == "[":
@@ -329,13 +369,13 @@ def call_syntax(source: str, tag: str, parser_name: str = "") -> forms.CallSynta
 
 def call_marks(source: str, tag: str, parser_name: str = "") -> tuple[str, ...]:
     """Texts that the parser of calls looks for, which can be control tokens of the model."""
-    form = _form(source, parser_name)
+    form = call_form(source, parser_name)
     marks = form.marks if form else (tag,)
     texts = form.texts if form else ()
     return (*marks, *(closing for mark in marks if (closing := _closing_of(mark))), *texts)
 
 
-def _form(source: str, parser_name: str) -> Form | None:
+def call_form(source: str, parser_name: str = "") -> Form | None:
     """The form by the parser's name, else by the template; None: the template's own tag opens calls."""
     named = PARSER_FORMS.get(parser_name)
     for form in FORMS:

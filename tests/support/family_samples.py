@@ -51,6 +51,7 @@ INVOKE = (
     '<{0}parameter name="days"{2}>3</{0}parameter>\n</{0}invoke>'
 )
 DSML = INVOKE.format("｜DSML｜", ' string="true"', ' string="false"')
+M3 = "]<]minimax[>["
 GEMMA = 'call:get_weather{city:<|"|>Oslo<|"|>,days:3}'
 
 SAMPLES = {
@@ -84,6 +85,22 @@ SAMPLES = {
         "Mistral-Small-3.2-24B-Instruct-2506", f"[TOOL_CALLS]get_weather[CALL_ID]abcdefghi[ARGS]{ARGS}"
     ),
     "llama 3": Sample("meta-llama-Llama-3.1-8B-Instruct", f'{{"name": "get_weather", "parameters": {ARGS}}}'),
+    "functionary 3.2": Sample(
+        "meetkai-functionary-medium-v3.2",
+        f"all\nIt is >>> 3.\n>>>get_weather\n{ARGS}>>>now\n{{}}",
+        "It is >>> 3.\n",
+        calls=(OSLO, CLOCK),
+        prompt=">>>",
+    ),
+    "functionary 3.2, no recipient": Sample(
+        "meetkai-functionary-medium-v3.2", "Well.\n>>>other\n3", "Well.\n>>>other\n3", calls=(), prompt=">>>"
+    ),
+    "functionary 3.2, a mark in a text": Sample(
+        "meetkai-functionary-medium-v3.2",
+        'get_weather\n{"city": "Oslo>>>now\\n>>>now", "days": 3}',
+        calls=(("get_weather", {"city": "Oslo>>>now\n>>>now", "days": 3}),),
+        prompt=">>>",
+    ),
     "gpt-oss": Sample(
         "openai-gpt-oss-120b",
         "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary<|message|>Well."
@@ -146,6 +163,27 @@ SAMPLES = {
         '<|tool_call>call:get_weather{detail:{a:[1,true,null,<|"|>x, {y}<|"|>],b:-2.5}}<tool_call|>',
         calls=(("get_weather", {"detail": {"a": [1, True, None, "x, {y}"], "b": -2.5}}),),
     ),
+    "minimax m3": Sample(
+        "MiniMax-M3",
+        f'<mm:think>hm</mm:think>Well. {M3}<tool_call>\n{M3}<invoke name="get_weather">{M3}<city>Oslo'
+        f'{M3}</city>{M3}<days>3{M3}</days>{M3}</invoke>\n{M3}<invoke name="now">{M3}</invoke>\n'
+        f"{M3}</tool_call>",
+        "Well. ",
+        "hm",
+        (OSLO, CLOCK),
+    ),
+    "minimax m3, deep and unclosed": Sample(
+        "MiniMax-M3",
+        f'{M3}<tool_call>\n{M3}<invoke name="get_weather">{M3}<city> Oslo\n{M3}</city>{M3}<units>{M3}<item>C'
+        f"{M3}</item>{M3}<item>{M3}<name><b>{M3}</name>{M3}</item>{M3}</units>{M3}<detail>{M3}<item>2"
+        f"{M3}</item>{M3}<wind>5{M3}</wind>{M3}</detail>{M3}</invoke>\n",
+        calls=(
+            (
+                "get_weather",
+                {"city": " Oslo\n", "units": ["C", {"name": "<b>"}], "detail": {"item": "2", "wind": "5"}},
+            ),
+        ),
+    ),
     "glm": Sample(
         "GLM-4.6",
         f"\n<think>hm</think>\nWell.\n<tool_call>get_weather\n{PAIRS}\n</tool_call>\n<tool_call>now\n</tool_call>",
@@ -174,6 +212,40 @@ SAMPLES = {
         "LFM2-8B-A1B",
         "<|tool_call_start|>[get_weather(detail={'a': [1, -2.5, None, true]}, units=['C'])]<|tool_call_end|>",
         calls=(("get_weather", {"detail": {"a": [1, -2.5, None, True]}, "units": ["C"]}),),
+    ),
+    "hunyuan 3": Sample(
+        "tencent-Hy3",
+        "<think:opensource>hm</think:opensource>Well.<tool_calls:opensource>\n<tool_call:opensource>get_weather"
+        f"<tool_sep:opensource>\n{PAIRS}".replace("arg_key>", "arg_key:opensource>").replace(
+            "arg_value>", "arg_value:opensource>"
+        )
+        + "\n</tool_call:opensource>\n<tool_call:opensource>now<tool_sep:opensource>\n"
+        "</tool_call:opensource>\n</tool_calls:opensource>",
+        "Well.",
+        "hm",
+        (OSLO, CLOCK),
+    ),
+    "kimi k3": Sample(
+        "Kimi-K3",
+        "hm<|close|>think<|sep|><|open|>response<|sep|>Well.<|close|>response<|sep|><|open|>tools<|sep|>"
+        '<|open|>call tool="get_weather" index="1"<|sep|><|open|>argument key="city" type="string"<|sep|>Oslo'
+        '<|close|>argument<|sep|><|open|>argument key="days" type="number"<|sep|>3<|close|>argument<|sep|>'
+        '<|close|>call<|sep|><|open|>call tool="now" index="2"<|sep|><|close|>call<|sep|>'
+        "<|close|>tools<|sep|><|close|>message<|sep|>",
+        "Well.",
+        "hm",
+        (OSLO, CLOCK),
+        prompt='<|open|>message role="assistant"<|sep|><|open|>think<|sep|>',
+    ),
+    "kimi k3, one object, unclosed": Sample(
+        "Kimi-K3",
+        '<|open|>tools<|sep|><|open|>call tool="get_weather" index="1"<|sep|>'
+        f'<|open|>json type="object"<|sep|>{ARGS}'
+        "<|close|>json<|sep|><|close|>call<|sep|>",
+        prompt="<|open|>response<|sep|>",
+    ),
+    "lfm2.5": Sample(
+        "LFM2.5-Instruct", '<|tool_call_start|>[get_weather(city="Oslo", days=3)]<|tool_call_end|>'
     ),
     "solar": Sample(
         "upstage-Solar-Open-100B",

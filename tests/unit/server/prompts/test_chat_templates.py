@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from server.errors import InvalidTemplate
+from server.prompts.harmony import is_harmony
+from server.prompts.recipients import has_recipients
 from server.prompts.template import RenderInput
+from server.prompts.tool_calls import call_form
 from server.types.generation import Think
 from server.types.messages import Message, Tool, ToolCall
 from tests.support.chat_templates import chat_template_of, template_names
@@ -37,6 +40,17 @@ REFUSING_TOOLS = {
     "google-gemma-2-2b-it": "knows the roles user and assistant only",
 }
 """Templates that refuse a round trip of a tool, and why."""
+BARE_OBJECTS = frozenset(
+    (
+        "GigaChat3-10B-A1.8B",
+        "fireworks-ai-llama-3-firefunction-v2",
+        "ibm-granite-granite-3.3-2B-Instruct",
+        "meta-llama-Llama-3.2-3B-Instruct",
+    )
+)
+"""Templates whose models write calls as JSON objects, bare or behind the tag that the template shows."""
+NOT_READ = frozenset(("muse-glimmer",))
+"""Templates whose form of calls has no parser: calls in messages with a recipient, between control tokens."""
 FORGETTING_CALLS = frozenset(
     (
         "HuggingFaceTB-SmolLM3-3B",
@@ -65,6 +79,17 @@ def test_every_template_renders_what_was_said(name: str, conversation: str, thin
     places = [text.find(message.content) for message in CONVERSATIONS[conversation]]
     assert -1 not in places
     assert places[-1] == max(places) or name == "CohereForAI-c4ai-command-r-plus-tool_use"
+
+
+def test_templates_with_tools_choose_a_parser_of_their_form() -> None:
+    """All but those that write bare JSON, and those whose form is not read."""
+    by_tag = {
+        name
+        for name in template_names()
+        if (template := chat_template_of(name)).supports_tools
+        and not (call_form(template.source) or is_harmony(template.source) or has_recipients(template.source))
+    }
+    assert by_tag == {*BARE_OBJECTS, *NOT_READ}
 
 
 @pytest.mark.parametrize("name", template_names())

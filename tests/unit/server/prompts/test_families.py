@@ -15,6 +15,7 @@ from server.types.messages import Tool
 from tests.support.chat_templates import chat_template_of
 from tests.support.family_samples import (
     ARGS,
+    CLOCK,
     DSML,
     NOW,
     OBJECT,
@@ -123,6 +124,21 @@ def test_a_call_that_is_required_has_the_form_that_is_read(name: str) -> None:
         assert not accepts(required(name, n_calls=1), text)
     for wrong in ("", "Well.", text.replace("get_weather", "other"), text.replace("3", '"x"'), text + "x"):
         assert not accepts(required(name), wrong)
+
+
+def test_a_required_call_goes_on_behind_the_mark_of_the_prompt() -> None:
+    name, text = "functionary 3.2", f"get_weather\n{ARGS}>>>now\n{{}}"
+    assert accepts(required(name), text)
+    assert not accepts(required(name, n_calls=1), text)
+    assert meaning(parse(SAMPLES[name], list(text))) == ("", "", [OSLO, CLOCK])
+    for wrong in ("", "all\nWell.", f"other\n{ARGS}", f">>>{text}"):
+        assert not accepts(required(name), wrong)
+
+
+@pytest.mark.parametrize("name", ["minimax m3", "hunyuan 3", "kimi k3"])
+def test_forms_without_a_grammar_refuse_to_require_a_call(name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        required(name)
 
 
 MARKED = {
