@@ -11,7 +11,8 @@ often guesses come true.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -34,6 +35,8 @@ MAX_DRAFT_TOKENS: Final = 31
 _ROWS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 """Sizes of a step that are told apart; kernels work on several rows at once, so costs rise in steps."""
 
+_SIZE_OF: Final = tuple(next(size for size in _ROWS if size >= n) for n in range(_ROWS[-1] + 1))
+
 _GUESSED_SLOPE: Final = 0.1
 """Share of its time that each more row is thought to add to a step until that was measured. Low, so that it
 is measured at all."""
@@ -50,6 +53,14 @@ FORCED: Final = -1
 
 _FORCED_PROBABILITY: Final = 0.8
 """The same for a text that is forced, which can be spelled with other tokens."""
+
+_ASKED_TOKENS: Final = 0.5
+"""Tokens that come true each time that a grammar is asked, as long as nothing is known."""
+
+_ASKING_LEARNING: Final = 0.05
+_ASKING_RETURN: Final = 1.0 / 1024
+_MIN_RETURN: Final = 2.0
+"""Asking must save so many times the time that it takes."""
 
 _PRIOR_WEIGHT: Final = 2.0
 _FORGETTING: Final = 0.9
@@ -106,6 +117,7 @@ class StepCosts:
 
     def __init__(self) -> None:
         self._seconds: dict[int, float] = {}
+        self._estimates: dict[int, float] = {}  # of sizes that were asked for since a step was measured
         self._chances: dict[int, int] = {}
 
     def measured(self, n_rows: int, seconds: float) -> None:
@@ -113,11 +125,18 @@ class StepCosts:
         size = _size(n_rows)
         known = self._seconds.get(size)
         self._seconds[size] = seconds if known is None else known + _SMOOTHING * (seconds - known)
+        self._estimates.clear()
         self._chances[size] = 0
 
     def seconds(self, n_rows: int) -> float:
         """What a step would take; 0 as long as nothing was measured."""
         size = _size(n_rows)
+        known = self._estimates.get(size)
+        if known is None:
+            known = self._estimates[size] = self._estimated(size)
+        return known
+
+    def _estimated(self, size: int) -> float:
         if size in self._seconds:
             return self._seconds[size]
         below = max((known for known in self._seconds if known < size), default=0)
@@ -132,6 +151,7 @@ class StepCosts:
     def forget(self, *, more_than: int) -> None:
         """What is known of steps of more rows is old; they are thought cheap again, and measured anew."""
         self._seconds = {size: known for size, known in self._seconds.items() if size <= _size(more_than)}
+        self._estimates.clear()
 
     def is_due(self, n_rows: int) -> bool:
         """Count a chance that was not taken; whether it is time to look again how long such a step takes."""
@@ -157,6 +177,29 @@ class Acceptance:
         index = _match_class(n_matched)
         self._right[index] = self._right[index] * _FORGETTING + n_accepted
         self._asked[index] = self._asked[index] * _FORGETTING + n_accepted + (n_accepted < n_drafted)
+
+
+class Asking:
+    """Whether it pays to ask a grammar for the text that it forces, which takes 0.1 ms for each character."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._n_tokens = _ASKED_TOKENS
+
+    def is_worth_it(self, step_s: float) -> bool:
+        """`step_s`: of a step without a guess. Each time that it is not, it becomes more likely again."""
+        if self._n_tokens * step_s > _MIN_RETURN * self._seconds:
+            return True
+        self._n_tokens += _ASKING_RETURN * (_ASKED_TOKENS - self._n_tokens)
+        return False
+
+    def took(self, seconds: float) -> None:
+        """Processor time that it took to ask."""
+        self._seconds += _ASKING_LEARNING * (seconds - self._seconds)
+
+    def brought(self, n_tokens: int) -> None:
+        """So many tokens came true of what was asked for."""
+        self._n_tokens += _ASKING_LEARNING * (n_tokens - self._n_tokens)
 
 
 def n_expected(probability: float, n_draft: int) -> float:
@@ -193,12 +236,13 @@ def promised(costs: StepCosts, probability: float, n_draft: int, *, n_rows: int,
     return (n_others + n_expected(probability, n_draft)) / costs.seconds(n_rows + n_draft)
 
 
-def draft_lengths(n_rows: int, n_available: int) -> Iterable[int]:
+@functools.lru_cache(maxsize=1024)
+def draft_lengths(n_rows: int, n_available: int) -> tuple[int, ...]:
     """Lengths worth a thought: those that fill up one of the sizes, and the whole guess."""
     lengths = {size - n_rows for size in _ROWS if 0 < size - n_rows <= n_available}
     if 0 < n_available <= MAX_DRAFT_TOKENS and n_rows + n_available <= _ROWS[-1]:
         lengths.add(n_available)
-    return sorted(length for length in lengths if length <= MAX_DRAFT_TOKENS)
+    return tuple(sorted(length for length in lengths if length <= MAX_DRAFT_TOKENS))
 
 
 def best_match(own: TokenArray, others: Sequence[TokenArray], n_max: int) -> Match | None:
@@ -215,7 +259,7 @@ def best_match(own: TokenArray, others: Sequence[TokenArray], n_max: int) -> Mat
 
 
 def _size(n_rows: int) -> int:
-    return next((size for size in _ROWS if size >= n_rows), n_rows)
+    return _SIZE_OF[n_rows] if n_rows < len(_SIZE_OF) else n_rows
 
 
 def _match_class(n_matched: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +12,7 @@ from server.engine.batch import TokenArray
 from server.engine.draft import (
     FORCED,
     MAX_DRAFT_TOKENS,
+    Asking,
     Match,
     StepCosts,
     best_draft_length,
@@ -28,6 +30,10 @@ _LONG_MATCH_TOKENS: Final = 16
 
 _NEARLY_SURE: Final = 0.97
 """Where even guesses that come true so often would not pay, none is looked for."""
+
+
+_PAYING_STEPS: Final = 8
+"""Steps after which it is looked at again whether any guess would pay; a look takes 30 us."""
 
 
 class Drafter:
@@ -54,6 +60,10 @@ class Drafter:
         self._costs = costs or StepCosts()
         self._model = ModelDrafter(model, cache, self._costs, n_rows_max=n_rows_max) if model else None
         self._is_paused = False
+        self._asking = Asking()
+        # By the rows of a step without a draft and the tokens that it yields for others: what was found of
+        # late, and for how many more steps it is believed.
+        self._paying: dict[tuple[int, int], tuple[int, bool]] = {}
 
     def pause(self) -> None:
         """The next step has no drafts: the last one found no room."""
@@ -71,6 +81,8 @@ class Drafter:
         """The first `n_accepted` tokens of a draft came true."""
         generation.n_drafted += len(draft.tokens)
         generation.n_accepted += n_accepted
+        if draft.n_matched == FORCED:
+            self._asking.brought(n_accepted)
         if not isinstance(draft, Expected):
             generation.acceptance.observed(draft.n_matched, len(draft.tokens), n_accepted)
         elif self._model is not None:
@@ -99,7 +111,7 @@ class Drafter:
         n_max = self._n_draft_max(generation, n_rows)
         if n_max < 1:
             return None
-        can_pay = self._best_length(_NEARLY_SURE, n_max, n_rows, n_others) > 0
+        can_pay = self._can_pay(n_max, n_rows, n_others)
         if not can_pay and not self._costs.is_due(n_rows + n_max):
             return None
         found = self._match(generation, n_max)
@@ -107,12 +119,24 @@ class Drafter:
             return found
         return self._better_of(generation, found, n_max, n_rows, n_others)
 
+    def _can_pay(self, n_max: int, n_rows: int, n_others: int) -> bool:
+        """Whether guesses that nearly always come true would pay."""
+        n_steps, can_pay = self._paying.get((n_rows, n_others), (0, False))
+        if n_steps == 0:
+            if self._costs.seconds(n_rows) <= 0.0:
+                return False
+            can_pay = self._best_length(_NEARLY_SURE, n_max, n_rows, n_others) > 0
+            n_steps = _PAYING_STEPS
+        self._paying[n_rows, n_others] = (n_steps - 1, can_pay)
+        return can_pay
+
     def _better_of(
         self, generation: Generation, found: Match | None, n_max: int, n_rows: int, n_others: int
     ) -> Match | None:
         """What was found in a text or what a grammar forces, as much of it as pays."""
         best, best_rate = None, 0.0
-        for match in (found, self._forced(generation, n_max, n_rows, n_others)):
+        forced = self._forced(generation, n_max, n_rows, n_others)
+        for match in (found, forced):
             if match is None:
                 continue
             probability = generation.acceptance.probability(match.n_matched)
@@ -120,14 +144,25 @@ class Drafter:
             rate = promised(self._costs, probability, n, n_rows=n_rows, n_others=n_others) if n else 0.0
             if rate > best_rate:
                 best, best_rate = Match(match.tokens[:n], match.n_matched), rate
+        if forced is not None and (best is None or best.n_matched != FORCED):
+            self._asking.brought(0)
         return best
 
     def _forced(self, generation: Generation, n_max: int, n_rows: int, n_others: int) -> Match | None:
+        if not generation.sampler.is_constrained:
+            return None
         probability = generation.acceptance.probability(FORCED)
         if not self._best_length(probability, n_max, n_rows, n_others):
-            return None  # to find out takes 0.1 ms for each character
+            return None
+        if not self._asking.is_worth_it(self._costs.seconds(n_rows)):
+            return None
+        begin_s = time.thread_time()
         tokens = generation.sampler.forced(n_max)
-        return Match(tokens, FORCED) if len(tokens) else None
+        self._asking.took(time.thread_time() - begin_s)
+        if not len(tokens):
+            self._asking.brought(0)
+            return None
+        return Match(tokens, FORCED)
 
     def _best_length(self, probability: float, n_available: int, n_rows: int, n_others: int) -> int:
         return best_draft_length(

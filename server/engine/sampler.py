@@ -119,6 +119,11 @@ class Sampler:
         """The prompt counts for the penalties, not for the grammar."""
         self._chain.accept_prompt(tokens)
 
+    @property
+    def is_constrained(self) -> bool:
+        """Whether a grammar says what may come next."""
+        return self._grammar is not None and self._grammar.is_awake
+
     def forced(self, n_max: int) -> TokenArray:
         """Tokens of the text that a grammar leaves no choice about: see `Grammar.forced`."""
         return np.empty(0, np.int32) if self._grammar is None else self._grammar.forced(n_max)

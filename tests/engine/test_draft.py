@@ -12,6 +12,7 @@ from server.engine.draft import (
     MAX_DRAFT_TOKENS,
     MAX_MATCH_TOKENS,
     Acceptance,
+    Asking,
     StepCosts,
     best_draft_length,
     best_match,
@@ -142,6 +143,21 @@ def test_acceptance_follows_what_comes_true() -> None:
         acceptance.observed(20, 8, 8)
     assert acceptance.probability(4) < 0.1
     assert acceptance.probability(20) > 0.98
+
+
+def test_a_grammar_is_asked_where_that_saves_time() -> None:
+    asking = Asking()
+    for _ in range(100):
+        assert asking.is_worth_it(0.01)
+        asking.took(0.001)
+        asking.brought(1)
+    assert not asking.is_worth_it(0.001)
+    for _ in range(200):
+        asking.brought(0)
+    assert not asking.is_worth_it(0.01)
+    for _ in range(2000):
+        asking.is_worth_it(0.01)
+    assert asking.is_worth_it(0.01)
 
 
 def test_what_is_forced_is_counted_apart() -> None:
