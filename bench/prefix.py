@@ -13,7 +13,7 @@ again is part of the last two.
 each with that prompt and 32 tokens of its own, for 4 tokens. Measured is the time until all are done; each
 round has a system prompt of its own. A llama-server has 8 slots, Ollama its default of one.
 
-Printed are the rounds, medians, and the median of the rounds' ratios.
+Printed are the rounds, medians, and the medians of the rounds' ratios: of `turns` those to a new prompt.
 """
 
 from __future__ import annotations
@@ -25,9 +25,24 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
-from peers import POLL_S, Answer, LlamaServer, Olla, Ollama, OllamaApi, Server, ask_at_once, get, letters
+from peers import (
+    POLL_S,
+    Answer,
+    Figures,
+    LlamaServer,
+    Olla,
+    Ollama,
+    OllamaApi,
+    Server,
+    ask_at_once,
+    get,
+    letters,
+    print_table,
+    rounds_of,
+)
 
 N_CLIENTS = 8
 N_SYSTEM_TOKENS = 1000
@@ -102,8 +117,8 @@ def measure_turns(args: argparse.Namespace) -> None:
 # Clients.
 
 
-def all_done_s(server: Server) -> float:
-    """Seconds until all clients are done, after one request with the same system prompt."""
+def all_done(server: Server) -> Figures:
+    """The time until all clients are done, after one request with the same system prompt."""
     system = letters(N_SYSTEM_TOKENS)
 
     def client() -> Callable[[], Answer]:
@@ -114,7 +129,7 @@ def all_done_s(server: Server) -> float:
     clients = [client() for _ in range(N_CLIENTS)]
     start_s = time.perf_counter()
     ask_at_once(clients)
-    return time.perf_counter() - start_s
+    return {"all done, s": time.perf_counter() - start_s}
 
 
 def measure_clients(args: argparse.Namespace) -> None:
@@ -122,18 +137,9 @@ def measure_clients(args: argparse.Namespace) -> None:
         peers: list[Server] = [*servers(args, 2048)]
         if args.llama_server:
             peers.append(LlamaServer(args.llama_server, args.model, n_slots=N_CLIENTS))
-        for peer in peers:
-            stack.enter_context(peer)
-            all_done_s(peer)
-        rounds: list[dict[str, float]] = []
-        for number in range(args.rounds):
-            order = peers if number % 2 == 0 else peers[::-1]
-            rounds.append({peer.name: all_done_s(peer) for peer in order})
-            print(f"  round {number}: {rounds[-1]}", flush=True)
-    for peer in peers:
-        seconds = statistics.median(figures[peer.name] for figures in rounds)
-        ratio = statistics.median(figures[peer.name] / figures["olla"] for figures in rounds)
-        print(f"{args.model.name}, {N_CLIENTS} clients, {peer.name}: {seconds:.3f} s, {ratio:.1f} x olla")
+        measures = {stack.enter_context(peer).name: partial(all_done, peer) for peer in peers}
+        rounds = rounds_of(measures, args.rounds, title="clients")
+    print_table(f"{args.model.name}, {N_CLIENTS} clients", rounds)
 
 
 def main() -> None:
