@@ -70,4 +70,4 @@ class Pane(Widget, metaclass=_AbstractWidget):
 
     @abstractmethod
     def focus_inside(self) -> None:
-        """Give the focus to the part of the pane that wants it first."""
+        """Give the focus to the part of the pane that wants it first, before the next key comes."""

@@ -88,7 +88,7 @@ class BenchPane(Pane):
         self._show_detail()
 
     def focus_inside(self) -> None:
-        self.table.focus()
+        self.screen.set_focus(self.table)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         is_busy = self._measuring is not None and not self._measuring.done()

@@ -28,7 +28,7 @@ from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.composer import Composer
 from olla_tui.widgets.transcript import Transcript
 
-PLACEHOLDER = "Ask something"
+PLACEHOLDER = "Ask something   @file  /command"
 
 
 class ChatPane(Pane):
@@ -65,6 +65,7 @@ class ChatPane(Pane):
         super().__init__(bridge)
         self.desk = desk
         self._editor = editor
+        self._placeholder = PLACEHOLDER + ("  !shell" if shell else "")
         self._low_bandwidth = low_bandwidth
         self.sender = ChatSender(
             bridge, desk, lambda: self.composer, self.post_message, root=Path.cwd(), shell=shell
@@ -106,7 +107,7 @@ class ChatPane(Pane):
         return self.desk.current
 
     def focus_inside(self) -> None:
-        (self.query_one("#welcome") if self._invites else self.composer).focus()
+        self.screen.set_focus(self.query_one("#welcome") if self._invites else self.composer)
 
     @property
     def _invites(self) -> bool:
@@ -176,7 +177,7 @@ class ChatPane(Pane):
         if reason:
             composer.block(reason)
         else:
-            composer.allow(PLACEHOLDER)
+            composer.allow(self._placeholder)
         welcome = self.query_one("#welcome")
         if composer.has_focus if self._invites else welcome.has_focus:
             self.focus_inside()

@@ -113,12 +113,18 @@ class ChatSender:
 
     async def _send_with_files(self, chat: Conversation, text: str) -> None:
         try:
-            draft = await asyncio.to_thread(make_draft, text, self.root, self._pasted)
+            draft = await self.draft_of(text)
             self._require_eyes(chat, draft)
         except OllaError:
             self._prompt().put(text)
             raise
         self._send(chat, draft)
+
+    async def draft_of(self, text: str) -> Draft:
+        """A prompt with the files that it names. Raises: InvalidRequest, InvalidImage, as `make_draft`."""
+        if not names_files(text):
+            return Draft(text.strip())
+        return await asyncio.to_thread(make_draft, text, self.root, self._pasted)
 
     async def paste_image(self) -> None:
         """Put the picture of the clipboard into the prompt by a name. Raises: InvalidImage without one."""

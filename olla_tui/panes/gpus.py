@@ -18,6 +18,7 @@ from olla_tui.widgets.board import LineBoard
 from server.types.history import StatusHistory
 
 MIN_HEIGHT_WITH_RATE = 30
+MAX_GRAPH_ROWS, MAX_RATE_ROWS = 22, 10
 MIN_GRAPH_ROWS = 4
 OWN_GRAPH_S = 120
 """Up to here the screen's own samples are finer than those of the server."""
@@ -55,7 +56,7 @@ class GpusPane(Pane):
         return devices.WINDOWS_S[self._window]
 
     def focus_inside(self) -> None:
-        self.query_one("#devices").focus()
+        self.screen.set_focus(self.query_one("#devices"))
 
     def refresh_from(self, parts: frozenset[str]) -> None:
         self.bridge.watch_history(self.window_s)
@@ -104,7 +105,8 @@ class GpusPane(Pane):
             rows += self._device_rows(view, index, width, per_graph)
         if n_graphs > len(views) and history is not None:
             rows.append(rule("Requests", width, "tokens a second", line=state.glyphs.rule))
-            graph = timeline.rate_graph(history, width, min(6, max(2, per_graph - 3)), state.glyphs)
+            n_rows = min(MAX_RATE_ROWS, max(2, per_graph - 3))
+            graph = timeline.rate_graph(history, width, n_rows, state.glyphs)
             rows += self._with_mark(graph, width, timeline.RATE_SIDE_WIDTH)
         return [*rows[: height - len(note)], *note]
 
@@ -117,7 +119,7 @@ class GpusPane(Pane):
         if height - 2 - len(memory) - bool(facts) - len(by_model) >= MIN_GRAPH_ROWS:
             memory += by_model
         # Title, memory, facts where there are any, and an empty line below.
-        graph_height = min(14, max(2, height - 2 - len(memory) - bool(facts)))
+        graph_height = min(MAX_GRAPH_ROWS, max(2, height - 2 - len(memory) - bool(facts)))
         track = timeline.track_of(history, index, view.device.name)
         n_samples = 2 * max(1, width - devices.SCALE_WIDTH - devices.SIDE_WIDTH)
         is_own = track is None or (self.window_s <= OWN_GRAPH_S and not self._look.is_back)

@@ -66,7 +66,7 @@ class LogsPane(Pane):
         return self.query_one("#logs-search", FilterInput).value
 
     def focus_inside(self) -> None:
-        self.table.focus()
+        self.screen.set_focus(self.table)
 
     def refresh_from(self, parts: frozenset[str]) -> None:
         lines = {str(line.number): line for line in self._lines()}

@@ -17,10 +17,11 @@ from olla_tui.state import fit, models
 from olla_tui.state.models import ModelQuery
 from olla_tui.state.numbers import age_text, bytes_text, context_length_text, rate_text
 from olla_tui.state.rail import rule
-from olla_tui.state.rows import Row, Span, row
+from olla_tui.state.rows import Row, Span, folded, row
 from olla_tui.state.rows import fit as fit_text
 from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.filter import FilterInput
+from olla_tui.widgets.scroll_board import ScrollBoard
 from olla_tui.widgets.table import Column, LineTable
 from server.gguf.memory_shape import MemoryShape
 from server.types.models import ModelInfo, ModelSummary, ShowRequest
@@ -42,7 +43,7 @@ class ModelsPane(Pane):
         "Models in the store. / filters by name, family, size, quantization and capability: all words must "
         "occur, !word must not. The keys . and , change the sort column. Whether a model fits is what the "
         "server would plan for one request with a whole context; c and C ask about a longer or shorter one. "
-        "tok/s is that of the latest answer."
+        "tok/s is that of the latest answer. i shows details, J and K scroll them."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("models", "list")]
     DEFAULT_CSS = """
@@ -60,6 +61,8 @@ class ModelsPane(Pane):
         self._n_ctx = fit.CONTEXTS[0]
         self._footprints_of: object = None  # the list of the store that they were asked for
         self._info: dict[str, ModelInfo] = {}  # by digest
+        self._sections_for: tuple[ModelInfo, int, str] | None = None
+        self._sections: list[Row] = []
         self._asked: set[str] = set()  # digests whose details are on their way, or could not be had
 
     def compose(self) -> ComposeResult:
@@ -67,7 +70,7 @@ class ModelsPane(Pane):
         yield FilterInput(placeholder="filter: name, family, size, quantization", id="models-filter")
         with Container():
             yield LineTable(self._columns(), id="models-table")
-            yield LineBoard(id="model-detail")
+            yield ScrollBoard(id="model-detail")
 
     @property
     def table(self) -> LineTable:
@@ -79,7 +82,7 @@ class ModelsPane(Pane):
         self.call_after_refresh(self._show_detail)
 
     def focus_inside(self) -> None:
-        self.table.focus()
+        self.screen.set_focus(self.table)
 
     def refresh_from(self, parts: frozenset[str]) -> None:
         self._library.take(self.state.models or ())
@@ -99,6 +102,8 @@ class ModelsPane(Pane):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("run", "delete", "info", "copy"):
             return bool(self.table.key)
+        if action == "scroll":
+            return bool(self.query_one("#model-detail").display)
         if action == "unload":
             return self.state.running_model(self.table.key) is not None
         if action == "bundled":
@@ -171,6 +176,10 @@ class ModelsPane(Pane):
         # Its width is known only after the layout that this brings about.
         self.call_after_refresh(self._show_detail)
 
+    def action_scroll(self, step: int) -> None:
+        """Scroll the details down (1) or up (-1)."""
+        self.query_one("#model-detail", ScrollBoard).move(step)
+
     def action_filter(self) -> None:
         """Open the filter."""
         self.query_one("#models-filter", FilterInput).open()
@@ -196,7 +205,7 @@ class ModelsPane(Pane):
         titles[SORT_COLUMNS[self._query.sort]] += arrow
         widths = (0, 8, 9, 8, 8, 8, 18, 11, 6)
         aligns = ("left", "right", "left", "right", "left", "right", "left", "right", "right")
-        wide = (0, 0, 50, 72, 84, 100, 124, 62, 78)
+        wide = (0, 0, 40, 72, 84, 100, 124, 62, 78)
         return [Column(*column) for column in zip(titles, widths, aligns, wide, strict=True)]  # type: ignore[arg-type]
 
     def _cells(self, model: ModelSummary) -> list[Row]:
@@ -246,11 +255,12 @@ class ModelsPane(Pane):
             rows.append(row(Span(f"  {bundled.name}", "title"), Span(f", bundled, {size}  ", "muted")))
             rows.append(row(Span(f"  {bundled.title}", "muted")))
             rows += [(), _hint("b", f"chat with {bundled.name} now, without a network")]
+        rows.append(_hint("p", "pulls a model, with what would fit this machine"))
         rows.append(_hint("olla create", "makes a model from a GGUF file"))
         return rows
 
     def _show_detail(self) -> None:
-        board = self.query_one("#model-detail", LineBoard)
+        board = self.query_one("#model-detail", ScrollBoard)
         if not board.display:
             return
         model = self.state.model(self.table.key)
@@ -261,29 +271,41 @@ class ModelsPane(Pane):
         if info is None and model.digest not in self._asked:
             self._asked.add(model.digest)
             self.bridge.order(self._load_info(model))
-        running = self.state.running_model(model.name)
-        width = max(10, board.content_size.width)
-        room = max(1, width - LABEL_WIDTH - 1)
+        board.show(self._detail_rows(model, info, max(10, board.columns)), of=model.name)
 
-        def line(label: str, text: str, role: str = "") -> Row:
-            return row(Span(" " + fit_text(label, LABEL_WIDTH), "muted"), Span(fit_text(text, room), role))
-
-        rows: list[Row] = [rule("Details", width, line=self.state.glyphs.rule)]
+    def _detail_rows(self, model: ModelSummary, info: ModelInfo | None, width: int) -> list[Row]:
+        line, glyphs = self.state.glyphs.rule, self.state.glyphs
         details = models.detail_lines(
             model,
             info,
-            running,
+            self.state.running_model(model.name),
             self.state.now,
             footprint=self.state.footprints.get(model.name),
             tokens_per_s=self.state.speeds.get(model.name, 0.0),
+            tags=models.other_tags(model, self.state.models or ()),
         )
         n_first = next((n for n, (label, _) in enumerate(details) if label == "changed"), len(details))
-        rows += [line(*pair) for pair in details[:n_first]]
+        rows: list[Row] = [rule("Details", width, "J K scroll", line=line)]
+        rows += [found for pair in details[:n_first] for found in _labelled(*pair, width)]
         devices = [view.device for view in self.state.devices]
         for length, found in fit.what_if_lines(model, self._shape(model), devices):
-            rows.append(line(f"with {length}", fit.fit_sentence(found), fit.fit_words(found)[1]))
-        rows += [line(*pair) for pair in details[n_first:]]
-        board.show(rows)
+            role = fit.fit_words(found, glyphs)[1]
+            rows += _labelled(f"with {length}", fit.fit_sentence(found), width, role)
+        rows += [found for pair in details[n_first:] for found in _labelled(*pair, width)]
+        return rows + self._section_rows(info, width)
+
+    def _section_rows(self, info: ModelInfo | None, width: int) -> list[Row]:
+        """Template, licence and the like, folded once: that takes milliseconds, and the rest changes often."""
+        if info is None:
+            return []
+        made_for = (info, width, self.state.glyphs.rule)
+        if self._sections_for != made_for:
+            rows: list[Row] = []
+            for title, texts in models.text_sections(info):
+                rows.append(rule(title, width, line=self.state.glyphs.rule))
+                rows += [row(Span(f" {piece}")) for text in texts for piece in folded(text, width - 1)]
+            self._sections_for, self._sections = made_for, rows
+        return self._sections
 
     async def _load_info(self, model: ModelSummary) -> None:
         info = await self.bridge.services.models.show(ShowRequest(model=model.name))
@@ -292,6 +314,16 @@ class ModelsPane(Pane):
             self._asked.clear()
         self._info[model.digest] = info
         self._show_detail()
+
+
+def _labelled(label: str, text: str, width: int, role: str = "") -> list[Row]:
+    """A label and its text, which goes on below itself where it is longer than a line."""
+    pieces = folded(text, max(1, width - LABEL_WIDTH - 1))
+    labels = (label, *[""] * len(pieces))
+    return [
+        row(Span(" " + fit_text(head, LABEL_WIDTH), "muted"), Span(piece, role))
+        for head, piece in zip(labels, pieces, strict=False)
+    ]
 
 
 def _hint(key: str, words: str) -> Row:

@@ -77,7 +77,7 @@ class PullsPane(Pane):
         self.refresh_bindings()
 
     def focus_inside(self) -> None:
-        self.table.focus()
+        self.screen.set_focus(self.table)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         line = self._chosen()

@@ -9,15 +9,18 @@ from textual.binding import BindingType
 from textual.widgets import Input
 
 from olla_tui.actions import bindings_for
+from olla_tui.bridge import Bridge
 from olla_tui.panes.base import Pane
 from olla_tui.state import requests
 from olla_tui.state.numbers import count_text, rate_text, seconds_text
 from olla_tui.state.rail import rule
-from olla_tui.state.rows import Row, Span, fit, row
+from olla_tui.state.rows import Row, Span, fit, folded, row
 from olla_tui.widgets.board import LineBoard
 from olla_tui.widgets.filter import FilterInput
+from olla_tui.widgets.scroll_board import ScrollBoard
 from olla_tui.widgets.table import Column, LineTable
-from server.types.status import RequestSnapshot
+from server.errors import RequestNotFound
+from server.types.status import RecordedPrompt, RequestSnapshot
 
 COLUMNS = (
     Column("", 1),
@@ -42,21 +45,29 @@ class RequestsPane(Pane):
     HELP = (
         "Requests of every client: open ones first, the next to go on top, then the latest that ended. "
         "x cancels the request under the cursor; its caller is told so. / filters: all words must occur, "
-        "!word must not; o shows open ones only."
+        "!word must not; o shows open ones only. Enter shows details, J and K scroll them; with "
+        "OLLA_RECORD_PROMPTS=1 the server keeps prompts, and they end with the prompt as the model got it."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("requests", "list")]
     DEFAULT_CSS = """
-    RequestsPane #request-detail { height: auto; max-height: 14; display: none; }
+    RequestsPane #request-detail { height: auto; max-height: 60%; display: none; }
     RequestsPane.-detail #request-detail { display: block; }
     """
 
     _open_only = False
+    _asked_prompt = 0
+    _prompt: RecordedPrompt | None = None
+    _prompt_room = 0
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__(bridge)
+        self._prompt_lines: list[str] = []
 
     def compose(self) -> ComposeResult:
         yield LineBoard(classes="pane-title")
         yield FilterInput(placeholder="filter: route, model, client, state", id="requests-filter")
         yield LineTable(COLUMNS, id="requests-table")
-        yield LineBoard(id="request-detail")
+        yield ScrollBoard(id="request-detail")
 
     @property
     def table(self) -> LineTable:
@@ -79,12 +90,14 @@ class RequestsPane(Pane):
         self._show_detail()
 
     def focus_inside(self) -> None:
-        self.table.focus()
+        self.screen.set_focus(self.table)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "cancel":
             chosen = self._chosen()
             return chosen is not None and requests.is_open(chosen)
+        if action == "scroll":
+            return self.has_class("-detail")
         if action == "detail":
             return self._chosen() is not None
         return True
@@ -151,15 +164,50 @@ class RequestsPane(Pane):
         chosen = self._chosen()
         if not self.has_class("-detail") or chosen is None:
             return
-        board = self.query_one("#request-detail", LineBoard)
-        rows: list[Row] = [rule(f"Request {chosen.id}", self.columns, line=self.state.glyphs.rule)]
+        line = self.state.glyphs.rule
+        rows: list[Row] = [rule(f"Request {chosen.id}", self.columns - 1, "J K scroll", line=line)]
+        room = max(8, self.columns - LABEL_WIDTH - 3)
         for label, text in requests.detail_lines(chosen, self._wait_s(chosen)):
             role = "bad" if label == "error" else ""
-            rows.append(row(Span(" " + fit(label, LABEL_WIDTH), "muted"), Span(text, role)))
-        grown = len(rows) != len(board.rows)
-        board.show(rows)
-        if grown:
-            board.refresh(layout=True)
+            for index, piece in enumerate(folded(text, room)):
+                head = fit("" if index else label, LABEL_WIDTH)
+                rows.append(row(Span(f" {head}", "muted"), Span(piece, role)))
+        rows += self._prompt_rows(chosen, room)
+        self.query_one("#request-detail", ScrollBoard).show(rows, of=self.table.key)
+
+    def _prompt_rows(self, request: RequestSnapshot, room: int) -> list[Row]:
+        """The prompt where it is recorded; otherwise how it would be."""
+        snapshot = self.state.snapshot
+        if not self.state.is_olla or snapshot is None:
+            return []
+        if not snapshot.records_prompts:
+            words = "OLLA_RECORD_PROMPTS=1 records those of requests to come"
+            return [row(Span(" " + fit("prompt", LABEL_WIDTH), "muted"), Span(words, "muted"))]
+        self._ask_for_prompt(request)
+        if self._prompt is None or self._prompt.id != request.id:
+            return []
+        if self._prompt_room != room or not self._prompt_lines:
+            self._prompt_room, self._prompt_lines = room, requests.prompt_lines(self._prompt, room)
+        title = rule("Prompt", self.columns - 1, line=self.state.glyphs.rule)
+        return [title, *(row(Span(f" {line}")) for line in self._prompt_lines)]
+
+    def _ask_for_prompt(self, request: RequestSnapshot) -> None:
+        """Once for each request that is looked at, as soon as a model has its prompt."""
+        if self._asked_prompt != request.id and requests.has_prompt(request):
+            self._asked_prompt = request.id
+            self.bridge.order(self._load_prompt(request.id))
+
+    async def _load_prompt(self, request_id: int) -> None:
+        try:
+            self._prompt = await self.bridge.services.status.prompt(request_id)
+        except RequestNotFound as error:
+            self._prompt = RecordedPrompt(id=request_id, text=error.message)
+        self._prompt_lines = []
+        self._show_detail()
+
+    def action_scroll(self, step: int) -> None:
+        """Scroll the details down (1) or up (-1)."""
+        self.query_one("#request-detail", ScrollBoard).move(step)
 
     def _cells(self, request: RequestSnapshot) -> list[Row]:
         opened = requests.is_open(request)

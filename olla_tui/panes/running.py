@@ -13,23 +13,25 @@ from olla_tui.panes.base import Pane
 from olla_tui.state import running
 from olla_tui.state.numbers import bytes_text, rate_text
 from olla_tui.state.rail import rule
-from olla_tui.state.rows import Row, Span, fit, row
+from olla_tui.state.rows import Row, Span, fit, folded, row
 from olla_tui.widgets.board import LineBoard
+from olla_tui.widgets.scroll_board import ScrollBoard
 from olla_tui.widgets.table import Column, LineTable
 from server.types.models import RunningModel
 
 COLUMNS = (
     Column("model", 0),
-    Column("on", 8),
-    Column("memory", 9, "right"),
-    Column("weights", 9, "right", 110),
-    Column("kv cache", 9, "right", 110),
-    Column("other", 8, "right", 122),
-    Column("context", 11, "right", 60),
+    Column("on", 7),
+    Column("layers", 7, "right", 96),
+    Column("memory", 8, "right"),
+    Column("weights", 9, "right", 112),
+    Column("kv cache", 9, "right", 112),
+    Column("other", 8, "right", 130),
+    Column("context", 9, "right", 60),
     Column("full", 10, "left", 90),
-    Column("slots", 6, "right", 84),
+    Column("slots", 5, "right", 84),
     Column("tok/s", 6, "right", 60),
-    Column("stays", 9, "right"),
+    Column("stays", 7, "right"),
 )
 
 
@@ -48,14 +50,14 @@ class RunningPane(Pane):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("running", "list")]
 
     DEFAULT_CSS = """
-    RunningPane #running-detail { height: 10; display: none; }
+    RunningPane #running-detail { height: 12; display: none; }
     RunningPane.-detail #running-detail { display: block; }
     """
 
     def compose(self) -> ComposeResult:
         yield LineBoard(classes="pane-title")
         yield LineTable(COLUMNS, id="running-table")
-        yield LineBoard(id="running-detail")
+        yield ScrollBoard(id="running-detail")
 
     @property
     def table(self) -> LineTable:
@@ -78,9 +80,11 @@ class RunningPane(Pane):
         self._show_detail()
 
     def focus_inside(self) -> None:
-        self.table.focus()
+        self.screen.set_focus(self.table)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "scroll":
+            return self.has_class("-detail")
         if action in ("chat", "unload", "keep", "hold", "detail"):
             return bool(self.table.key)
         return True
@@ -122,18 +126,25 @@ class RunningPane(Pane):
         self.toggle_class("-detail")
         self._show_detail()
 
+    def action_scroll(self, step: int) -> None:
+        """Scroll the details down (1) or up (-1)."""
+        self.query_one("#running-detail", ScrollBoard).move(step)
+
     def _show_detail(self) -> None:
         model = self.state.running_model(self.table.key)
         if not self.has_class("-detail"):
             return
         rows: list[Row] = [rule("Details", self.columns, line=self.state.glyphs.rule)]
         if model is not None:
-            width = max(8, min(60, self.columns - LABEL_WIDTH - 2))
+            width = max(8, min(60, self.columns - LABEL_WIDTH - 3))
             stack = running.memory_stack(model, width, self.state.glyphs)
             rows.append(row(Span(" " * (LABEL_WIDTH + 1)), *stack))
+            room = max(8, self.columns - LABEL_WIDTH - 3)
             for label, text in running.detail_lines(model, self.state.now):
-                rows.append(row(Span(" " + fit(label, LABEL_WIDTH), "muted"), Span(text)))
-        self.query_one("#running-detail", LineBoard).show(rows)
+                for index, piece in enumerate(folded(text, room)):
+                    head = fit("" if index else label, LABEL_WIDTH)
+                    rows.append(row(Span(f" {head}", "muted"), Span(piece)))
+        self.query_one("#running-detail", ScrollBoard).show(rows, of=self.table.key)
 
     def _cells(self, model: RunningModel) -> list[Row]:
         glyphs = self.state.glyphs
@@ -147,6 +158,7 @@ class RunningPane(Pane):
                 Span(f"  {running.activity_text(model, self.state.now)}" if loading else "", "warn"),
             ),
             row(Span(running.device_text(model))),
+            row(Span(running.layers_text(model), "muted")),
             row(Span(bytes_text(model.size_bytes))),
             row(Span(bytes_text(model.weights_bytes), "muted")),
             row(Span(bytes_text(model.kv_bytes), "muted")),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from olla_tui.bridge import Bridge
 from olla_tui.history.export import FORMATS, ExportFormat, file_stem
 from olla_tui.panes.chat_desk import ChatDesk
+from olla_tui.state.drafts import Draft
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -20,13 +21,21 @@ class ChatDialogs:
     """Opens dialogs over a screen; what their answers ask for is done through bridge and desk."""
 
     def __init__(
-        self, screen: Screen[None], bridge: Bridge, desk: ChatDesk, *, run_shell: Callable[[str], None]
+        self,
+        screen: Screen[None],
+        bridge: Bridge,
+        desk: ChatDesk,
+        *,
+        run_shell: Callable[[str], None],
+        draft_of: Callable[[str], Awaitable[Draft]],
     ) -> None:
         """Make the dialogs.
 
         Args:
             run_shell: runs a line that the user has confirmed.
+            draft_of: reads the files that a prompt names.
         """
+        self._draft_of = draft_of
         self._screen = screen
         self._bridge = bridge
         self._desk = desk
@@ -146,4 +155,4 @@ class ChatDialogs:
     def _compare(self, prompt: str) -> None:
         from olla_tui.screens.compare import open_comparison
 
-        open_comparison(self._screen.app, self._bridge, self._desk, prompt)
+        open_comparison(self._screen.app, self._bridge, self._desk, prompt, self._draft_of)

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static, TextArea
 
+from olla_tui.screens.form import Fields
 from olla_tui.state.conversation import THINK_CHOICES, Conversation, next_choice, think_text
 from olla_tui.state.option_form import FormField, fields, parse_field, parse_form
 from olla_tui.widgets.filter import SteadyInput
@@ -64,6 +65,7 @@ class ChatOptionsScreen(ModalScreen["ChatSettings | None"]):
     }
     ChatOptionsScreen #fields { height: 1fr; scrollbar-size-vertical: 1; }
     ChatOptionsScreen .heading { color: $primary; text-style: bold; height: 1; margin-top: 1; }
+    ChatOptionsScreen #system-heading { margin-top: 0; }
     ChatOptionsScreen #system {
         height: 4; border: none; padding: 0 1; background: $panel; scrollbar-size-vertical: 1;
         &:focus { border: none; }
@@ -80,7 +82,7 @@ class ChatOptionsScreen(ModalScreen["ChatSettings | None"]):
     }
     ChatOptionsScreen #problem { height: 1; color: $warning; }
     ChatOptionsScreen #buttons { height: 1; }
-    ChatOptionsScreen Button {
+    ChatOptionsScreen #buttons Button, ChatOptionsScreen #think {
         margin-right: 1; min-width: 8; padding: 0 1; background: $panel; color: $foreground;
         &:focus { background: $primary; color: $olla-tab-text; text-style: bold; }
     }
@@ -90,7 +92,7 @@ class ChatOptionsScreen(ModalScreen["ChatSettings | None"]):
         Binding("escape,ctrl+c", "leave", "Leave", show=False, priority=True, id="options.leave"),
         Binding("ctrl+s", "keep", "Keep", show=False, priority=True, id="options.keep"),
         Binding("up", "app.focus_previous", "Previous", show=False, id="options.previous"),
-        Binding("down,enter", "app.focus_next", "Next", show=False, id="options.next"),
+        Binding("down", "app.focus_next", "Next", show=False, id="options.next"),
     ]
 
     def __init__(self, chat: Conversation, *, can_think: bool) -> None:
@@ -103,9 +105,9 @@ class ChatOptionsScreen(ModalScreen["ChatSettings | None"]):
         with Vertical(id="form") as box:
             box.border_title = "This chat"
             box.border_subtitle = "ctrl+s keeps · esc leaves"
-            with VerticalScroll(id="fields", can_focus=False):
-                yield Static("System prompt", classes="heading")
-                yield SystemPrompt(self._chat.system)
+            yield Static("System prompt", id="system-heading", classes="heading")
+            yield SystemPrompt(self._chat.system)
+            with Fields(id="fields"):
                 if self._can_think:
                     yield Button(self._think_label(), id="think", compact=True)
                 for heading, group in fields(self._chat.options):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import ClassVar
 
 from textual.app import App, ComposeResult
@@ -29,7 +31,8 @@ class CompareScreen(Screen[None]):
     """Transcripts of all answers; one of them has the focus and is what keys are about.
 
     Left and right, or tab, go to another answer. v votes for it, d shows how it differs from the one before
-    it, enter goes on with it as a chat, escape stops what still runs and leaves.
+    it, enter goes on with it as a chat, escape stops what still runs and leaves. The answers scroll together
+    with the one that has the focus, until s lets each go its own way.
     """
 
     DEFAULT_CSS = """
@@ -52,6 +55,7 @@ class CompareScreen(Screen[None]):
         Binding("right,tab", "go(1)", "Next answer", id="compare.next", priority=True),
         Binding("left,shift+tab", "go(-1)", "Answer before", id="compare.before", priority=True),
         Binding("v", "vote", "Vote for this answer", id="compare.vote"),
+        Binding("s", "together", "Scroll together, or each by itself", id="compare.together"),
         Binding("d", "diff", "Show or hide the differences", id="compare.diff"),
         Binding("enter", "take", "Go on with this answer", id="compare.take", priority=True),
         Binding("ctrl+c", "stop", "Stop all answers", id="compare.stop", priority=True),
@@ -65,6 +69,7 @@ class CompareScreen(Screen[None]):
         self._comparison = comparison
         self._feeds: list[TranscriptFeed] = []
         self._current = 0
+        self._is_together = True
         self._tally = ""
         self._timer: Timer | None = None
 
@@ -83,8 +88,9 @@ class CompareScreen(Screen[None]):
     def on_mount(self) -> None:
         count = len(self._comparison.chats)
         self._feeds = [TranscriptFeed(self._transcript(index)) for index in range(count)]
-        for chat in self._comparison.chats:
+        for index, chat in enumerate(self._comparison.chats):
             self._bridge.answer(chat)
+            self.watch(self._transcript(index), "scroll_y", partial(self._scrolled, index), init=False)
         self._timer = self.set_interval(SHOW_EVERY_S, self._show)
         self.action_go(0)
 
@@ -96,6 +102,25 @@ class CompareScreen(Screen[None]):
 
     def _transcript(self, index: int) -> Transcript:
         return self.query_one(f"#transcript-{index}", Transcript)
+
+    def _scrolled(self, index: int) -> None:
+        """Take the other answers along with the one that has the focus."""
+        if index != self._current or not self._is_together:
+            return
+        leader = self._transcript(index)
+        for other in range(len(self._comparison.chats)):
+            follower = self._transcript(other)
+            if other == index:
+                continue
+            if leader.following:
+                follower.follow()
+            else:
+                follower.scroll_to(y=min(leader.scroll_y, follower.max_scroll_y))
+
+    def on_transcript_view_follow_changed(self, event: Transcript.FollowChanged) -> None:
+        """Going to the end moves no scrollbar by hand."""
+        event.stop()
+        self._scrolled(self._current)
 
     # --- showing ---
 
@@ -130,6 +155,7 @@ class CompareScreen(Screen[None]):
             ("←→", "answers", ""),
             ("v", "vote", ""),
             ("d", "differences", ""),
+            ("s", "scroll apart" if self._is_together else "scroll together", ""),
             ("⏎", "go on with it", ""),
         ]
         if self._comparison.is_answering:
@@ -169,6 +195,12 @@ class CompareScreen(Screen[None]):
         """Show how this answer differs from the one before it, or the answers again."""
         self.toggle_class("-diff")
         self.action_go(0)
+
+    def action_together(self) -> None:
+        """Scroll all answers together, or each by itself."""
+        self._is_together = not self._is_together
+        self._scrolled(self._current)
+        self._show()
 
     def action_vote(self) -> None:
         """Say that this answer is the best; the last vote counts."""
@@ -214,22 +246,36 @@ class CompareScreen(Screen[None]):
                 self._bridge.stop(chat)
 
 
-def open_comparison(app: App[object], bridge: Bridge, desk: ChatDesk, prompt: str) -> None:
-    """Ask for what is missing, the models and the prompt, then compare."""
+def open_comparison(
+    app: App[object],
+    bridge: Bridge,
+    desk: ChatDesk,
+    prompt: str,
+    draft_of: Callable[[str], Awaitable[Draft]],
+) -> None:
+    """Ask for what is missing, the models and the prompt, then compare.
+
+    Args:
+        draft_of: reads the files that a prompt names.
+    """
     from olla_tui.screens.compare_picker import ComparePicker
     from olla_tui.screens.confirm import AskTextScreen
 
-    def begin_with(models: list[str], text: str | None) -> None:
+    async def begin_with(models: list[str], text: str) -> None:
+        draft = await draft_of(text)
+        made = begin(draft, models, desk.current, desk.new_id, bridge.clock())
+        app.push_screen(CompareScreen(bridge, desk, made))
+
+    def take(models: list[str], text: str | None) -> None:
         if text and text.strip():
-            made = begin(Draft(text.strip()), models, desk.current, desk.new_id, bridge.clock())
-            app.push_screen(CompareScreen(bridge, desk, made))
+            bridge.order(begin_with(models, text))
 
     def chosen(names: str | None) -> None:
         models = (names or "").split("\n") if names else []
         if models and prompt:
-            begin_with(models, prompt)
+            take(models, prompt)
         elif models:
-            ask = AskTextScreen("Ask them", "", "Ask", placeholder="one prompt for all of them")
-            app.push_screen(ask, lambda text: begin_with(models, text))
+            ask = AskTextScreen("Ask them", "", "Ask", placeholder="one prompt for all, with @files")
+            app.push_screen(ask, lambda text: take(models, text))
 
     app.push_screen(ComparePicker(bridge.state, [desk.current.model] if desk.current.model else []), chosen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from olla_tui.bridge import Bridge
@@ -10,6 +10,7 @@ from olla_tui.messages import ChatWanted
 from olla_tui.panes.chat_desk import ChatDesk
 from olla_tui.screens.chat_dialogs import ChatDialogs
 from olla_tui.screens.store_dialogs import StoreDialogs
+from olla_tui.state.drafts import Draft
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -19,18 +20,27 @@ class Dialogs:
     """Opens dialogs over a screen. Each is imported when it is first needed."""
 
     def __init__(
-        self, screen: Screen[None], bridge: Bridge, desk: ChatDesk, *, run_shell: Callable[[str], None]
+        self,
+        screen: Screen[None],
+        bridge: Bridge,
+        desk: ChatDesk,
+        *,
+        run_shell: Callable[[str], None],
+        draft_of: Callable[[str], Awaitable[Draft]],
     ) -> None:
         self._screen = screen
-        self._run_shell = run_shell
+        self._run_shell, self._draft_of = run_shell, draft_of
         self._bridge = bridge
         self._desk = desk
 
     def open(self, kind: str, name: str) -> None:
         """Open the dialog that a pane asked for; see `DialogWanted`."""
+        about_chats = ChatDialogs(
+            self._screen, self._bridge, self._desk, run_shell=self._run_shell, draft_of=self._draft_of
+        )
         openers = {
             "pick_model": self._pick_model,
-            **ChatDialogs(self._screen, self._bridge, self._desk, run_shell=self._run_shell).openers(),
+            **about_chats.openers(),
             **StoreDialogs(self._screen, self._bridge).openers(),
         }
         openers[kind](name)

@@ -14,6 +14,10 @@ from textual.widgets import Button, Input, Label, Static
 from olla_tui.widgets.filter import SteadyInput
 
 
+class Fields(VerticalScroll, can_focus=False, inherit_bindings=False):
+    """Holds fields below each other; up and down are the form's, which goes from one to the next by them."""
+
+
 class FormScreen(ModalScreen[dict[str, str]]):
     """Fields below each other; the result is their texts by id, empty for none.
 
@@ -71,7 +75,7 @@ class FormScreen(ModalScreen[dict[str, str]]):
     def compose(self) -> ComposeResult:
         with Vertical(id="form") as box:
             box.border_title = self._title
-            with VerticalScroll(id="form-fields", can_focus=False):
+            with Fields(id="form-fields"):
                 for name, label, placeholder in self._fields:
                     with Horizontal():
                         yield Label(label)

@@ -65,7 +65,11 @@ class MainScreen(Screen[None]):
         self._panes: dict[str, Pane] = {}
         self._growing = asyncio.Lock()
         self.dialogs = Dialogs(
-            self, bridge, desk, run_shell=lambda line: self.chat_pane.sender.run_shell(line)
+            self,
+            bridge,
+            desk,
+            run_shell=lambda line: self.chat_pane.sender.run_shell(line),
+            draft_of=lambda text: self.chat_pane.sender.draft_of(text),
         )
 
     def compose(self) -> ComposeResult:
@@ -226,7 +230,7 @@ class MainScreen(Screen[None]):
             pane.refresh_from(parts)
         rail = self.query_one("#rail", LineBoard)
         if self._layout_choice.rail and not self.has_class("-zoomed"):
-            rail_width = rail.content_size.width or self._layout_choice.rail - 1
+            rail_width = rail.content_size.width or self._layout_choice.rail - 2
             rail_height = rail.content_size.height or height - 3
             rail.show(rail_rows(state, rail_width, rail_height, with_log=self._rail_has_log()))
         self._show_hints()

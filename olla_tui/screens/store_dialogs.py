@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from olla_tui.bridge import Bridge
-from olla_tui.state import model_form, pulls
+from olla_tui.state import model_form, pulls, well_known
 from olla_tui.state.numbers import bytes_text
 from server.types.models import CreateRequest
 from server.types.transfers import TransferRequest
@@ -108,15 +108,21 @@ class StoreDialogs:
                 self._bridge.order(transfers.start_transfer("pull", request))
 
         state = self._bridge.state
+        stored = {model.name for model in state.models or ()}
+        devices = [view.device for view in state.devices]
         known = pulls.suggestions(
             pulls.queue_lines(state.transfers, state.partials),
             [chat.model for chat in state.chats],
-            {model.name for model in state.models or ()},
-            [view.device for view in state.devices],
+            stored,
+            devices,
         )
+        heard = {listed for listed, _ in known}
+        others = well_known.suited(devices, {*stored, *heard}, well_known.MAX_CHOSEN - len(known))
         lines = ["From registry.ollama.ai, or from the host that the name begins with."]
         if known:
-            lines += ["", "Heard of here (→ completes):", *(f"  {name}  {what}" for name, what in known)]
+            lines += ["", "Heard of here (→ completes):", *suggested_lines(known)]
+        if others:
+            lines += ["", "That would fit this machine (→ completes):", *suggested_lines(others)]
         dialog = AskTextScreen(
             "Pull a model",
             name,
@@ -124,7 +130,7 @@ class StoreDialogs:
             lines=lines,
             placeholder="llama3.2:3b",
             check=pulls.name_problem,
-            suggestions=[name for name, _ in known],
+            suggestions=[listed for listed, _ in (*known, *others)],
         )
         self._screen.app.push_screen(dialog, answered)
 
@@ -179,3 +185,9 @@ class StoreDialogs:
             await transfers.remove_partial(digest)
         if line.is_under_way:
             await transfers.cancel_transfer(line.transfer_id)
+
+
+def suggested_lines(known: Sequence[tuple[str, str]]) -> list[str]:
+    """Names and what is known of them, in two columns."""
+    width = max(len(name) for name, _ in known)
+    return [f"  {name:<{width}}  {what}" for name, what in known]

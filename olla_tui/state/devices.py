@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from olla_tui.state.graphs import UNICODE, Glyphs, bar, braille_graph, level_rol
 from olla_tui.state.metrics import Ring
 from olla_tui.state.numbers import bytes_text, gib_text, percent_text
 from olla_tui.state.rows import Row, Span, fit, fit_row, row
-from server.types.models import RunningModel
+from server.types.models import DevicePart, RunningModel
 from server.types.status import DeviceSnapshot
 
 WINDOWS_S = (60, 120, 600, 3600, 6 * 3600, 24 * 3600)
@@ -19,6 +20,8 @@ OWN_WINDOW_S = 3600
 """How much the screen remembers itself; the server remembers a day."""
 MAX_STACKED = 5
 MAX_DEVICES = 64
+_NUMBER = re.compile(r"^.*?(?=\d*$)")
+"""What stands before the number at the end of a device's name."""
 
 
 @dataclass
@@ -105,6 +108,8 @@ def facts_text(device: DeviceSnapshot) -> str:
     return "  ".join(facts)
 
 
+LABEL_WIDTH = 7
+"""Cells before a bar of memory."""
 SCALE_WIDTH, SIDE_WIDTH = 4, 10
 """Cells beside a graph."""
 
@@ -166,14 +171,15 @@ def memory_rows(
     """The device's memory as a stack of weights, KV cache, the rest and what is free; then the numbers.
 
     Args:
-        share: of what all models hold on devices of this kind; below 1 the parts are an estimate, because the
-            server does not tell which GPU holds which part of a model, and the numbers are marked by "~".
+        share: of what all models hold on devices of this kind, for models that do not tell what each device
+            holds. Below 1 there are several such devices and the numbers are marked by "~": nothing says that
+            llama.cpp numbers them as the system does.
     """
     device = view.device
     total = max(1, device.memory_total_bytes)
     used = device.memory_used_bytes
-    weights = min(used, _held(models, "weights_bytes", device.kind, share))
-    kv = min(used - weights, _held(models, "kv_bytes", device.kind, share))
+    weights = min(used, sum(_held(model, "weights_bytes", view, share) for model in models))
+    kv = min(used - weights, sum(_held(model, "kv_bytes", view, share) for model in models))
     parts = (
         ("weights", weights, glyphs.weights, "vram.weights"),
         ("kv", kv, glyphs.kv, "vram.kv"),
@@ -182,7 +188,7 @@ def memory_rows(
     numbers = f" {gib_text(used)}/{gib_text(total).removesuffix('.0')} G"
     stack = stacked_bar(
         [(n_bytes / total, glyph, role) for _, n_bytes, glyph, role in parts],
-        max(4, width - 5 - len(numbers)),
+        max(4, width - LABEL_WIDTH - len(numbers)),
         glyphs,
     )
     about = "~" if share < 1 else ""
@@ -192,7 +198,7 @@ def memory_rows(
             mark = about if name != "other" else ""
             gap = "  " if legend else " "
             legend += [Span(gap), Span(glyph, role), Span(f" {name} {mark}{gib_text(n_bytes)}", "muted")]
-    first = (Span(fit(memory_word(device), 5), "muted"), *stack, Span(numbers))
+    first = (Span(fit(memory_word(device), LABEL_WIDTH), "muted"), *stack, Span(numbers))
     return [fit_row(first, width), fit_row(legend, width)]
 
 
@@ -209,7 +215,7 @@ def model_rows(
     Args:
         share: as in `memory_rows`.
     """
-    held = [(model.name, int(_size_on(model, view.device.kind) * share)) for model in models]
+    held = [(model.name, _size_on(model, view, share)) for model in models]
     held = sorted(((name, size) for name, size in held if size), key=lambda pair: -pair[1])[:MAX_STACKED]
     if not held:
         return []
@@ -227,13 +233,26 @@ def model_rows(
     for (name, size), (glyph, role) in zip(held, looks, strict=False):
         legend += [Span("  " if legend else " "), Span(glyph, role)]
         legend.append(Span(f" {name} {about}{gib_text(size)}", "muted"))
-    stack = stacked_bar(parts, max(4, width - 5), glyphs)
-    return [fit_row((Span("model", "muted"), *stack), width), fit_row(legend, width)]
+    numbers = f" {gib_text(sum(size for _, size in held))} G"
+    stack = stacked_bar(parts, max(4, width - LABEL_WIDTH - len(numbers)), glyphs)
+    first = (Span(fit("models", LABEL_WIDTH), "muted"), *stack, Span(numbers, "muted"))
+    return [fit_row(first, width), fit_row(legend, width)]
 
 
-def _size_on(model: RunningModel, kind: str) -> int:
+def _size_on(model: RunningModel, view: DeviceView, share: float) -> int:
+    if model.device_parts:
+        return sum(part.n_bytes for part in _parts_on(model, view, share))
     on_gpu = min(model.size_vram_bytes, model.size_bytes)
-    return on_gpu if kind == "gpu" else model.size_bytes - on_gpu
+    return int((on_gpu if view.device.kind == "gpu" else model.size_bytes - on_gpu) * share)
+
+
+def _parts_on(model: RunningModel, view: DeviceView, share: float) -> list[DevicePart]:
+    """What of a model lies on a device; of several GPUs on that whose number stands in llama.cpp's name."""
+    if view.device.kind != "gpu":
+        return [part for part in model.device_parts if not part.is_gpu]
+    gpus = [part for part in model.device_parts if part.is_gpu]
+    number = view.label.removeprefix("GPU")
+    return gpus if share == 1 else [part for part in gpus if _NUMBER.sub("", part.device) == number]
 
 
 def share_of(view: DeviceView, views: Sequence[DeviceView]) -> float:
@@ -243,9 +262,8 @@ def share_of(view: DeviceView, views: Sequence[DeviceView]) -> float:
     return view.device.memory_used_bytes / used if len(same) > 1 and used else 1.0
 
 
-def _held(models: Sequence[RunningModel], part: str, kind: str, share: float) -> int:
-    held = 0.0
-    for model in models:
-        on_gpu = model.size_vram_bytes / model.size_bytes if model.size_bytes else 0.0
-        held += getattr(model, part) * (on_gpu if kind == "gpu" else 1.0 - on_gpu)
-    return int(held * share)
+def _held(model: RunningModel, what: str, view: DeviceView, share: float) -> int:
+    if model.device_parts:
+        return sum(getattr(part, what) for part in _parts_on(model, view, share))
+    on_gpu = model.size_vram_bytes / model.size_bytes if model.size_bytes else 0.0
+    return int(getattr(model, what) * (on_gpu if view.device.kind == "gpu" else 1.0 - on_gpu) * share)

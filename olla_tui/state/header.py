@@ -84,9 +84,11 @@ def _server_group(state: Workstation, width: int) -> Row:
     port = state.address.rpartition(":")[2]
     parts: list[str | Span] = [Span("olla ", "title"), dots[state.connection]]
     if width >= 60:
-        parts.append(Span(f":{port}"))
-        if state.attached:
-            parts.append(Span(" attached" if state.is_olla else " Ollama", "accent"))
+        parts.append(Span(f":{port}", "accent" if state.attached and width < 100 else ""))
+        if not state.is_olla:
+            parts.append(Span(" Ollama", "accent"))
+        elif state.attached and width >= 100:
+            parts.append(Span(" attached", "accent"))
     if state.connection == "down":
         parts.append(Span(f"  {state.problem or 'the server does not answer'}", "bad"))
     if state.connection == "starting":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +13,9 @@ from server.types.models import ModelInfo, ModelSummary, RunningModel
 SortKey = Literal["name", "size", "modified", "params"]
 SORT_KEYS: tuple[SortKey, ...] = ("modified", "name", "size", "params")
 
-MAX_TEMPLATE_LINES = 40
-MAX_PARAMETERS = 16
+MAX_TEXT_LINES = 400
+"""Of a system prompt, a template or a licence."""
+MAX_PARAMETERS = 64
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def detail_lines(
     *,
     footprint: ModelFootprint | None = None,
     tokens_per_s: float = 0.0,
+    tags: Sequence[str] = (),
 ) -> list[tuple[str, str]]:
     """Label and text of what is known about a model, for the panel beside the list."""
     details = model.details
@@ -135,6 +137,8 @@ def detail_lines(
         ("can", " ".join(model.capabilities) or "unknown"),
         ("digest", model.digest[:12]),
     ]
+    if tags:
+        lines.append(("other tags", " ".join(tags)))
     if tokens_per_s > 0:
         lines.insert(1, ("measured", f"{rate_text(tokens_per_s)} tok/s"))
     if running is not None:
@@ -155,8 +159,18 @@ def _info_lines(info: ModelInfo) -> list[tuple[str, str]]:
         lines.append(("licence", next((s for s in info.license.splitlines() if s.strip()), "").strip()))
     parameters = info.parameters.splitlines()[:MAX_PARAMETERS]
     lines += [("parameter", " ".join(line.split())) for line in parameters]
-    if info.system:
-        lines.append(("system", " ".join(info.system.split())))
-    template = info.template.splitlines()[:MAX_TEMPLATE_LINES]
-    lines += [("template" if index == 0 else "", line) for index, line in enumerate(template)]
     return lines
+
+
+def text_sections(info: ModelInfo) -> list[tuple[str, list[str]]]:
+    """Title and lines of what is longer than a line: the system prompt, the template, the licence."""
+    texts = (("System", info.system), ("Template", info.template), ("Licence", info.license))
+    return [(title, text.strip().splitlines()[:MAX_TEXT_LINES]) for title, text in texts if text.strip()]
+
+
+def other_tags(model: ModelSummary, models: Iterable[ModelSummary]) -> list[str]:
+    """Tags of the same repository that are in the store beside this one, by name."""
+    repository = model.name.rpartition(":")[0]
+    names = (other.name for other in models if other.namespace == model.namespace)
+    parts = (name.rpartition(":") for name in names if name != model.name)
+    return sorted(tag for found, _, tag in parts if repository and found == repository)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from olla_tui.state.graphs import UNICODE, Glyphs
 from olla_tui.state.numbers import count_text, rate_text, seconds_text
-from olla_tui.state.rows import Row, Span, fit, fit_row
+from olla_tui.state.rows import Row, Span, fit, fit_row, folded
 from server.types.models import RunningModel
-from server.types.status import RequestSnapshot, RequestState
+from server.types.status import RecordedPrompt, RequestSnapshot, RequestState
 
 OPEN_STATES: frozenset[RequestState] = frozenset(("queued", "loading", "prefill", "decode"))
 
@@ -132,6 +132,28 @@ def rail_rows(
 def empty_words(address: str, is_olla: bool) -> str:
     """What stands in the place of a list without requests."""
     return f"Clients reach the server at http://{address}" if is_olla else "An Ollama tells of none."
+
+
+MAX_PROMPT_LINES = 2000
+"""Of a recorded prompt on the screen."""
+
+
+def has_prompt(request: RequestSnapshot) -> bool:
+    """Whether a model has got its prompt, so that one may be recorded."""
+    return request.state not in ("queued", "loading")
+
+
+def prompt_lines(recorded: RecordedPrompt, width: int) -> list[str]:
+    """A prompt in lines of at most `width` cells; in its middle it is said what was left out there."""
+    text = recorded.text
+    if recorded.n_left_out:
+        half = len(text) // 2
+        text = f"{text[:half]}\n[{recorded.n_left_out} characters are left out]\n{text[half:]}"
+    lines = [piece for line in text.splitlines() for piece in folded(line, width)]
+    if len(lines) > MAX_PROMPT_LINES:
+        n_more = len(lines) - MAX_PROMPT_LINES
+        return [*lines[:MAX_PROMPT_LINES], f"[{n_more} more lines]"]
+    return lines
 
 
 def detail_lines(request: RequestSnapshot, wait_s: float | None = None) -> list[tuple[str, str]]:

@@ -6,10 +6,11 @@ colour, and may name an action that a click on it starts. Widths are terminal ce
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 Align = Literal["left", "right"]
 
@@ -58,6 +59,15 @@ def fit(text: str, width: int, align: Align = "left") -> str:
         return set_cell_size(text, width - 1) + ELLIPSIS
     padding = " " * (width - size)
     return padding + text if align == "right" else text + padding
+
+
+def folded(text: str, width: int) -> list[str]:
+    """A line's text in lines of at most `width` cells, broken at blanks where there are any."""
+    text = printable(text.expandtabs(4))
+    if cell_len(text) <= width:
+        return [text]
+    lines = textwrap.wrap(text, max(2, width), drop_whitespace=False, break_on_hyphens=False)
+    return [piece for line in lines for piece in chop_cells(line.rstrip(), max(2, width)) or [""]]
 
 
 def fit_row(spans: Iterable[Span], width: int, align: Align = "left") -> Row:

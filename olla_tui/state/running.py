@@ -7,7 +7,7 @@ import math
 from olla_tui.state.graphs import UNICODE, Glyphs, bar, stacked_bar
 from olla_tui.state.numbers import bytes_text, context_length_text, count_text, countdown_text, rate_text
 from olla_tui.state.rows import Row, Span, fit, join_ends, row
-from server.types.models import RunningModel
+from server.types.models import DevicePart, RunningModel
 
 KEEP_ALIVE_STEPS_S = (60.0, 300.0, 900.0, 1800.0, 3600.0, 4 * 3600.0, 24 * 3600.0, math.inf)
 """What `+` and `-` step through."""
@@ -17,11 +17,21 @@ RELEASED_S = 300.0
 
 
 def device_text(model: RunningModel) -> str:
-    """Where the model lives: "GPU", "CPU", or the share that is on GPUs."""
+    """Where the model lives: the device's name, "2 GPUs", "GPU+CPU", or the share that is on GPUs."""
     if model.size_vram_bytes <= 0 or model.size_bytes <= 0:
         return "CPU"
+    gpus = [part.device for part in model.device_parts if part.is_gpu and part.n_bytes]
+    if 0 < model.n_gpu_layers < model.n_layers:
+        return "GPU+CPU"
+    if gpus:
+        return gpus[0] if len(gpus) == 1 else f"{len(gpus)} GPUs"
     share = model.size_vram_bytes / model.size_bytes
     return "GPU" if share > 0.995 else f"{share:.0%} GPU"
+
+
+def layers_text(model: RunningModel) -> str:
+    """Layers on GPUs of all layers, as "30/49"; "–" before the model is loaded."""
+    return f"{model.n_gpu_layers}/{model.n_layers}" if model.n_layers else "–"
 
 
 def remaining_s(model: RunningModel, now: float) -> float:
@@ -107,8 +117,6 @@ def memory_stack(model: RunningModel, width: int, glyphs: Glyphs = UNICODE) -> R
 def detail_lines(model: RunningModel, now: float) -> list[tuple[str, str]]:
     """Label and text of what is known about a loaded model."""
     details = model.details
-    on_gpu, on_cpu = model.size_vram_bytes, max(0, model.size_bytes - model.size_vram_bytes)
-    places = [f"{bytes_text(n)} {where}" for n, where in ((on_gpu, "on GPU"), (on_cpu, "in RAM")) if n]
     kept = f", {bytes_text(model.host_cache_bytes)} kept conversations" if model.host_cache_bytes else ""
     memory = (
         f"{bytes_text(model.weights_bytes)} weights, {bytes_text(model.kv_bytes)} kv cache{kept}, "
@@ -116,15 +124,36 @@ def detail_lines(model: RunningModel, now: float) -> list[tuple[str, str]]:
     )
     left = f"{keep_alive_text(model, now)} after its last answer"
     stays = "until it is unloaded" if is_held(model) else left
-    return [
+    lines = [
         ("model", " ".join(filter(None, (model.name, details.parameter_size, details.quantization_level)))),
         ("memory", memory),
-        ("devices", ", ".join(places) or "not known yet"),
+        *_device_lines(model),
         ("context", f"{context_length_text(model.n_ctx)} tokens for each of {model.n_slots} slots"),
         ("in use", f"{model.n_busy_slots} of {model.n_slots} slots, {count_text(model.n_kv_tokens)} tokens"),
         ("stays", "while it answers" if model.n_busy_slots else stays),
         ("process", str(model.pid) if model.pid else "–"),
     ]
+    if model.has_draft_model or model.draft_refusal:
+        lines.append(("draft", model.draft_refusal or "a draft model guesses tokens"))
+    return lines
+
+
+def _device_lines(model: RunningModel) -> list[tuple[str, str]]:
+    """What each device holds and computes; without such a list what is on GPUs and what is not."""
+    if model.device_parts:
+        texts = [_part_text(part) for part in model.device_parts]
+        return [("devices" if index == 0 else "", text) for index, text in enumerate(texts)]
+    on_gpu, on_cpu = model.size_vram_bytes, max(0, model.size_bytes - model.size_vram_bytes)
+    places = [f"{bytes_text(n)} {where}" for n, where in ((on_gpu, "on GPU"), (on_cpu, "in RAM")) if n]
+    return [("devices", ", ".join(places) or "not known yet")]
+
+
+def _part_text(part: DevicePart) -> str:
+    parts = ((part.weights_bytes, "weights"), (part.kv_bytes, "kv cache"), (part.compute_bytes, "buffers"))
+    held = [f"{bytes_text(n_bytes)} {what}" for n_bytes, what in parts if n_bytes]
+    layers = f"{part.n_layers} layer{'s' * (part.n_layers != 1)}" if part.n_layers else ""
+    name = f"{part.device}:" if part.device else ""
+    return f"{name} {', '.join(filter(None, (layers, *held))) or 'nothing'}".strip()
 
 
 def slot_bar(model: RunningModel, width: int, glyphs: Glyphs = UNICODE) -> Row:

@@ -96,12 +96,20 @@ def context_limit(state: Workstation, chat: Conversation) -> int:
     return model.details.context_length if model else 0
 
 
+def n_used_tokens(state: Workstation, chat: Conversation) -> int:
+    """Tokens of the context in use; while an answer comes what the model's only busy slot holds."""
+    running = state.running_model(chat.model)
+    if chat.is_answering and running is not None and running.n_busy_slots == 1:
+        return max(chat.n_context_tokens, running.n_kv_tokens)
+    return chat.n_context_tokens
+
+
 def gauge_row(state: Workstation, chat: Conversation, bar_width: int) -> Row:
     """How full the context is: "ctx 3.1k/32k ██░░ 10%"."""
     limit = context_limit(state, chat)
     if not limit:
         return ()
-    used = chat.n_context_tokens
+    used = n_used_tokens(state, chat)
     share = used / limit
     return row(
         Span("ctx ", "muted"),

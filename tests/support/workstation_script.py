@@ -15,7 +15,7 @@ from server.gguf.footprint import ModelFootprint
 from server.gguf.memory_shape import MemoryShape
 from server.types.generation import ChatRequest
 from server.types.history import DeviceTrack, StatusHistory
-from server.types.models import BundledModel, ModelDetails, ModelSummary, RunningModel
+from server.types.models import BundledModel, DevicePart, ModelDetails, ModelSummary, RunningModel
 from server.types.status import DeviceSnapshot, LogLine, RequestSnapshot
 from server.types.transfers import PartialDownload, TransferInfo
 
@@ -126,6 +126,20 @@ def running(name: str, **changes: object) -> RunningModel:
     )
     return msgspec.structs.replace(base, **changes)
 
+
+DEVICE_PARTS: tuple[DevicePart, ...] = (
+    DevicePart(
+        device="CUDA0",
+        description="NVIDIA RTX 4090",
+        kind="gpu",
+        n_layers=41,
+        weights_bytes=int(9.1e9),
+        kv_bytes=int(2.7e9),
+        compute_bytes=int(0.3e9),
+    ),
+    DevicePart(device="CPU", weights_bytes=int(0.2e9)),
+)
+"""Where the larger model of the busy script lies."""
 
 BUSY_REQUESTS: tuple[RequestSnapshot, ...] = (
     RequestSnapshot(
@@ -389,7 +403,7 @@ def busy_script() -> Script:
     """A server with two loaded models, a few requests and a queue of transfers."""
     return Script(
         running=[
-            running("qwen3:14b-q4_K_M"),
+            running("qwen3:14b-q4_K_M", n_layers=41, n_gpu_layers=41, device_parts=DEVICE_PARTS),
             running(
                 "nomic-embed-text:latest",
                 size_bytes=int(0.3e9),
@@ -402,6 +416,11 @@ def busy_script() -> Script:
                 n_busy_slots=0,
                 n_kv_tokens=0,
                 tokens_per_s=0.0,
+                n_layers=13,
+                n_gpu_layers=13,
+                device_parts=(
+                    DevicePart(device="CUDA1", kind="gpu", n_layers=13, weights_bytes=int(0.27e9)),
+                ),
             ),
         ],
         requests=list(BUSY_REQUESTS),

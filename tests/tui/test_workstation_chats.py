@@ -1,4 +1,4 @@
-"""Many chats: found by what was said, renamed, deleted, set up, written to files, compared."""
+"""Many chats: found by what was said, renamed, deleted, set up, written to files."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ from tests.support.workstation import (
     wait_until,
     workstation,
 )
-from tests.support.workstation_script import START, Script, busy_script, model
+from tests.support.workstation_script import START, Script, model
 
 
 def read(name):
@@ -322,49 +322,3 @@ async def test_the_name_of_the_file_is_asked_for(in_folder):
         assert app.screen.query_one("#dialog-input").value == "why.md"
         await pilot.press("enter")
         await wait_until(pilot, lambda: read("why.md"))
-
-
-async def compare(app, pilot, size_models=2):
-    app.main.chat_pane.composer.text = "/compare Why is the sky blue?"
-    await pilot.press("enter")
-    await wait_until(pilot, lambda: app.screen is not app.main)
-    await settled(pilot)
-    await pilot.press(*"llama", "tab", "enter")
-    await wait_until(pilot, lambda: len(app.script.chats) == size_models)
-    await wait_until(pilot, lambda: not app.screen._comparison.is_answering)
-    await settled(pilot)
-
-
-@pytest.mark.parametrize(("size", "n_shown"), [((120, 40), 2), ((80, 24), 1)])
-async def test_models_are_compared_side_by_side_or_one_by_one(size, n_shown):
-    app = started(busy_script())
-    async with driven(app, size) as pilot:
-        await compare(app, pilot)
-        await wait_until(pilot, lambda: screen_text(app).count("Hello, world.") == n_shown)
-        assert {chat.model for chat in app.script.chats} == {"qwen3:14b-q4_K_M", "llama3.2:3b"}
-        first = app.screen._current
-        await pilot.press("right")
-        assert app.screen._current != first
-        await pilot.press("d")
-        await settled(pilot)
-        assert "100% the same" in screen_text(app)
-        await pilot.press("escape", "escape")
-        await wait_until(pilot, lambda: app.screen is app.main)
-        assert not app.desk.current.turns
-
-
-async def test_a_vote_is_kept_and_an_answer_gone_on_with(tmp_path):
-    store = HistoryStore(tmp_path / "chats.sqlite")
-    app = started(busy_script(), history=store)
-    async with driven(app, (120, 40)) as pilot:
-        await compare(app, pilot)
-        await pilot.press("right", "v")
-        await wait_until(pilot, lambda: "votes: " in screen_text(app))
-        assert await store.votes() == [("llama3.2:3b", "qwen3:14b-q4_K_M", 1)]
-        assert await store.list_chats() == []
-        await pilot.press("enter")
-        await wait_until(pilot, lambda: app.screen is app.main)
-        chat = app.desk.current
-        assert (chat.model, len(chat.turns)) == ("llama3.2:3b", 2)
-        await settled(pilot)
-        assert [kept.id for kept in await store.list_chats()] == [chat.id]

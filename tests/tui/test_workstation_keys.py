@@ -32,6 +32,9 @@ PLACES = ["", "list", *dict(PANES)]
 async def have_something_to_do(pilot, action):
     """What the keys of some panes work on comes a moment after the pane."""
     app = pilot.app
+    if action.call.startswith("scroll("):
+        app.main.pane(action.place).add_class("-detail")
+        await settled(pilot)
     if action.place == "gpus":
         await wait_until(pilot, lambda: app.state.history is not None)
     if action.place == "bench":

@@ -10,9 +10,10 @@ from olla_tui.state import running as running_list
 from olla_tui.state.logs import LogBook, role_for
 from olla_tui.state.rows import plain, width_of
 from server.types.status import LogLine
-from tests.support.workstation_script import BUSY_REQUESTS, LOG_LINES, START, running
+from tests.support.workstation_script import BUSY_REQUESTS, DEVICE_PARTS, LOG_LINES, START, running
 
 NAME = "qwen3:14b-q4_K_M"
+replace = msgspec.structs.replace
 
 
 @pytest.mark.parametrize("width", [30, 39, 50])
@@ -40,6 +41,18 @@ def test_where_a_model_lives():
     assert running_list.device_text(running(NAME)) == "GPU"
     assert running_list.device_text(running(NAME, size_vram_bytes=0)) == "CPU"
     assert running_list.device_text(running(NAME, size_vram_bytes=int(12.3e9 / 2))) == "50% GPU"
+
+
+def test_layers_and_devices_of_a_model_that_tells_of_them():
+    whole = running(NAME, n_layers=41, n_gpu_layers=41, device_parts=DEVICE_PARTS)
+    assert running_list.device_text(whole) == "CUDA0" and running_list.layers_text(whole) == "41/41"
+    assert running_list.device_text(replace(whole, n_gpu_layers=30)) == "GPU+CPU"
+    two = replace(whole, device_parts=(DEVICE_PARTS[0], replace(DEVICE_PARTS[0], device="CUDA1")))
+    assert running_list.device_text(two) == "2 GPUs"
+    assert running_list.layers_text(running(NAME)) == "–"
+    lines = running_list.detail_lines(replace(whole, draft_refusal="it does not fit"), START)
+    assert ("devices", "CUDA0: 41 layers, 9.1 GB weights, 2.7 GB kv cache, 300 MB buffers") in lines
+    assert ("", "CPU: 200 MB weights") in lines and ("draft", "it does not fit") in lines
 
 
 def test_context_is_that_of_one_slot_as_in_the_chat():

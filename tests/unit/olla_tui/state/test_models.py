@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -151,7 +152,15 @@ def test_details_tell_what_is_shared_what_was_measured_and_the_template():
     found = dict(lines)
     assert found["on disk"] == "1.2 kB own, 9.3 GB shared" and found["shared with"] == "coder:latest"
     assert found["measured"] == "41.3 tok/s"
-    assert ("template", "{{ .System }}") in lines and ("", "{{ .Prompt }}") in lines
+    assert models.text_sections(info) == [("Template", ["{{ .System }}", "{{ .Prompt }}"])]
+
+
+def test_other_tags_are_those_of_the_same_repository():
+    names = ("qwen3:8b", "qwen3:14b", "qwen3-coder:8b", "other/qwen3:8b")
+    replace = msgspec.structs.replace
+    found = [replace(LIBRARY[0], name=name, namespace=name.rpartition("/")[0] or "library") for name in names]
+    assert models.other_tags(found[1], found) == ["8b"]
+    assert models.other_tags(found[2], found) == []
 
 
 def test_details_name_what_is_loaded_and_what_the_model_file_says():
@@ -167,6 +176,6 @@ def test_details_name_what_is_loaded_and_what_the_model_file_says():
     lines = models.detail_lines(qwen, info, running(qwen.name), START)
     assert ("licence", "MIT") in lines
     assert ("parameter", "stop x") in lines
-    assert ("system", "Be") in lines
+    assert models.text_sections(info) == [("System", ["Be"]), ("Licence", ["MIT"])]
     assert dict(lines)["loaded"] == "12.3 GB, 4 slots"
     assert dict(models.detail_lines(qwen, None, None, START))["changed"] == "1 h ago"

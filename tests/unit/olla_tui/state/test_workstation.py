@@ -8,7 +8,15 @@ import pytest
 
 from olla_tui.state import turns
 from olla_tui.state.conversation import Conversation, Turn
-from olla_tui.state.devices import DeviceView, graph_rows, label_devices, memory_rows, share_of, shown
+from olla_tui.state.devices import (
+    DeviceView,
+    graph_rows,
+    label_devices,
+    memory_rows,
+    model_rows,
+    share_of,
+    shown,
+)
 from olla_tui.state.graphs import ASCII
 from olla_tui.state.header import header_row, hints_row, tabs_row
 from olla_tui.state.rail import rail_rows, rule
@@ -16,6 +24,7 @@ from olla_tui.state.rows import action_at, plain, row, width_of
 from olla_tui.state.workstation import MAX_OPEN_CHATS, Workstation
 from tests.support.scripted_tui_services import ScriptedServices
 from tests.support.workstation_script import (
+    DEVICE_PARTS,
     GPUS,
     LIBRARY,
     PROCESSOR_ONLY,
@@ -125,7 +134,8 @@ def test_the_header_drops_the_less_important_first(busy):
     busy.attached = True
     tiny, narrow, wide = (plain(header_row(busy, width)) for width in (40, 84, 140))
     assert "tok/s" in tiny and "GPU" not in tiny
-    assert "GPU0" in narrow and "attached" in narrow
+    assert "GPU0" in narrow and "tok/s" in narrow and "attached" not in narrow
+    assert "attached" in wide
     busy.slow_link = True
     assert "slow link 14.0 kB/s" in plain(header_row(busy, 180))
     assert "slow link" in plain(header_row(busy, 80))
@@ -175,6 +185,16 @@ def test_a_models_memory_counts_where_it_lives():
     assert "weights" not in plain(memory_rows(processor, (running("qwen3:14b-q4_K_M"),), 60)[1])
     on_cpu = running("qwen3:14b-q4_K_M", size_vram_bytes=0)
     assert "weights 8.7" in plain(memory_rows(processor, (on_cpu,), 60)[1])
+
+
+def test_a_model_that_tells_of_its_devices_counts_on_each_of_them_alone():
+    first, second, processor = folded(busy_script()).devices
+    models = (running("qwen3:14b-q4_K_M", device_parts=DEVICE_PARTS),)
+    assert "weights ~8.5  ▓ kv ~2.5" in plain(memory_rows(first, models, 60, share=0.8)[1])
+    assert "weights" not in plain(memory_rows(second, models, 60, share=0.2)[1])
+    assert "weights 0.2" in plain(memory_rows(processor, models, 60)[1])
+    assert "qwen3:14b-q4_K_M ~11.3" in plain(model_rows(first, models, 60, share=0.8)[1])
+    assert model_rows(second, models, 60, share=0.2) == []
 
 
 def test_a_graph_has_its_rectangle_in_both_glyph_sets(busy):
