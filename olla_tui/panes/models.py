@@ -295,7 +295,7 @@ class ModelsPane(Pane):
         return rows + self._section_rows(info, width)
 
     def _section_rows(self, info: ModelInfo | None, width: int) -> list[Row]:
-        """Template, licence and the like, folded once: that takes milliseconds, and the rest changes often."""
+        """Template, licence and the like, folded once: that takes milliseconds, the rest changes often."""
         if info is None:
             return []
         made_for = (info, width, self.state.glyphs.rule)
