@@ -83,3 +83,12 @@ def test_it_agrees_with_its_definition(
                 opened.append(now_s)
                 counted.clear()
                 assert circuit.closes_in_s(now_s) == open_s
+
+
+def test_crashes_that_have_opened_it_do_not_open_it_again() -> None:
+    circuit = CrashCircuit(max_crashes=3, window_s=300.0, open_s=10.0)
+    for now_s in (0.0, 1.0, 2.0):
+        circuit.record(now_s)
+    assert circuit.closes_in_s(2.0) == 10.0
+    circuit.record(13.0)
+    assert circuit.closes_in_s(13.0) == 0.0
