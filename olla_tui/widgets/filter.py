@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.geometry import Size
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.widgets import Input
 
 
 class SteadyInput(Input):
-    """A line of text whose cursor does not blink: each blink is bytes on the wire."""
+    """A line of text whose cursor does not blink: each blink is bytes on the wire.
+
+    Its own size does not depend on its text, so a key leaves the layout of the screen alone.
+    """
+
+    virtual_size = Reactive(Size(0, 0), layout=False)
 
     def on_mount(self) -> None:
         self.cursor_blink = False

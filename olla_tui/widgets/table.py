@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from olla_tui.state.rows import Align, Row, Span, fit, fit_row
 from olla_tui.widgets.roles import RoleStyles
@@ -102,6 +104,9 @@ class LineTable(ScrollView, can_focus=True):
         self._cells: CellsOf = lambda key: ()
         self._cursor = 0
         self._painted: dict[int, Row] = {}
+        self._made: dict[int, Row] = {}  # lines that are to be painted, as they were compared
+        self._made_for: tuple[int, int, Size] | None = None
+        self._base: Style | None = None
         self._roles: RoleStyles | None = None
         self._empty: list[Row] = []
 
@@ -136,14 +141,22 @@ class LineTable(ScrollView, can_focus=True):
             self._cursor = self._keys.index(before)
         self._cursor = min(self._cursor, max(0, len(self._keys) - 1))
         if reordered:
-            height = len(self._keys) + self._titles
-            if self.virtual_size.height != height:
-                self.virtual_size = Size(self.size.width, height)
+            self._take_height()
         self._refresh_changed()
         if self.key != before:
             if reordered and (following or not before):
                 self.call_after_refresh(self._show_cursor)
             self.post_message(self.Highlighted(self.key))
+
+    def _take_height(self) -> None:
+        """Scroll over as many lines as there are. A scrollbar that comes or goes sees to the layout itself.
+
+        Setting the size through its reactive would lay out the whole screen and draw all of it again.
+        """
+        size = Size(self.size.width, len(self._keys) + self._titles)
+        if self.virtual_size.height != size.height:
+            self.set_reactive(Widget.virtual_size, size)
+            self._scroll_update(size)
 
     def set_columns(self, columns: Sequence[Column]) -> None:
         """Change titles and widths."""
@@ -158,11 +171,20 @@ class LineTable(ScrollView, can_focus=True):
 
     # --- drawing ---
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._base = self.rich_style  # it is the same for all lines, and is put together from all ancestors
+        try:
+            return super().render_lines(crop)
+        finally:
+            self._base = None
+
     def render_line(self, y: int) -> Strip:
-        line = self._line(y)
+        line = self._made.pop(y, None) if self._made_for == self._view else None
+        if line is None:
+            line = self._line(y)
         self._painted[y] = line
         roles = self._role_styles()
-        base = self.rich_style
+        base = self._base or self.rich_style
         if self._keys and self._index_at(y) == self._cursor and not (self._titles and y == 0):
             base = base + (roles.cursor if self.has_focus or self._led else roles.cursor_unfocused)
         strip = Strip([Segment(span.text, base + roles[span.role]) for span in line])
@@ -227,9 +249,17 @@ class LineTable(ScrollView, can_focus=True):
     def _shown_columns(self, width: int) -> list[int]:
         return [index for index, column in enumerate(self.columns) if width >= column.min_table_width]
 
+    @property
+    def _view(self) -> tuple[int, int, Size]:
+        """What lines depend on beside their cells."""
+        return self.scroll_offset.y, self._cursor, self.size
+
     def _refresh_changed(self) -> None:
+        self._made, self._made_for = {}, self._view
         for y in range(self.size.height):
-            if self._painted.get(y) != self._line(y):
+            line = self._line(y)
+            if self._painted.get(y) != line:
+                self._made[y] = line
                 self.refresh(Region(0, y, self.size.width, 1))
 
     def _refresh_cursor(self) -> None:
