@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+import tomli
 
 from server.settings import Settings
 
@@ -127,10 +128,10 @@ def read_keys(config_file: Path) -> tuple[dict[str, str | list[str]], list[str]]
     """The `[keys]` table of the configuration, and sentences on what was wrong with it."""
     try:
         with config_file.open("rb") as file:
-            table = tomllib.load(file).get("keys", {})
+            table = tomli.load(file).get("keys", {})
     except FileNotFoundError:
         return {}, []
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, tomli.TOMLDecodeError) as error:
         return {}, [f"{config_file} cannot be read: {error}"]
     if not isinstance(table, dict):
         return {}, [f"{config_file}: [keys] must be a table"]

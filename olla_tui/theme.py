@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import tomli
 from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
@@ -209,8 +209,8 @@ class _Source:
         self._lines = text.splitlines()
         self.origin = origin
         try:
-            self.data: dict[str, Any] = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            self.data: dict[str, Any] = tomli.loads(text)
+        except (tomli.TOMLDecodeError, RecursionError) as error:
             raise InvalidTheme(f"{origin} is no valid TOML: {error}") from None
 
     def at(self, key: str, table: str = "") -> str:

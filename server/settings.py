@@ -339,11 +339,11 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
-    import tomllib
+    import tomli
 
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        tables = tomli.loads(path.read_text(encoding="utf-8"))
+    except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
     return {
         field: value

@@ -6,12 +6,12 @@ import ast
 import re
 import subprocess
 import sys
-import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tomli
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("server", "olla_tui", "themes")
@@ -80,7 +80,7 @@ def test_the_wheel_holds_the_packages_and_the_bundled_model_alone(wheel_names: l
 
 
 def test_every_dependency_is_pinned_in_the_lock_files() -> None:
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    wanted = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     # A distribution's name may be written with dots or dashes; locks have dashes.
     names = {re.split("[=<>;]", line)[0].replace(".", "-") for line in wanted}
     for lock in ("requirements.lock", "requirements-dev.lock"):
@@ -89,7 +89,7 @@ def test_every_dependency_is_pinned_in_the_lock_files() -> None:
 
 
 def test_textual_is_pinned_exactly_and_comes_without_native_highlighting() -> None:
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    wanted = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert "textual==8.2.8" in wanted
     assert not [line for line in wanted if "textual[" in line]
     assert "tree-sitter" not in (ROOT / "requirements.lock").read_text()

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+import aiofiles
 import msgspec
 
 from olla_tui.cli.addressed import client_settings
@@ -177,8 +178,8 @@ def _hash_piece(file: BinaryIO, hasher: Hasher) -> int:
 async def pieces(path: Path, tell: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
     """A file's bytes; `tell` is called with how many have gone."""
     n_sent = 0
-    with path.open("rb") as file:
-        while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+    async with aiofiles.open(path, "rb") as file:
+        while piece := await file.read(PIECE_BYTES):
             yield piece
             n_sent += len(piece)
             tell(n_sent)
