@@ -206,12 +206,44 @@ async def test_a_slow_link_is_spared_by_itself_and_by_key():
         app.bridge.touch("link")
         await settled(pilot)
         assert "slow link" in screen_text(app).splitlines()[0]
-        assert app.console.color_system == "256"
         for wanted, low in ((True, True), (False, False), (None, True)):
             await pilot.press("f10")
             await settled(pilot)
             assert (app.state.wants_low_bandwidth, app.state.low_bandwidth) == (wanted, low)
-            assert app.console.color_system == ("256" if low else "truecolor")
+            assert app.main.chat_pane.transcript.styles.scrollbar_visibility == (
+                "hidden" if low else "visible"
+            )
+
+
+class KnownLink:
+    """A link that remembers how it is spared."""
+
+    def __init__(self):
+        self.told = []
+
+    def bytes_per_s(self):
+        return 0.0
+
+    def is_slow(self):
+        return False
+
+    def spare(self, on):
+        self.told.append(on)
+
+    def forget(self):
+        self.told.append("forget")
+
+
+async def test_only_changes_are_sent_unless_the_link_is_never_spared():
+    app = workstation()
+    link = app._link = KnownLink()
+    async with driven(app, (120, 40)) as pilot:
+        await pilot.press("f10", "f10")
+        await wait_until(pilot, lambda: False in link.told)
+        await pilot.press("f10")
+        await wait_until(pilot, lambda: link.told[-1] is True)
+        await pilot.resize_terminal(100, 30)
+        await wait_until(pilot, lambda: link.told[-1] == "forget")
 
 
 async def test_the_users_keys_move_and_clashes_are_told():
