@@ -6,6 +6,7 @@ digest; both are valid for both.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -55,20 +56,29 @@ class Creation:
         self.name = check_form(request)
         check_source(request)
         self._replaced: ModelName | None = None
+        self._holder = secrets.token_hex(8)
 
     def steps(self) -> Generator[CreateProgress, None, None]:
         """Do it; yields what Ollama reports. Work happens on the thread that asks for the next report.
 
         Raises: InvalidRequest and its kinds, NotFound, StoreError and its kinds.
         """
+        try:
+            yield from self._steps()
+        finally:
+            self._store.unpin(None, self._holder)
+
+    def _steps(self) -> Generator[CreateProgress, None, None]:
         request = self._request
         if self._base is not None:
             sources = base_layers(self._store, self._base)
         else:
-            sources = yield from file_layers(self._store, request.files)
-        drafts = (yield from draft_layers(self._store, request.draft_files)) if request.draft_files else []
+            sources = yield from file_layers(self._store, self._holder, request.files)
+        drafts = []
+        if request.draft_files:
+            drafts = yield from draft_layers(self._store, self._holder, request.draft_files)
         if request.adapters:
-            sources += yield from adapter_layers(self._store, request.adapters, sources)
+            sources += yield from adapter_layers(self._store, self._holder, request.adapters, sources)
         if drafts:
             sources = [*_without(sources, "draft"), *drafts]
         inherited = inherited_config(request, self._base.config if self._base is not None else None)
@@ -80,16 +90,12 @@ class Creation:
         parse_options(parameters)
         for i, target in enumerate(targets):
             if target is not None:
-                sources[i] = yield from quantized(self._store, sources[i], target)
+                sources[i] = yield from quantized(self._store, self._holder, sources[i], target)
             elif self._base is None and is_checked_by_ollama(sources[i]):
                 # Reading the header has proved that all tensors are there, which is what this line promises.
                 yield CreateProgress("verifying conversion")
         for status in self._write(with_weights(told, sources), sources, parameters):
             yield CreateProgress(status)
-        # What was merged or converted is of no use any more as it came.
-        self._store.unpin(
-            [*request.files.values(), *request.adapters.values(), *request.draft_files.values()]
-        )
         yield CreateProgress("success")
 
     def take_replaced(self) -> ModelName | None:
@@ -104,6 +110,9 @@ class Creation:
         with self._store.changing():
             layers = self._with_texts(list(sources), parameters)
             self._replaced = self._store.write_model(self.name, config, [source.layer for source in layers])
+            # One upload of each, also of what was merged or converted: it is of no use any more as it came.
+            files = (self._request.files, self._request.adapters, self._request.draft_files)
+            self._store.unpin([digest for group in files for digest in group.values()])
         return [*(source.status for source in layers if source.status), "writing manifest"]
 
     def _with_texts(self, layers: list[SourceLayer], parameters: dict[str, Any]) -> list[SourceLayer]:

@@ -15,7 +15,7 @@ from server.types.models import CreateProgress
 
 
 def converted(
-    store: ModelStore, files: Mapping[str, str]
+    store: ModelStore, holder: str, files: Mapping[str, str]
 ) -> Generator[CreateProgress, None, list[SourceLayer]]:
     """The weights of a folder's files (name to digest), held until the model is made.
 
@@ -25,21 +25,21 @@ def converted(
         raise InvalidRequest(
             "an adapter is no model", hint="Name its folder in ADAPTER, and its model in FROM."
         )
-    return (yield from _converted(store, files, "model", None))
+    return (yield from _converted(store, holder, files, "model", None))
 
 
 def converted_adapter(
-    store: ModelStore, files: Mapping[str, str], model: GgufMetadata | None
+    store: ModelStore, holder: str, files: Mapping[str, str], model: GgufMetadata | None
 ) -> Generator[CreateProgress, None, list[SourceLayer]]:
     """An adapter's files as a layer; `model`: the weights that it is for. Raises: as `converted`."""
     if model is None:
         raise InvalidRequest("no base model was found")
     base = Base(model.architecture, model.head_count, model.head_count_kv)
-    return (yield from _converted(store, files, "adapter", base))
+    return (yield from _converted(store, holder, files, "adapter", base))
 
 
 def _converted(
-    store: ModelStore, files: Mapping[str, str], kind: str, base: Base | None
+    store: ModelStore, holder: str, files: Mapping[str, str], kind: str, base: Base | None
 ) -> Generator[CreateProgress, None, list[SourceLayer]]:
     paths = {name: store.blob_path(digest) for name, digest in files.items()}
     total = sum(path.stat().st_size for name, path in paths.items() if name.endswith(".safetensors"))
@@ -48,5 +48,6 @@ def _converted(
         with closing(convert(paths, file.path, base)) as shares:
             for share in shares:
                 yield CreateProgress(status, NO_DIGEST, total, int(share * total))
-        layer = yield from written_layer(store, file, kind, CreateProgress(status, NO_DIGEST, total, total))
+        done = CreateProgress(status, NO_DIGEST, total, total)
+        layer = yield from written_layer(store, holder, file, kind, done)
     return [layer]

@@ -27,7 +27,7 @@ class SplitFile(NamedTuple):
 
 
 def joined(
-    store: ModelStore, kind: str, files: Sequence[SplitFile]
+    store: ModelStore, holder: str, kind: str, files: Sequence[SplitFile]
 ) -> Generator[CreateProgress, None, SourceLayer]:
     """One layer of all parts, held until the model is made.
 
@@ -39,11 +39,11 @@ def joined(
     with disk_errors(store.root):
         require_room(store.root, total, "merging the parts")
     status = f"merging {len(headers)} parts"
-    return (yield from _written(store, kind, merged(headers), status, total))
+    return (yield from _written(store, holder, kind, merged(headers), status, total))
 
 
 def with_projector_type(
-    store: ModelStore, source: SourceLayer
+    store: ModelStore, holder: str, source: SourceLayer
 ) -> Generator[CreateProgress, None, SourceLayer]:
     """A projector of LLaVA's first form, which does not say its type, saying "mlp" as llama.cpp wants it.
 
@@ -54,7 +54,11 @@ def with_projector_type(
     added = record("clip.projector_type", Value("str", "mlp"))
     records = [*raw_records(header).values(), added]
     status = "updating GGUF projector metadata"
-    return (yield from _written(store, "projector", rewritten([header], records), status, header.file_bytes))
+    return (
+        yield from _written(
+            store, holder, "projector", rewritten([header], records), status, header.file_bytes
+        )
+    )
 
 
 def lacks_projector_type(source: SourceLayer) -> bool:
@@ -68,7 +72,7 @@ def lacks_projector_type(source: SourceLayer) -> bool:
 
 
 def _written(
-    store: ModelStore, kind: str, pieces: Iterable[bytes], status: str, total: int
+    store: ModelStore, holder: str, kind: str, pieces: Iterable[bytes], status: str, total: int
 ) -> Generator[CreateProgress, None, SourceLayer]:
     """A blob of these bytes as a layer."""
     n_written = n_told = 0
@@ -80,7 +84,7 @@ def _written(
             if n_written - n_told >= _REPORT_BYTES:
                 n_told = n_written
                 yield CreateProgress(status, NO_DIGEST, total, min(n_written, total))
-        store.pin(writer.digest())
+        store.pin(writer.digest(), holder)
         blob = writer.commit()
     yield CreateProgress(status, NO_DIGEST, total, total)
     metadata: GgufMetadata = store.read_metadata(store.blob_path(blob.digest))

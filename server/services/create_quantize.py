@@ -36,7 +36,7 @@ def wanted_type(request: CreateRequest, source: SourceLayer) -> QuantizeType | N
 
 
 def quantized(
-    store: ModelStore, source: SourceLayer, target: QuantizeType
+    store: ModelStore, holder: str, source: SourceLayer, target: QuantizeType
 ) -> Generator[CreateProgress, None, SourceLayer]:
     """The layer with its weights quantised, as a blob that is held until the model is made.
 
@@ -56,4 +56,4 @@ def quantized(
             for share in shares:
                 yield at(share)
         yield CreateProgress("verifying conversion")
-        return (yield from written_layer(store, file, source.layer.kind, at(1.0)))
+        return (yield from written_layer(store, holder, file, source.layer.kind, at(1.0)))

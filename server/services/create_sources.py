@@ -33,32 +33,36 @@ def base_layers(store: ModelStore, base: StoredModel) -> list[SourceLayer]:
     return found
 
 
-def file_layers(store: ModelStore, files: Mapping[str, str]) -> _Progress:
+def file_layers(store: ModelStore, holder: str, files: Mapping[str, str]) -> _Progress:
     """Layers of GGUF files, by name; what each is says its metadata. Or the model of a folder of safetensors.
+
+    What is made of them is held for `holder`.
 
     Raises: InvalidRequest, BlobNotFound, BadModelFile, DiskFull, StoreError.
     """
     if any(name.endswith(".safetensors") for name in files):
-        return (yield from converted(store, files))
+        return (yield from converted(store, holder, files))
     _require_gguf(store, files)
-    return (yield from _gguf_layers(store, files))
+    return (yield from _gguf_layers(store, holder, files))
 
 
-def adapter_layers(store: ModelStore, files: Mapping[str, str], models: Sequence[SourceLayer]) -> _Progress:
+def adapter_layers(
+    store: ModelStore, holder: str, files: Mapping[str, str], models: Sequence[SourceLayer]
+) -> _Progress:
     """The layer of an adapter's files; `models`: layers that it may be for. Raises: as `file_layers`."""
     if any(name.endswith(".safetensors") for name in files):
         weights = [source.metadata for source in models if source.layer.kind == "model"]
-        return (yield from converted_adapter(store, files, weights[0] if weights else None))
+        return (yield from converted_adapter(store, holder, files, weights[0] if weights else None))
     _require_gguf(store, files)
     if len(files) > 1:
         raise InvalidRequest("only one adapter is currently supported")
-    return (yield from _gguf_layers(store, files))
+    return (yield from _gguf_layers(store, holder, files))
 
 
-def draft_layers(store: ModelStore, files: Mapping[str, str]) -> _Progress:
+def draft_layers(store: ModelStore, holder: str, files: Mapping[str, str]) -> _Progress:
     """Layers of a draft model's files. Raises: as `file_layers`."""
     _require_gguf(store, files)
-    return (yield from _gguf_layers(store, files, kind="draft"))
+    return (yield from _gguf_layers(store, holder, files, kind="draft"))
 
 
 def _require_gguf(store: ModelStore, files: Mapping[str, str]) -> None:
@@ -74,7 +78,7 @@ def _require_gguf(store: ModelStore, files: Mapping[str, str]) -> None:
         raise InvalidRequest("unknown type", hint="A model is made from GGUF files.")
 
 
-def _gguf_layers(store: ModelStore, files: Mapping[str, str], kind: str = "") -> _Progress:
+def _gguf_layers(store: ModelStore, holder: str, files: Mapping[str, str], kind: str = "") -> _Progress:
     found: list[SourceLayer] = []
     split: dict[str, list[SplitFile]] = {}
     for name in sorted(files):
@@ -84,13 +88,13 @@ def _gguf_layers(store: ModelStore, files: Mapping[str, str], kind: str = "") ->
         if part is not None:
             split.setdefault(part.group, []).append(SplitFile(part, source, name))
         elif lacks_projector_type(source):
-            found.append((yield from with_projector_type(store, source)))
+            found.append((yield from with_projector_type(store, holder, source)))
         else:
             found.append(source)
     for parts in split.values():
         # The first part alone says what the file is.
         first = min(parts, key=lambda file: file.part.number).source
-        found.append((yield from joined(store, first.layer.kind, parts)))
+        found.append((yield from joined(store, holder, first.layer.kind, parts)))
     return found
 
 

@@ -14,11 +14,12 @@ from server.types.models import CreateProgress
 
 
 def written_layer(
-    store: ModelStore, file: NewFile, kind: str, meanwhile: CreateProgress
+    store: ModelStore, holder: str, file: NewFile, kind: str, meanwhile: CreateProgress
 ) -> Generator[CreateProgress, None, SourceLayer]:
     """Check the file's header, hash it and make it a blob that is held until the model is made.
 
     Args:
+        holder: the create that holds it.
         meanwhile: what is reported while it is read.
     Raises: BadModelFile, DiskFull, StoreError.
     """
@@ -31,7 +32,7 @@ def written_layer(
             digest: str = end.value
             break
         yield meanwhile
-    store.pin(digest)
+    store.pin(digest, holder)
     blob = file.commit(digest)
     what = "creating new layer" if blob.created else "using existing layer"
     layer = Layer(kind, blob.digest, blob.size_bytes)

@@ -208,7 +208,11 @@ class Models:
             await asyncio.to_thread(writer.write, bytes(waiting))
             # Before it can be seen: a delete that runs beside must find it held.
             await asyncio.to_thread(self._store.pin, digest)
-            stored = await asyncio.to_thread(writer.commit, digest)
+            try:
+                stored = await asyncio.to_thread(writer.commit, digest)
+            except OllaError:
+                await asyncio.to_thread(self._store.unpin, [digest])
+                raise
         finally:
             await asyncio.to_thread(writer.close)
         return stored.created

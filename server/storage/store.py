@@ -196,7 +196,6 @@ class ModelStore:
             blob = self.put_bytes(encode_config(config))
             config_layer = Layer(CONFIG_TYPE, blob.digest, blob.size_bytes)
             self._write_manifest(stored, encode_manifest(config_layer, layers))
-            self._pins.release(layer.digest for layer in layers)
             self._remove_unreferenced(replaced.digests if replaced else ())
             return stored if replaced else None
 
@@ -257,9 +256,9 @@ class ModelStore:
             return writer.commit()
 
     def pin(self, digest: str, holder: str = "") -> None:
-        """Spare a blob until a model is made of it, for an hour at most; `holder`: a pull, "" for uploads.
+        """Spare a blob until a model is made of it, for an hour at most; it may come later.
 
-        The blob may come later. Raises: StoreError.
+        `holder`: a pull or a create, "" for one upload, each of which counts. Raises: StoreError.
         """
         with disk_errors(self.root):
             self._pin(normal_digest(digest), holder)
@@ -269,9 +268,12 @@ class ModelStore:
         is_busy = any(partial.is_in_use for partial in list_partials(self.paths))
         return self._pins.held(is_busy=is_busy)
 
-    def unpin(self, digests: Iterable[str], holder: str = "") -> None:
-        """Hold these blobs no longer. Raises: InvalidRequest for a digest of a wrong form."""
-        self._pins.release(map(normal_digest, digests), holder)
+    def unpin(self, digests: Iterable[str] | None, holder: str = "") -> None:
+        """Hold these blobs, or all that a holder has, no longer, or for one upload less.
+
+        Raises: InvalidRequest for a digest of a wrong form.
+        """
+        self._pins.release(map(normal_digest, digests) if digests is not None else None, holder)
 
     def prune(self, now_s: float | None = None) -> int:
         """Remove blobs older than an hour that nothing needs, and what dead writers left; returns how many.

@@ -18,12 +18,14 @@ from tests.support.stores import digest_of
 from tests.support.tiny_gguf import gguf_bytes
 
 CONFIG = ModelConfig(model_format="gguf", model_family="llama")
+SHARED = 50
+"""Whose weights all workers upload."""
 LONG_AFTER_S = 30 * 24 * 3600.0
 """A collection that looks from so far in the future spares nothing for its age."""
 
 
 def weights_of(owner: int, number: int) -> bytes:
-    """A small GGUF file that only one worker uses."""
+    """A small GGUF file."""
     return gguf_bytes({"general.architecture": "llama", "x.owner": owner, "x.number": number}) + bytes(
         200_000
     )
@@ -57,8 +59,8 @@ class Churn:
             return
 
     def create(self) -> None:
-        """Upload as a client does, let others go on, then make a model."""
-        data = weights_of(self._number, self._random.randrange(3))
+        """Upload as a client does, let others go on, then make a model; others may upload the same."""
+        data = weights_of(self._random.choice((self._number, SHARED)), self._random.randrange(3))
         digest = digest_of(data)
         if not self.store.hold_blob(digest):
             with self.store.open_blob_writer() as writer:
@@ -79,6 +81,7 @@ class Churn:
                 ]
                 name = self._name()
                 self.store.write_model(name, CONFIG, layers)
+                self.store.unpin([digest])
                 assert self.store.find(name).is_complete
         except BlobNotFound as error:
             raise AssertionError(f"a blob in flight was removed: {error}") from error

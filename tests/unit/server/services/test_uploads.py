@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from server.errors import (
 )
 from server.services.models import Models
 from server.storage.store import ModelStore
+from server.types.models import CreateRequest
 from tests.support.stores import Recorder, body, digest_of
 from tests.support.tiny_gguf import tiny_llama_bytes
 
@@ -29,6 +31,11 @@ def store(tmp_path: Path) -> ModelStore:
 @pytest.fixture
 def models(store: ModelStore) -> Models:
     return Models(store, Recorder())
+
+
+async def make(models: Models, **fields: Any) -> None:
+    async for _ in models.create(CreateRequest(**fields)):
+        pass
 
 
 async def test_upload_twice(models: Models) -> None:
@@ -111,3 +118,28 @@ async def test_uploads_of_one_blob_side_by_side(models: Models) -> None:
     results = await asyncio.gather(*(models.put_blob(digest_of(TINY), body(TINY)) for _ in range(4)))
     assert results.count(True) >= 1
     assert await models.has_blob(digest_of(TINY))
+
+
+async def test_what_two_clients_upload_stays_until_both_have_created(
+    models: Models, store: ModelStore, tmp_path: Path
+) -> None:
+    """The first creates and deletes, or creates again from what it has, before the second creates."""
+    digest = digest_of(TINY)
+    second = Models(ModelStore(tmp_path / "models"), Recorder())
+    assert await models.put_blob(digest, body(TINY)) is True
+    assert await second.put_blob(digest, body(TINY)) is False
+    await make(models, model="first", files={"m.gguf": digest})
+    await make(models, model="derived", base="first", system="Talk.")
+    await models.delete("derived")
+    await models.delete("first")
+    await make(second, model="second", files={"m.gguf": digest})
+    await second.delete("second")
+    assert list(store.paths.pins.iterdir()) == []
+    assert list(store.paths.blobs.iterdir()) == []
+
+
+async def test_what_never_came_is_not_held(models: Models, store: ModelStore) -> None:
+    for _ in range(2):
+        with pytest.raises(DigestMismatch):
+            await models.put_blob("sha256:" + "1" * 64, body(b"abc"))
+    assert list(store.paths.pins.iterdir()) == []

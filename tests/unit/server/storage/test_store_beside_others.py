@@ -103,8 +103,26 @@ def test_an_upload_survives_until_its_model_is_made(tmp_path: Path) -> None:
     store.delete(name("a"))
     make_of = Layer("model", digest, len(WEIGHTS))
     store.write_model(name("b"), CONFIG, [make_of])
+    store.unpin([digest])
     assert store.find(name("b"))
     store.delete(name("b"))
+    assert blobs(store) == set()
+
+
+def test_an_upload_of_two_clients_stays_until_both_have_made_their_model(tmp_path: Path) -> None:
+    store, other = ModelStore(tmp_path), ModelStore(tmp_path)
+    digest = digest_of(WEIGHTS)
+    store.pin(digest)
+    put(store, WEIGHTS)
+    assert other.hold_blob(digest)
+    layer = Layer("model", digest, len(WEIGHTS))
+    store.write_model(name("a"), CONFIG, [layer])
+    store.unpin([digest])
+    store.delete(name("a"))
+    assert other.has_blob(digest)
+    other.write_model(name("b"), CONFIG, [layer])
+    other.unpin([digest])
+    other.delete(name("b"))
     assert blobs(store) == set()
 
 

@@ -9,6 +9,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -47,7 +48,7 @@ class StoreModel(RuleBasedStateMachine):
         self.stores = [ModelStore(self.root), ModelStore(self.root)]
         self.paths = self.stores[0].paths
         self.needs: dict[str, frozenset[str]] = {}
-        self.in_flight: set[str] = set()
+        self.in_flight: Counter[str] = Counter()  # uploads by digest that no create has used
         self.pulls: dict[str, PartialFile] = {}  # under way, by digest
         self.held: dict[str, str] = {}  # what a pull of a name needs
         self.there: set[str] = set()  # of that, what has come
@@ -71,13 +72,13 @@ class StoreModel(RuleBasedStateMachine):
                 writer.write(data)
                 store.pin(digest)
                 writer.commit(digest)
-        self.in_flight.add(digest)
+        self.in_flight[digest] += 1
         self._came(digest)
 
     @rule(name=NAMES, side=SIDE, data=DATA, system=st.sampled_from([b"", b"one", b"two"]))
     def create(self, name: str, side: int, data: bytes, system: bytes) -> None:
         digest = digest_of(data)
-        if digest not in self.in_flight:
+        if not self.in_flight[digest]:
             return
         store = self.stores[side]
         with store.changing():
@@ -85,7 +86,8 @@ class StoreModel(RuleBasedStateMachine):
             if system:
                 layers.append(Layer("system", store.put_bytes(system).digest, len(system)))
             store.write_model(ModelName.parse(name), CONFIG, layers)
-        self.in_flight.discard(digest)
+            store.unpin([digest])
+        self.in_flight[digest] -= 1
         self._learn(name)
 
     @rule(name=NAMES, data=DATA, side=SIDE)
@@ -215,7 +217,7 @@ class StoreModel(RuleBasedStateMachine):
             self.there.add(digest)
 
     def _wanted(self) -> set[str]:
-        return set().union(self.in_flight, self.there, *self.needs.values())
+        return set().union(+self.in_flight, self.there, *self.needs.values())
 
     def _let_time_pass(self) -> None:
         """Two hours for every blob, and a month for downloads, be they forgotten or only slow.
