@@ -109,6 +109,9 @@ class Resolver:
         if source == "cloud":
             raise Forbidden(CLOUD_DISABLED)
         parsed = ModelName.parse(plain)
+        # A look at few files takes less time than it takes to hand it to a thread.
+        if (known := self._store.known(parsed)) is not None:
+            return known
         try:
             return await asyncio.to_thread(self._store.find, parsed)
         except ModelNotFound:

@@ -20,14 +20,7 @@ from msgspec.structs import replace
 
 from server.errors import BlobNotFound, InvalidModelName, ModelNotFound, OllaError, StoreError
 from server.gguf.metadata import GgufMetadata
-from server.storage.blobs import (
-    BlobWriter,
-    StoredBlob,
-    is_blob,
-    read_blob,
-    touch,
-    touch_if_there,
-)
+from server.storage.blobs import BlobWriter, StoredBlob, is_blob, read_blob, touch, touch_if_there
 from server.storage.config import ModelConfig, encode_config
 from server.storage.disk import disk_errors, remove_empty_folders, write_atomically
 from server.storage.garbage import Ages, find_garbage, remove, remove_temporaries
@@ -137,6 +130,15 @@ class ModelStore:
         if not model.is_complete:
             raise _incomplete(name)
         return model
+
+    def known(self, name: ModelName) -> StoredModel | None:
+        """As `find`, by the states of a few files; None unless found under this name and unchanged since."""
+        path = self.paths.manifest(name)
+        try:
+            model = self._known_model(str(path), path.stat())
+        except (OSError, ValueError):
+            return None
+        return model if model is not None and model.is_complete else None
 
     def canonical(self, name: ModelName) -> ModelName:
         """The name in the spelling in which it, or else its host, namespace or model, is stored already."""

@@ -98,6 +98,28 @@ def test_find_sees_what_another_program_changes(tmp_path: Path) -> None:
         store.find(name("m"))
 
 
+def test_a_known_model_is_one_that_was_found_and_is_as_it_was(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    assert store.known(name("m")) is None
+    make(store, "m")
+    fresh = ModelStore(tmp_path)
+    assert fresh.known(name("m")) is None
+    found = fresh.find(name("m"))
+    assert fresh.known(name("m")) is found
+    assert fresh.find(name("M")) is found
+    assert fresh.known(name("M")) is None  # which spelling is there takes a look at folders
+    make(store, "m", system="new")
+    assert fresh.known(name("m")) is None
+    again = fresh.find(name("m"))
+    assert (again.system, fresh.known(name("m"))) == ("new", again)
+    weights = again.weights_path
+    assert weights is not None
+    weights.unlink()
+    assert fresh.known(name("m")) is None
+    with pytest.raises(ModelNotFound):
+        fresh.find(name("m"))
+
+
 def test_names_are_one_without_regard_to_case(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     make(store, "Alice/Foo:Tag")
