@@ -17,6 +17,16 @@ from server.gguf.writer import Value
 Metadata = dict[str, Value]
 _ROPE_KINDS = {"linear": "linear", "yarn": "yarn", "su": "longrope", "longrope": "longrope"}
 
+# What a config.json may leave out, as that of Gemma 3 4B does: Gemma3TextConfig of the package transformers.
+_GEMMA3_DEFAULTS = {
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "sliding_window": 4096,
+}
+
 
 class Architecture(NamedTuple):
     """An architecture.
@@ -28,6 +38,7 @@ class Architecture(NamedTuple):
         shifted: endings of names (Hugging Face's) whose weights are stored less 1.
         permuted: whether rows of queries and keys go in the order of llama.cpp's rotary embedding.
         skipped: names of tensors that llama.cpp computes or shares.
+        left_out: beginnings of names of tensors of the parts that are not converted.
         extra: small tensors that come from the config alone.
     """
 
@@ -37,6 +48,7 @@ class Architecture(NamedTuple):
     shifted: str = ""
     permuted: bool = False
     skipped: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     extra: Callable[[Config], dict[str, npt.NDArray[np.float32]]] = lambda config: {}
 
 
@@ -143,6 +155,7 @@ def _gemma2(config: Config) -> Metadata:
 
 
 def _gemma3(config: Config) -> Metadata:
+    config = Config({**_GEMMA3_DEFAULTS, **config.values})
     found = _gemma(config)
     found["context_length"] = Value("u32", config.integer("max_position_embeddings", default=131072))
     found["rope.freq_base"] = Value("f32", config.rope().number("rope_theta", default=1_000_000.0))
@@ -206,6 +219,8 @@ def _nomic(config: Config) -> Metadata:
     return found | {"rope.freq_base": Value("f32", config.rope().number("rope_theta", default=10000.0))}
 
 
+_VISION_PARTS = ("vision_tower", "multi_modal_projector")
+
 ARCHITECTURES: dict[str, Architecture] = {
     "LlamaForCausalLM": Architecture("llama", DECODER, _llama, permuted=True, extra=_llama3_factors),
     "Qwen2ForCausalLM": Architecture("qwen2", DECODER, _decoder),
@@ -218,6 +233,14 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "Gemma3ForCausalLM": Architecture(
         "gemma3", SANDWICH, _gemma3, shifted="norm.weight", skipped=("lm_head.weight",)
+    ),
+    "Gemma3ForConditionalGeneration": Architecture(
+        "gemma3",
+        SANDWICH,
+        _gemma3,
+        shifted="norm.weight",
+        skipped=("lm_head.weight", "language_model.lm_head.weight"),
+        left_out=tuple(f"{at}{part}." for at in ("", "model.") for part in _VISION_PARTS),
     ),
     "Phi3ForCausalLM": Architecture("phi3", DECODER, _phi3, extra=_phi3_factors),
     "BertModel": Architecture("bert", BERT, _bert),

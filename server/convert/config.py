@@ -61,6 +61,13 @@ class Config:
         names = self.values.get("architectures")
         return str(names[0]) if isinstance(names, list) and names else ""
 
+    def text(self) -> Config:
+        """The config of the text part of a model that has others, such as one that sees; else this one."""
+        part = self.values.get("text_config")
+        if not isinstance(part, dict):
+            return self
+        return Config({**self.values, **part, "architectures": self.values.get("architectures")})
+
     def integer(self, *names: str, default: int | None = None) -> int:
         """Raises: BadModelFile when there is no whole number and no default."""
         for name in names:

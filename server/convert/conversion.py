@@ -72,7 +72,7 @@ def plan(paths: Mapping[str, Path]) -> Conversion:
         known here.
     """
     files = Files(paths)
-    config = Config(files.json("config.json"))
+    config = Config(files.json("config.json")).text()
     if not config.values:
         raise BadModelFile("the model has no config.json")
     architecture = architecture_of(config)
@@ -111,7 +111,7 @@ def read_tensors(files: Files) -> dict[str, StoredTensor]:
 def _outputs(architecture: Architecture, config: Config, tensors: Mapping[str, StoredTensor]) -> list[Output]:
     outputs: dict[str, Output] = {}
     for name, tensor in tensors.items():
-        if name in architecture.skipped:
+        if name in architecture.skipped or name.startswith(architecture.left_out):
             continue
         new = new_name(name, dict(architecture.tensors))
         if new is None:

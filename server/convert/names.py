@@ -66,7 +66,7 @@ NOMIC |= {f"encoder.layers.#.{name}": f"blk.#.{new}" for name, new in _NOMIC_LAY
 
 # Of no use to llama.cpp: buffers that it computes, and heads of other tasks.
 _UNUSED = re.compile(r".*(rotary_emb\.inv_freq|position_ids|masked_bias)$|(pooler|cls|classifier)\..*")
-_PREFIXES = ("model.", "bert.")
+_PREFIXES = ("model.language_model.", "language_model.", "model.", "bert.")
 _NUMBER = re.compile(r"\.(\d+)\.")
 _OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Mapping
 from contextlib import closing
 
@@ -12,6 +13,8 @@ from server.services.create_written import written_layer
 from server.services.source_layer import NO_DIGEST, SourceLayer
 from server.storage.store import ModelStore
 from server.types.models import CreateProgress
+
+_MAX_CONFIG_BYTES = 1 << 24
 
 
 def converted(
@@ -50,4 +53,12 @@ def _converted(
                 yield CreateProgress(status, NO_DIGEST, total, int(share * total))
         done = CreateProgress(status, NO_DIGEST, total, total)
         layer = yield from written_layer(store, holder, file, kind, done)
+    if kind == "model" and _sees(store, files):
+        yield CreateProgress("leaving out the vision part, only text is converted")
     return [layer]
+
+
+def _sees(store: ModelStore, files: Mapping[str, str]) -> bool:
+    """Whether a model that has been converted had a part for pictures."""
+    raw = store.read_bytes(files["config.json"], _MAX_CONFIG_BYTES)
+    return bool(json.loads(raw).get("vision_config"))

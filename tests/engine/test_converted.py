@@ -18,7 +18,7 @@ from tests.engine.conftest import MakeEngine
 from tests.engine.test_embedder import REFERENCE, TEXTS, embedder_of, run, vector
 from tests.support.engine_worker import SPARK_F16
 from tests.support.generator_player import FRANCE, Player
-from tests.support.hugging_face import N_HEAD, N_HEAD_KV, Checkpoint
+from tests.support.hugging_face import N_HEAD, N_HEAD_KV, Checkpoint, SeeingCheckpoint
 from tests.support.minilm_checkpoint import write_minilm
 from tests.support.nomic_checkpoint import NomicCheckpoint
 from tests.support.spark_checkpoint import tensors_of, write_spark
@@ -83,6 +83,16 @@ def test_the_answer_is_the_references(
     shares = list(convert(checkpoint.write(tmp_path / "hf", n_files=2), target))
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
+    check_answer(checkpoint, make_engine(loaded(target, log), n_ctx=128, n_slots=1))
+
+
+@pytest.mark.parametrize(("at", "beside"), [("language_model.model", ""), ("model.language_model", "model.")])
+def test_the_text_part_of_a_model_that_sees_answers_as_the_reference(
+    tmp_path: Path, make_engine: MakeEngine, log: LogSink, at: str, beside: str
+) -> None:
+    checkpoint = SeeingCheckpoint(at, beside, head_dim=32, sliding_window=128, rope_theta=1e6)
+    target = tmp_path / "model.gguf"
+    list(convert(checkpoint.write(tmp_path / "hf", n_files=2), target))
     check_answer(checkpoint, make_engine(loaded(target, log), n_ctx=128, n_slots=1))
 
 

@@ -105,7 +105,7 @@ class Checkpoint:
     def write(self, folder: Path, *, n_files: int = 1) -> dict[str, Path]:
         """Write it; the files by their names."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(self.config))
+        (folder / "config.json").write_text(json.dumps(self._written_config()))
         (folder / "tokenizer.json").write_text(json.dumps(byte_level_tokenizer()))
         config = {"eos_token": {"content": "<|im_end|>"}, "chat_template": "{{ messages }}"}
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
@@ -116,11 +116,17 @@ class Checkpoint:
                 f"model-{number + 1:05}-of-{n_files:05}.safetensors" if n_files > 1 else "model.safetensors"
             )
             part = names[number::n_files]
-            index |= dict.fromkeys(part, file)
-            write_safetensors(folder / file, {name: self._stored(name) for name in part})
+            index |= dict.fromkeys(map(self._written_name, part), file)
+            write_safetensors(folder / file, {self._written_name(name): self._stored(name) for name in part})
         if n_files > 1:
             (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
         return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.*"))}
+
+    def _written_config(self) -> dict[str, Any]:
+        return self.config
+
+    def _written_name(self, name: str) -> str:
+        return name
 
     def _stored(self, name: str) -> tuple[str, npt.NDArray[Any]]:
         values = self.tensors[name]
@@ -273,6 +279,31 @@ class Checkpoint:
         original, factor = scaling["original_max_position_embeddings"], scaling["factor"]
         smooth = np.clip((original / waves - low) / (high - low), 0, 1)
         return (1 / ((1 - smooth) / factor + smooth)).astype(np.float32)
+
+
+class SeeingCheckpoint(Checkpoint):
+    """Gemma 3 with a part that sees, around the text part that the reference computes.
+
+    `at`: what stands before the names of the text part, "language_model.model" or "model.language_model", and
+    `beside` before those of the others.
+    """
+
+    def __init__(self, at: str, beside: str, **config: Any) -> None:
+        super().__init__("Gemma3ForCausalLM", **config)
+        self._at, self._beside = at, beside
+        for name in ("vision_tower.vision_model.post_layernorm.weight", "multi_modal_projector.x_weight"):
+            self._add(name, 8)
+
+    def _written_config(self) -> dict[str, Any]:
+        return {
+            "architectures": ["Gemma3ForConditionalGeneration"],
+            "eos_token_id": [257],
+            "text_config": {**self.config, "architectures": None},
+            "vision_config": {"hidden_size": 8},
+        }
+
+    def _written_name(self, name: str) -> str:
+        return name.replace("model", self._at, 1) if name.startswith("model.") else f"{self._beside}{name}"
 
 
 def _capped(values: Floats, cap: float | None) -> Floats:

@@ -17,7 +17,7 @@ from server.convert.names import BERT, DECODER, NOMIC, new_name
 from server.convert.safetensors import as_float32, from_float32, load, read_index
 from server.errors import BadModelFile, InvalidRequest, OllaError
 from server.gguf.reader import read_header
-from tests.support.hugging_face import Checkpoint, write_safetensors
+from tests.support.hugging_face import Checkpoint, SeeingCheckpoint, write_safetensors
 
 
 def edit(path: Path, **changes: object) -> None:
@@ -118,6 +118,34 @@ def test_gemma_puts_no_blank_before_a_text(tmp_path: Path) -> None:
     metadata = metadata_of(files, tmp_path / "x.gguf")
     assert metadata["tokenizer.ggml.model"] == "llama"
     assert metadata["tokenizer.ggml.add_space_prefix"] is False
+
+
+def test_what_the_config_of_gemma_3_4b_leaves_out(tmp_path: Path) -> None:
+    files = SeeingCheckpoint("language_model.model", "").write(tmp_path / "hf")
+    text = {
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 34,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+        "sliding_window": 1024,
+    }
+    edit(files["config.json"], text_config=text)
+    metadata = metadata_of(files, tmp_path / "x.gguf")
+    assert {key: value for key, value in metadata.items() if key.startswith("gemma3.")} == {
+        "gemma3.block_count": 34,
+        "gemma3.context_length": 131072,
+        "gemma3.embedding_length": 2560,
+        "gemma3.feed_forward_length": 10240,
+        "gemma3.attention.head_count": 8,
+        "gemma3.attention.head_count_kv": 4,
+        "gemma3.attention.layer_norm_rms_epsilon": pytest.approx(1e-6),
+        "gemma3.attention.key_length": 256,
+        "gemma3.attention.value_length": 256,
+        "gemma3.attention.sliding_window": 1024,
+        "gemma3.rope.freq_base": 1e6,
+        "gemma3.rope.scaling.type": "linear",
+        "gemma3.rope.scaling.factor": 8.0,
+    }
 
 
 def test_a_decoder_with_a_pooling_file_embeds(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from server.errors import InvalidRequest
 from server.services.models import Models
 from server.storage.store import ModelStore, StoredModel
 from server.types.names import ModelName
+from tests.support.hugging_face import SeeingCheckpoint
 from tests.support.stores import Recorder, create, digest_of, put
 from tests.support.tiny_gguf import Typed, gguf_bytes, split_gguf, tiny_llama
 
@@ -96,6 +97,21 @@ async def test_parts_that_do_not_fit_are_refused(
         await from_files(models, store, files)
     assert message in str(caught.value)
     assert store.list_models() == []
+
+
+async def test_that_a_part_for_pictures_is_left_out_is_told(
+    models: Models, store: ModelStore, tmp_path: Path
+) -> None:
+    files = SeeingCheckpoint("language_model.model", "", head_dim=32, sliding_window=128).write(
+        tmp_path / "hf"
+    )
+    lines = await from_files(models, store, {name: path.read_bytes() for name, path in files.items()})
+    assert "leaving out the vision part, only text is converted" in lines
+    model = found(store, "m")
+    assert [layer.kind for layer in model.manifest.layers if layer.kind in ("model", "projector")] == [
+        "model"
+    ]
+    assert "vision" not in model.listed_capabilities()
 
 
 async def test_a_projector_without_a_type_gets_the_one_it_has(models: Models, store: ModelStore) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,8 +15,7 @@ from server.errors import (
 )
 from server.services.models import Models
 from server.storage.store import ModelStore
-from server.types.models import CreateRequest
-from tests.support.stores import Recorder, body, digest_of
+from tests.support.stores import Recorder, body, create, digest_of
 from tests.support.tiny_gguf import tiny_llama_bytes
 
 TINY = tiny_llama_bytes()
@@ -31,11 +29,6 @@ def store(tmp_path: Path) -> ModelStore:
 @pytest.fixture
 def models(store: ModelStore) -> Models:
     return Models(store, Recorder())
-
-
-async def make(models: Models, **fields: Any) -> None:
-    async for _ in models.create(CreateRequest(**fields)):
-        pass
 
 
 async def test_upload_twice(models: Models) -> None:
@@ -128,11 +121,11 @@ async def test_what_two_clients_upload_stays_until_both_have_created(
     second = Models(ModelStore(tmp_path / "models"), Recorder())
     assert await models.put_blob(digest, body(TINY)) is True
     assert await second.put_blob(digest, body(TINY)) is False
-    await make(models, model="first", files={"m.gguf": digest})
-    await make(models, model="derived", base="first", system="Talk.")
+    await create(models, model="first", files={"m.gguf": digest})
+    await create(models, model="derived", base="first", system="Talk.")
     await models.delete("derived")
     await models.delete("first")
-    await make(second, model="second", files={"m.gguf": digest})
+    await create(second, model="second", files={"m.gguf": digest})
     await second.delete("second")
     assert list(store.paths.pins.iterdir()) == []
     assert list(store.paths.blobs.iterdir()) == []
