@@ -5,8 +5,9 @@
 Workers upload, create, copy, delete and collect garbage as fast as they can; pullers fetch models from a
 registry on this machine, two at a time, while others of their threads delete, copy and collect. A server on
 the same store goes on all the while. Each run starts them, kills them all with SIGKILL after 5 to 300 ms, and
-runs the command `olla fsck`, which has to find nothing. At the end an hour is taken to have passed, garbage
-is collected, and what is left must be exactly what the models need.
+runs the command `olla fsck`, which has to find nothing. Then an hour is taken to have passed, so that what
+the dead held is held no longer. At the end garbage is collected, and what is left must be exactly what the
+models need.
 """
 
 from __future__ import annotations
@@ -182,9 +183,13 @@ def run(works: Mapping[str, Callable[[], NoReturn]], pause_s: float, environ: di
     return wrong
 
 
-def remains(store: ModelStore) -> str:
-    """What is wrong with a store once an hour has passed for those whose clients are dead, "" for nothing."""
+def forget_the_dead(store: ModelStore) -> None:
+    """What an hour does to the holds of clients that live no longer."""
     shutil.rmtree(store.paths.pins, ignore_errors=True)
+
+
+def remains(store: ModelStore) -> str:
+    """What is wrong with a store once garbage is collected in which nobody is at work, "" for nothing."""
     report = store.collect_garbage(now_s=time.time() + LONG_AFTER_S)
     models = store.list_models()
     needed = {digest for model in models for digest in model.manifest.digests}
@@ -220,6 +225,7 @@ def main() -> None:
                 for i in range(given.pullers):
                     works[f"puller {i} of run {number}"] = partial(pull_forever, root, host, i, seed)
                 wrong = run(works, rng.uniform(0.005, 0.3), environ)
+                forget_the_dead(store)
                 n_in_the_middle += any(store.paths.partials.glob("*"))
                 n_pulled += any(store.paths.manifests.glob("127.0.0.1*"))
                 n_bad += bool(wrong)
