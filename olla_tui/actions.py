@@ -69,6 +69,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("app.mouse", "Give or take the mouse", "f12,alt+x", "", "app.toggle_mouse", priority=True),
     Action("app.zoom", "Hide or show the rails", "f11,alt+z", "", "zoom", priority=True),
     Action("app.theme", "Switch to the next theme", "f9,alt+c", "", "app.next_theme", priority=True),
+    Action("app.redraw", "Draw the whole screen anew", "alt+r", "", "app.redraw", priority=True),
     Action("app.jump", "Jump to a part of the screen", "ctrl+o,alt+j", "", "jump", priority=True),
     Action(
         "app.bandwidth",

@@ -304,6 +304,11 @@ class OllaApp(ThemedApp[QuitChoice]):
         self.bridge.touch("link", "chat")
         self.notice(f"the link is spared {words[chosen]}", "information", "")
 
+    def action_redraw(self) -> None:
+        """Send all that the screen shows: something else may have written over it."""
+        self.on_resize()
+        self.refresh(layout=True)
+
     def action_toggle_mouse(self) -> None:
         """Give the mouse to the terminal, so that it selects text, or take it back."""
         driver = self._driver

@@ -22,7 +22,7 @@ from tests.support.pty_program import PtyProgram
 
 OLLA = [sys.executable, "-P", "-m", "olla_tui"]
 WAIT_S = 20.0
-ALT_S, CTRL_N, CTRL_Q, ENTER, RIGHT = "\x1bs", "\x0e", "\x11", "\r", "\x1b[C"
+ALT_R, ALT_S, CTRL_N, CTRL_Q, ENTER, RIGHT = "\x1br", "\x1bs", "\x0e", "\x11", "\r", "\x1b[C"
 
 
 @pytest.fixture
@@ -94,6 +94,14 @@ def test_what_is_typed_before_the_first_picture_stands_in_the_prompt(olla: PtyPr
     olla.shows("5.77M parameters")
     olla.type(ENTER)
     olla.shows("─ early ─")
+
+
+def test_what_another_program_wrote_over_the_screen_is_drawn_over(olla: PtyProgram) -> None:
+    olla.shows("5.77M parameters")
+    olla.write_over("\x1b[8;10HBroadcast message")
+    assert "Broadcast message" in olla.text
+    olla.type(ALT_R)
+    olla.shows(lambda text: "Broadcast message" not in text)
 
 
 def test_a_second_olla_attaches_and_its_end_leaves_the_first_alone(

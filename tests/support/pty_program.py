@@ -74,6 +74,10 @@ class PtyProgram(PseudoTerminal):
         """Press keys."""
         self.write(keys.encode())
 
+    def write_over(self, text: str) -> None:
+        """What happens when another program writes to the same terminal."""
+        self._stream.feed(text.encode())
+
     def resize(self, columns: int, rows: int) -> None:
         """Make the terminal another size; the kernel tells the program."""
         self._screen.resize(rows, columns)
