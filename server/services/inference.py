@@ -14,6 +14,7 @@ from server.services.prompting import PreparedPrompt, chat_prompt, generate_prom
 from server.services.requests import OpenRequest, RequestLog
 from server.services.rerank import ranked
 from server.services.resolve import ResolvedModel, Resolver
+from server.services.tiny_contexts import fitted
 from server.types.generation import (
     ChatRequest,
     Completed,
@@ -131,8 +132,13 @@ class Inference:
                     return EmbedResult(vectors=())
                 tracked.prefills()
                 async with tracked.cancellable():
-                    vectors, n_tokens = await lease.backend.embed(request.inputs, truncate=request.truncate)
-                    n_dropped = await _n_cut_off(lease, request.inputs, n_tokens)
+                    inputs, n_cut = request.inputs, 0
+                    if model.asked_n_ctx is not None:
+                        inputs, n_cut = await fitted(
+                            lease.backend, inputs, asked=model.asked_n_ctx, truncate=request.truncate
+                        )
+                    vectors, n_tokens = await lease.backend.embed(inputs, truncate=request.truncate)
+                    n_dropped = n_cut + await _n_cut_off(lease, inputs, n_tokens)
                 tracked.n_prompt_tokens = sum(n_tokens)
                 if request.n_dimensions > 0:
                     vectors = tuple(shortened(vector, request.n_dimensions) for vector in vectors)
@@ -140,7 +146,7 @@ class Inference:
                     vectors=vectors,
                     n_prompt_tokens=sum(n_tokens),
                     n_dropped_tokens=n_dropped,
-                    n_ctx=lease.info.n_ctx,
+                    n_ctx=lease.info.n_ctx if not n_cut else model.asked_n_ctx or 0,
                     total_duration_ns=time.perf_counter_ns() - started_ns,
                     load_duration_ns=load_ns,
                 )

@@ -55,6 +55,7 @@ class ResolvedModel(msgspec.Struct, frozen=True, kw_only=True):
         one_call: the answer ends with its first call.
         think_budget: most tokens of reasoning, None for no bound.
         wants_context: the reply carries the token ids of prompt and answer.
+        asked_n_ctx: `num_ctx` of a model for whole inputs where it was asked for, before any bound.
     """
 
     stored: StoredModel
@@ -70,6 +71,7 @@ class ResolvedModel(msgspec.Struct, frozen=True, kw_only=True):
     one_call: bool = False
     think_budget: int | None = None
     wants_context: bool = False
+    asked_n_ctx: int | None = None
 
     @property
     def family(self) -> str:
@@ -178,12 +180,14 @@ class Resolver:
         """A model for whole inputs, which have one result each."""
         options = _options(stored, request_options)
         target = await self._plan(stored, options, embedding=True, vision=False)
+        n_ctx = options.get("num_ctx")
         return ResolvedModel(
             stored=stored,
             target=target,
             template=template,
             sampling=SamplingParams(),
             capabilities=capabilities,
+            asked_n_ctx=n_ctx if isinstance(n_ctx, int) else None,
         )
 
     async def resolve_plain(self, name: str) -> ResolvedModel:
