@@ -64,7 +64,8 @@ async def test_a_preflight_tells_methods_and_headers(client: httpx.AsyncClient) 
         "Access-Control-Request-Method",
         "Access-Control-Request-Headers",
     ]
-    assert "Authorization" in reply.headers["access-control-allow-headers"].split(",")
+    allowed = set(reply.headers["access-control-allow-headers"].split(","))
+    assert {"Authorization", "X-Api-Key", "Anthropic-Version"} <= allowed
     assert "allow" not in (await client.options("/nope", headers=headers)).headers
 
 

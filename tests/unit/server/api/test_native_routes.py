@@ -96,6 +96,13 @@ async def test_embedding_routes_advise_to_pull(
     assert await error(client, path, body) == (404, 'model "nope" not found, try pulling it first')
 
 
+async def test_an_engine_that_fails_to_embed_is_the_servers_fault(
+    client: httpx.AsyncClient, services: ScriptedServices
+) -> None:
+    services.scripted_inference.embedded = EngineError("it broke")
+    assert await error(client, "/api/embed", {"model": "m", "input": "x"}) == (500, "it broke")
+
+
 async def test_a_missing_model_is_told_before_a_bad_format(
     client: httpx.AsyncClient, services: ScriptedServices
 ) -> None:
