@@ -70,6 +70,13 @@ def settings_of(sock: socket.socket, settings: Settings) -> Settings:
     return settings._replace(address=address)
 
 
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """The loop that a server runs on: libuv's, which takes a fifth off its processor time for a token."""
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
 def _server(services: ServerServices, settings: Settings) -> uvicorn.Server:
     """uvicorn without signal handlers: whoever starts it decides what a signal means."""
     import uvicorn
@@ -151,7 +158,7 @@ class ServerThread:
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="olla-server", daemon=True)
         self.services = build_services(self.settings)
-        self.loop = asyncio.new_event_loop()
+        self.loop = new_event_loop()
 
     def launch(self) -> None:
         """Begin to start; whoever wants to know when requests are answered calls `wait_until_started`."""

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 
-from server.serve import bind, serve, settings_of
+from server.serve import bind, new_event_loop, serve, settings_of
 from server.services.container import build_services
 from server.settings import Settings
 from server.version import OLLA_VERSION
@@ -24,7 +24,8 @@ def run_server() -> None:
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     logging.getLogger("olla").addHandler(handler)
     sock = bind(settings)
-    asyncio.run(_serve(settings_of(sock, settings), sock))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_serve(settings_of(sock, settings), sock))
 
 
 async def _serve(settings: Settings, sock: socket.socket) -> None:
