@@ -142,7 +142,7 @@ def test_images_in_a_rendered_prompt_of_a_model_without_eyes(client: httpx.Clien
 
 
 def test_log_probabilities_stand_for_each_token_and_its_bytes(client: httpx.Client) -> None:
-    options = {"temperature": 1.5, "seed": 5, "num_predict": 10}
+    options = {**GREEDY, "num_predict": 10}
     reply = post(
         client,
         "/api/generate",
