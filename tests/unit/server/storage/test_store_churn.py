@@ -77,6 +77,17 @@ class StoreModel(RuleBasedStateMachine):
 
     @rule(name=NAMES, side=SIDE, data=DATA, system=st.sampled_from([b"", b"one", b"two"]))
     def create(self, name: str, side: int, data: bytes, system: bytes) -> None:
+        self._create(name, side, data, system)
+
+    @rule(name=NAMES, side=SIDE, data=DATA)
+    def a_model_comes_and_goes(self, name: str, side: int, data: bytes) -> None:
+        """Others that have uploaded the same are still to create theirs."""
+        if self.in_flight[digest_of(data)]:
+            self._create(name, side, data, b"")
+            self.stores[side].delete(ModelName.parse(name))
+            del self.needs[name]
+
+    def _create(self, name: str, side: int, data: bytes, system: bytes) -> None:
         digest = digest_of(data)
         if not self.in_flight[digest]:
             return
