@@ -6,7 +6,7 @@ import signal
 
 from hypothesis import settings
 
-# A shell's job in the background ignores SIGINT, and so would every program that a test starts and interrupts.
+# A shell's job in the background ignores SIGINT, and so would each program that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
