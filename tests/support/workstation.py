@@ -78,9 +78,12 @@ async def driven(app: OllaApp, size: tuple[int, int] = (120, 40)) -> AsyncGenera
 async def settled(pilot: Pilot[object]) -> None:
     """Let messages, layout and coalesced changes come to rest."""
     bridge = pilot.app.bridge  # type: ignore[attr-defined]
-    await wait_until(pilot, lambda: not bridge.has_news)
-    for _ in range(2):
-        await pilot.pause()
+    has_changed = True
+    while has_changed:
+        await wait_until(pilot, lambda: not bridge.has_news)
+        for _ in range(2):
+            await pilot.pause()
+        has_changed = bridge.has_news  # what was drawn may have asked for more
 
 
 def screen_text(app: OllaApp) -> str:

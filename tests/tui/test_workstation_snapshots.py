@@ -6,7 +6,7 @@ import pytest
 
 from olla_tui.screens.compare import CompareScreen
 from tests.support.pictures import pictures
-from tests.support.workstation import TestSettings, settled, wait_until, workstation
+from tests.support.workstation import TestSettings, screen_text, settled, wait_until, workstation
 from tests.support.workstation_script import busy_script, empty_script
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
@@ -84,6 +84,8 @@ async def test_panes(pictures, pane, size):
     app = workstation(script, settings=TestSettings(theme="olla-dark"))
     async with app.run_test(size=size) as pilot:
         await go(pilot, PANES[pane], asked)
+        if pane != "first_start" and size == SIZES[-1]:  # a rail has details, asked for once it is drawn
+            await wait_until(pilot, lambda: "Apache" in screen_text(app))
         if pane == "requests":
             await wait_until(pilot, lambda: app.main.pane("requests")._prompt is not None)
             await settled(pilot)
