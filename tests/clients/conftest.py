@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+# A shell's job in the background ignores SIGINT, and so would each client that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost", None, ""}
 FOREIGN = ("OPENAI_", "ANTHROPIC_", "OLLAMA_HOST", "OLLAMA_API", "LITELLM_", "LANGCHAIN_", "LANGSMITH_")
